@@ -1,0 +1,1 @@
+"""From margins to a posterior: kernel, likelihood, priors, model, fitting, risks."""

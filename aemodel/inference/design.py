@@ -1,0 +1,100 @@
+"""The design of the regression: branches, covariate terms and contrasts over all cells of a publication."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.linalg import block_diag, null_space
+
+from aemodel.publication.cells import Cells, make_cells
+from aemodel.publication.families import POOLS, Branch, Family, make_families
+from aemodel.publication.margins import FamilyMargins, family_margins
+from aemodel.publication.rules import Covariate
+from aemodel.publication.tables import Tables
+
+
+@dataclass(frozen=True)
+class Term:
+    """One set of exchangeable effects: of a covariate's levels, its groups, or its levels within groups.
+
+    ``basis`` (level, contrast) has orthonormal columns per set of effects that sum to zero.
+    """
+
+    name: str
+    covariate: str
+    basis: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What the model needs of a publication, as arrays.
+
+    ``branches`` are those of all families, end to end; ``matrix`` (cell, contrast) the covariates in contrasts;
+    ``term_of`` (contrast,) and ``pool_of`` (branch,) are positions in ``terms`` and `POOLS`.
+    """
+
+    cells: Cells
+    families: tuple[Family, ...]
+    branches: tuple[Branch, ...]
+    terms: tuple[Term, ...]
+    matrix: NDArray[np.float64]
+    term_of: NDArray[np.int64]
+    pool_of: NDArray[np.int64]
+
+    def branch_slice(self, family: int) -> slice:
+        """Where a family's branches lie among all."""
+        sizes = np.cumsum([0] + [len(f.branches) for f in self.families])
+        return slice(int(sizes[family]), int(sizes[family + 1]))
+
+    def columns_of(self, term: int) -> NDArray[np.int64]:
+        return np.flatnonzero(self.term_of == term)
+
+    @property
+    def contrasts(self) -> list[str]:
+        """Names of the contrasts: term and number."""
+        return [f"{self.terms[t].name}[{k}]" for t in range(len(self.terms)) for k in range(self.terms[t].basis.shape[1])]
+
+
+def make_design(tables: Tables) -> Design:
+    cells = make_cells(tables)
+    families = make_families(tables.events)
+    branches = tuple(branch for family in families for branch in family.branches)
+    terms = tuple(term for covariate in tables.covariates for term in _terms(covariate))
+    position = {c.name: i for i, c in enumerate(tables.covariates)}
+    matrix = np.hstack([term.basis[cells.levels[:, position[term.covariate]]] for term in terms])
+    term_of = np.concatenate([np.full(term.basis.shape[1], i) for i, term in enumerate(terms)])
+    pool_of = np.array([POOLS.index(branch.pool) for branch in branches])
+    return Design(cells, families, branches, terms, matrix, term_of, pool_of)
+
+
+def all_margins(design: Design, rows: pd.DataFrame) -> tuple[FamilyMargins, ...]:
+    """Margins of every family from the frequencies to be used."""
+    return tuple(family_margins(family, design.cells, rows) for family in design.families)
+
+
+def _terms(covariate: Covariate) -> list[Term]:
+    """Levels are exchangeable, or, where they are grouped, groups are and so are levels within each group."""
+    groups = list(dict.fromkeys(level.group or level.name for level in covariate.levels))
+    if len(groups) == len(covariate.levels):
+        return [Term(covariate.name, covariate.name, zero_sum_basis(len(groups)))]
+    if covariate.open:
+        raise ValueError(f"publication.toml: covariate {covariate.name!r} cannot be open and have its levels grouped")
+    group_of = np.array([groups.index(level.group or level.name) for level in covariate.levels])
+    sizes = np.bincount(group_of)
+    within = np.zeros((len(covariate.levels), int((sizes - 1).sum())))
+    within[np.argsort(group_of, kind="stable")] = block_diag(*[zero_sum_basis(size) for size in sizes])
+    return [
+        Term(f"{covariate.name} group", covariate.name, zero_sum_basis(len(groups))[group_of]),
+        Term(f"{covariate.name} within", covariate.name, within),
+    ]
+
+
+def zero_sum_basis(size: int) -> NDArray[np.float64]:
+    """Orthonormal basis (size, size - 1) of the vectors that sum to zero."""
+    if size == 1:
+        return np.zeros((1, 0))
+    basis = null_space(np.ones((1, size)))
+    return np.asarray(basis * np.where(basis[0] < 0, -1, 1))

@@ -1,0 +1,191 @@
+"""The joint likelihood of overlapping margins: as a PyTensor Op for the model, and for NumPy arrays."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from numpy.typing import ArrayLike
+from pytensor.gradient import DisconnectedType
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
+
+from aemodel.inference import saddlepoint, states
+from aemodel.inference.saddlepoint import joint_loglik, pack
+from aemodel.inference.states import pull_back, state_probabilities
+from aemodel.publication.margins import reduce_margins
+
+
+_KERNELS = zlib.crc32(b"".join(Path(str(module.__file__)).read_bytes() for module in (saddlepoint, states)))
+"""PyTensor keeps compiled functions on disk under this key: it must change with the kernels they call."""
+
+
+class JointMargins(Op):  # type: ignore[misc]
+    """Log likelihood of every family's margins and its gradient, from log probabilities of cells' states.
+
+    Inputs are ``logp`` (pairs,) and the eight arrays of `aemodel.inference.saddlepoint.Packed`, which may be shared
+    variables of any length: margins can be swapped without compiling again. Outputs are the families' values (family,)
+    and the gradient of their sum (pairs,).
+    """
+
+    __props__ = ()
+
+    def make_node(self, logp: Any, *packed: Any) -> Apply:
+        inputs = [pt.as_tensor_variable(x) for x in (logp, *packed)]
+        return Apply(self, inputs, [pt.dvector(), pt.dvector()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        output_storage[0][0], output_storage[1][0] = joint_loglik(*inputs)
+
+    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
+        return [(input_shapes[1][0],), input_shapes[0]]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        return [[True, False]] + [[False, False]] * (len(node.inputs) - 1)
+
+    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
+        # Families' values are only ever summed (`joint_margins`), so each gradient entry has one and the same factor.
+        factor = output_gradients[0][0]
+        return [factor * outputs[1]] + [DisconnectedType()() for _ in inputs[1:]]
+
+
+@register_funcify_default_op_cache_key(JointMargins)  # type: ignore[untyped-decorator]
+def _numba_joint_margins(op: JointMargins, node: Apply, **_: Any) -> Any:
+    @numba_njit  # type: ignore[untyped-decorator]
+    def joint_margins_numba(logp, sizes, n, counts, support, start, index, project, target):  # type: ignore[no-untyped-def]
+        return joint_loglik(logp, sizes, n, counts, support, start, index, project, target)
+
+    return joint_margins_numba, _KERNELS
+
+
+class StateProbabilities(Op):  # type: ignore[misc]
+    """Probabilities of all families' states (state, cell) from branch logits (branch, cell) and the arrays of `Paths`."""
+
+    __props__ = ()
+
+    def make_node(self, logits: Any, *paths: Any) -> Apply:
+        return Apply(self, [pt.as_tensor_variable(x) for x in (logits, *paths)], [pt.dmatrix()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        output_storage[0][0] = state_probabilities(*inputs)
+
+    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
+        return [(input_shapes[1][0] - 1, input_shapes[0][1])]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        return [[True], [False], [False], [False]]
+
+    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
+        pulled = _PullBack()(inputs[0], outputs[0], output_gradients[0], *inputs[1:])
+        return [pulled] + [DisconnectedType()() for _ in inputs[1:]]
+
+
+class _PullBack(Op):  # type: ignore[misc]
+    __props__ = ()
+
+    def make_node(self, *inputs: Any) -> Apply:
+        return Apply(self, [pt.as_tensor_variable(x) for x in inputs], [pt.dmatrix()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        output_storage[0][0] = pull_back(*inputs)
+
+    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
+        return [input_shapes[0]]
+
+
+@register_funcify_default_op_cache_key(StateProbabilities)  # type: ignore[untyped-decorator]
+def _numba_state_probabilities(op: StateProbabilities, node: Apply, **_: Any) -> Any:
+    @numba_njit  # type: ignore[untyped-decorator]
+    def state_probabilities_numba(logits, start, branch, yes):  # type: ignore[no-untyped-def]
+        return state_probabilities(logits, start, branch, yes)
+
+    return state_probabilities_numba, _KERNELS
+
+
+@register_funcify_default_op_cache_key(_PullBack)  # type: ignore[untyped-decorator]
+def _numba_pull_back(op: _PullBack, node: Apply, **_: Any) -> Any:
+    @numba_njit  # type: ignore[untyped-decorator]
+    def pull_back_numba(logits, p, weight, start, branch, yes):  # type: ignore[no-untyped-def]
+        return pull_back(logits, p, weight, start, branch, yes)
+
+    return pull_back_numba, _KERNELS
+
+
+def joint_margins(logp: Any, packed: Sequence[Any]) -> Any:
+    """Scalar log likelihood of all margins, differentiable in ``logp``."""
+    return JointMargins()(logp, *packed)[0].sum()
+
+
+def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: ArrayLike) -> float:
+    """Log probability of overlapping margins of one table, by saddlepoint approximation (DOI 10.1214/aoms/1177728652).
+
+    Parameters
+    ----------
+    p
+        State probabilities, (cell, state); rows sum to 1.
+    n
+        Patients in each cell, (cell,).
+    incidence
+        0/1, (cell, state, margin): which cells and states a margin counts.
+    counts
+        The margins, (margin,). Redundant ones are dropped.
+
+    Returns
+    -------
+    float
+        Natural logarithm of the probability; minus infinity if ``p`` makes the margins impossible.
+
+    Raises
+    ------
+    ValueError
+        Shapes or values do not fit, or no table has these margins.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one_margin = np.array([[[0], [1]]])
+    >>> round(margin_loglik([[0.5, 0.5]], [10], one_margin, [5]), 2)  # the binomial: log 0.246
+    -1.38
+    """
+    p, n, incidence, counts = (np.asarray(x, dtype=float) for x in (p, n, incidence, counts))
+    _check(p, n, incidence, counts)
+    labels = [f"margin {j}" for j in range(len(counts))]
+    margins = reduce_margins(n, incidence, counts, labels)
+    if (p[margins.support].reshape(-1) == 0).any():
+        # Impossible pairs leave the support; what then cannot be matched is impossible.
+        return _with_impossible(p, n, incidence, counts, labels)
+    return _value(p, margins)
+
+
+def _value(p: np.ndarray, margins: Any) -> float:
+    logp = np.log(np.where(margins.support, p, 1.0)).ravel()
+    return float(joint_loglik(logp, *pack([margins]))[0].sum())
+
+
+def _with_impossible(p: np.ndarray, n: np.ndarray, incidence: np.ndarray, counts: np.ndarray, labels: list[str]) -> float:
+    empty = (p == 0)[:, :, None].astype(float)
+    try:
+        margins = reduce_margins(n, np.concatenate([empty, incidence], axis=2), np.append(0.0, counts), ["impossible", *labels])
+    except ValueError:
+        return -np.inf
+    return _value(p, margins)
+
+
+def _check(p: np.ndarray, n: np.ndarray, incidence: np.ndarray, counts: np.ndarray) -> None:
+    if p.ndim != 2 or n.shape != p.shape[:1] or counts.ndim != 1 or incidence.shape != (*p.shape, len(counts)):
+        raise ValueError(
+            "shapes must be p (cell, state), n (cell,), incidence (cell, state, margin), counts (margin,); "
+            f"found {p.shape}, {n.shape}, {incidence.shape}, {counts.shape}"
+        )
+    if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-8)):
+        raise ValueError("p: rows must be probabilities that sum to 1")
+    for name, values in (("n", n), ("counts", counts)):
+        if not (np.isfinite(values).all() and (values >= 0).all()):
+            raise ValueError(f"{name}: values must be finite and not negative; found {values.tolist()}")
+    if not np.isin(incidence, (0, 1)).all():
+        raise ValueError("incidence: values must be 0 or 1")

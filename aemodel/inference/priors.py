@@ -1,0 +1,45 @@
+"""Every prior of the model, in one place, with its reason and what it implies.
+
+Logits of branches are intercept + shared effect of the branch's pool + its own effect, summed over covariate terms.
+Effects of a term sum to zero over its levels, so a scale s puts a standard deviation of s * sqrt(2) on the log odds
+ratio between two levels of any covariate, however many levels it has.
+
+- Intercepts are given to each branch separately: rates differ between events by orders of magnitude for reasons no
+  pooling should blur. Normal(-1, 1.5) puts 90 % of root events between 3 % and 81 % of patients; Normal(0, 1.5) within a
+  parent is nearly flat over 8-92 %; Normal(-1.5, 2) for severity covers 0.8-86 % of those with the event.
+- Scales are half-normal. Incidence and severity each have effects shared by all events (older patients fare worse in
+  general) and effects of each event's own; composition has its own only: what shifts infections within infections total
+  says nothing about mucositis within GI toxicity, so it is centred at zero. With 0.35 for each, the log odds ratio
+  between two levels has a prior standard deviation of about 0.7 per branch: ratios of 0.25 to 4 are expected at the ends.
+- `DEVIATION` lets patients' log odds depart from additivity in the covariates, which no margin can test: its scale is
+  half-normal(0.15), an odds ratio of 1.16 at one standard deviation. See `aemodel.inference.risks`.
+
+Implied marginal log odds ratios are alike across events whatever their depth of nesting (`tests/test_priors.py`).
+"""
+
+from __future__ import annotations
+
+INTERCEPT = {"incidence": (-1.0, 1.5), "severity": (-1.5, 2.0), "composition": (0.0, 1.5)}
+"""Mean and standard deviation of a branch's intercept (log odds), by pool."""
+
+SCALE = {"incidence": 0.5, "severity": 0.5, "composition": 0.4}
+"""Half-normal scale of the effects (log odds), by pool; one scale for each pool and term."""
+
+ALIKE = (2.0, 2.0)
+"""Beta prior of the share of the effects' variance that a pool's branches have in common: their correlation."""
+
+SHARING = ("incidence", "severity")
+"""Pools whose branches have effects in common."""
+
+DEVIATION = 0.15
+"""Half-normal scale of cells' deviations from additivity (log odds)."""
+
+
+def describe() -> dict[str, object]:
+    """The priors as plain values, for the manifest of a saved model."""
+    return {
+        "intercept": {pool: {"normal": list(values)} for pool, values in INTERCEPT.items()},
+        "shared_scale": {pool: {"half_normal": value} for pool, value in SHARED_SCALE.items()},
+        "own_scale": {pool: {"half_normal": value} for pool, value in OWN_SCALE.items()},
+        "deviation": {"half_normal": DEVIATION},
+    }

@@ -1,0 +1,1 @@
+"""From a publication's folder to margins over cells and states."""

@@ -1,0 +1,102 @@
+"""Cells: every combination of covariate levels, and how many of the cohort's patients each is expected to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aemodel.publication.rules import Covariate
+from aemodel.publication.tables import Tables
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All combinations of levels, the last covariate fastest.
+
+    ``levels`` (cell, covariate) holds positions of levels; ``n`` (cell,) expected patients, fractional.
+    """
+
+    covariates: tuple[Covariate, ...]
+    levels: NDArray[np.int64]
+    n: NDArray[np.float64]
+
+    def having(self, covariate: str, level: str) -> NDArray[np.bool_]:
+        """Which cells lie in a level, a group of levels, or the whole cohort (``total``, ``all``): (cell,)."""
+        if covariate == "total":
+            return np.ones(len(self.n), dtype=bool)
+        position = [c.name for c in self.covariates].index(covariate)
+        return np.isin(self.levels[:, position], self.covariates[position].members(level))
+
+    def collapsed(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Coarser cells over some covariates: the coarse cell of each cell (cell,), and the patients in each."""
+        kept = [i for i, c in enumerate(self.covariates) if c.name in names]
+        shape = tuple(len(self.covariates[i].levels) for i in kept)
+        coarse = np.zeros(len(self.n), dtype=np.int64)
+        if kept:
+            coarse = np.ravel_multi_index(tuple(self.levels[:, kept].T), shape).astype(np.int64)
+        size = int(np.prod(shape, dtype=int))
+        return coarse, np.bincount(coarse, weights=self.n, minlength=size)
+
+
+def make_cells(tables: Tables) -> Cells:
+    """Expected cell counts: the maximum-entropy table with the published cohort counts.
+
+    Where the cohort gives covariates each by relapse group only, that table is independent within relapse group; where
+    it splits a level (18-20 into 18 and 19-20) only in total, the split is in proportion (the hypergeometric mean).
+
+    Raises
+    ------
+    ValueError
+        No table has these counts, or a published denominator is not the sum of its cells.
+    """
+    fine = [[(i, name) for i, level in enumerate(c.levels) for name in level.cohort] for c in tables.covariates]
+    combos = list(product(*fine))
+    position = {c.name: i for i, c in enumerate(tables.covariates)}
+    sets = [(np.ones(len(combos), dtype=bool), tables.n, "the cohort's size")]
+    for row in tables.cohort.itertuples(index=False):
+        inside = np.ones(len(combos), dtype=bool)
+        for covariate, level in ((row.covariate, row.level), (row.by, row.by_level)):
+            if covariate:
+                wanted = set(level.split("+"))
+                inside &= np.array([combo[position[covariate]][1] in wanted for combo in combos])
+        sets.append((inside, row.n, f"{row.covariate} {row.level} {row.by_level}".strip()))
+    fitted = _proportional_fitting(sets, len(combos))
+    levels = np.array([[i for i, _ in combo] for combo in combos])
+    shape = tuple(len(c.levels) for c in tables.covariates)
+    n = np.bincount(np.ravel_multi_index(tuple(levels.T), shape), weights=fitted, minlength=int(np.prod(shape)))
+    cells = Cells(tables.covariates, np.stack(np.unravel_index(np.arange(n.size), shape), axis=1).astype(np.int64), n)
+    _check_denominators(tables, cells)
+    return cells
+
+
+def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: int) -> NDArray[np.float64]:
+    """Iterative proportional fitting of a flat table to sums over sets (Deming and Stephan 1940; Csiszar 1975)."""
+    table = np.full(size, sets[0][1] / size)
+    error = np.inf
+    for _ in range(5000):
+        for inside, n, name in sets:
+            found = table[inside].sum()
+            if found == 0 and n > 0:
+                raise ValueError(f"cohort.csv: {n} patients in {name!r}, but other rows leave no room for any")
+            if found > 0:
+                table[inside] *= n / found
+        gaps = [abs(table[inside].sum() - n) for inside, n, _ in sets]
+        previous, error = error, max(gaps)
+        if error < 1e-9:
+            return table
+        if error > 0.01 and error > 0.999 * previous:
+            break
+    worst = sets[int(np.argmax(gaps))]
+    raise ValueError(f"cohort.csv: no table has all these counts; they disagree most about {worst[2]!r} ({worst[1]}, off by {error:.2g})")
+
+
+def _check_denominators(tables: Tables, cells: Cells) -> None:
+    rows = tables.frequencies
+    for covariate, level, n in set(zip(rows["covariate"], rows["level"], rows["n"], strict=True)):
+        size = cells.n[cells.having(covariate, level)].sum()
+        if abs(size - n) > 1e-6:
+            raise ValueError(f"frequencies.csv: {covariate} {level} is given over {n} patients, cohort.csv has {size:.6g} there")

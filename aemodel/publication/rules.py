@@ -1,0 +1,232 @@
+"""Raw patient values to covariate levels: a publication's rules, applied by any dataframe engine.
+
+A rule says which levels of a covariate a patient can still have. It is kept as a set of levels, written as the bits of
+an integer: one bit is a known level, all bits a missing one, some bits a partly known one (relapse site without
+months), no bit an impossible value. One further bit, above the levels, stands for a new level of an open covariate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v2 as nw
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One comparison on a raw column: equal to ``equals``, or in ``[minimum, below)``."""
+
+    column: str
+    equals: str | None = None
+    minimum: float = -math.inf
+    below: float = math.inf
+
+    @property
+    def numeric(self) -> bool:
+        return self.equals is None
+
+    def describe(self) -> str:
+        if not self.numeric:
+            return str(self.equals)
+        upper = "" if math.isinf(self.below) else f" and below {self.below:g}"
+        return f"at least {self.minimum:g}{upper}"
+
+    def holds(self, value: nw.Expr) -> nw.Expr:
+        if not self.numeric:
+            return value == self.equals
+        # An infinite value meets no condition, however wide.
+        return (value > -math.inf) & (value >= self.minimum) & (value < self.below)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a covariate: its name, label in words, group (or None), conditions and the cohort's finer levels."""
+
+    name: str
+    label: str
+    group: str | None
+    when: tuple[Condition, ...]
+    cohort: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """An ordered set of levels; ``open`` covariates may meet a new level in new patients."""
+
+    name: str
+    label: str
+    open: bool
+    levels: tuple[Level, ...]
+    groups: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(level.name for level in self.levels)
+
+    @property
+    def raw_columns(self) -> tuple[str, ...]:
+        """Columns from which the level can be worked out; empty where only the level itself can be given."""
+        return tuple(dict.fromkeys(condition.column for level in self.levels for condition in level.when))
+
+    @property
+    def everything(self) -> int:
+        """The set of all published levels: what is known of a patient whose value is missing."""
+        return (1 << len(self.levels)) - 1
+
+    @property
+    def new(self) -> int:
+        """The set that holds only the level the publication does not have."""
+        return 1 << len(self.levels)
+
+    def members(self, name: str) -> tuple[int, ...]:
+        """Positions of the levels that ``name``, a level or a group of levels, stands for; empty if it is neither."""
+        return tuple(i for i, level in enumerate(self.levels) if name in (level.name, level.group))
+
+
+def read_covariates(items: Sequence[Mapping[str, Any]], where: str) -> tuple[Covariate, ...]:
+    """Covariates from the ``covariates`` list of a publication or a manifest; ``where`` names the file in errors."""
+    covariates = tuple(_read_covariate(item, where) for item in items)
+    names = [covariate.name for covariate in covariates]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{where}: covariates must be listed, each once; found {names}")
+    return covariates
+
+
+def write_covariates(covariates: Sequence[Covariate]) -> list[dict[str, Any]]:
+    """The inverse of `read_covariates`: plain values, for the manifest of a saved model."""
+    return [
+        {
+            "name": c.name,
+            "label": c.label,
+            "open": c.open,
+            "groups": dict(c.groups),
+            "levels": [
+                {"name": v.name, "label": v.label, "when": {w.column: _plain(w) for w in v.when}, "cohort": list(v.cohort)}
+                | ({"group": v.group} if v.group else {})
+                for v in c.levels
+            ],
+        }
+        for c in covariates
+    ]
+
+
+def _plain(condition: Condition) -> str | dict[str, float]:
+    if condition.equals is not None:
+        return condition.equals
+    bounds = {"min": condition.minimum, "below": condition.below}
+    return {key: value for key, value in bounds.items() if math.isfinite(value)}
+
+
+def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
+    try:
+        levels = tuple(_read_level(level) for level in item["levels"])
+        covariate = Covariate(item["name"], item["label"], bool(item.get("open", False)), levels, dict(item.get("groups", {})))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{where}: a covariate needs name, label and levels with name and label ({error!r})") from None
+    if len(levels) < 2 or len(set(covariate.names)) < len(levels):
+        raise ValueError(f"{where}: covariate {covariate.name!r} needs two or more different levels; found {covariate.names}")
+    if unknown := {level.group for level in levels} - {None} - set(covariate.groups):
+        raise ValueError(f"{where}: covariate {covariate.name!r} has levels in groups without a label: {sorted(unknown)}")
+    if len({frozenset(w.column for w in level.when) for level in levels}) > 1:
+        raise ValueError(f"{where}: the levels of covariate {covariate.name!r} must all have conditions on the same columns")
+    return covariate
+
+
+def _read_level(item: Mapping[str, Any]) -> Level:
+    conditions = []
+    for column, rule in item.get("when", {}).items():
+        if isinstance(rule, str):
+            conditions.append(Condition(column, equals=rule))
+        elif set(rule) <= {"min", "below"} and rule:
+            conditions.append(Condition(column, None, float(rule.get("min", -math.inf)), float(rule.get("below", math.inf))))
+        else:
+            raise ValueError(f"level {item['name']!r}: a condition is a text, or min and below, not {rule!r}")
+    cohort = tuple(item.get("cohort", (item["name"],)))
+    return Level(item["name"], item["label"], item.get("group"), tuple(conditions), cohort)
+
+
+def code_columns(covariates: Iterable[Covariate]) -> dict[str, str]:
+    """Names of the temporary columns that hold each covariate's set of levels."""
+    return {covariate.name: f"__aemodel_{covariate.name}" for covariate in covariates}
+
+
+def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:
+    """Which columns of a frame tell this covariate: the level itself, all its raw columns, or both.
+
+    Raises
+    ------
+    ValueError
+        Neither is there.
+    """
+    raw = covariate.raw_columns
+    found_raw = raw if raw and set(raw) <= set(columns) else ()
+    if covariate.name in columns:
+        return (covariate.name, *found_raw)
+    if found_raw:
+        return found_raw
+    partly = [column for column in raw if column in columns]
+    ways = f"{covariate.name!r}" + (f", or {' with '.join(map(repr, raw))}" if raw else "")
+    note = f"; {partly} alone is not enough" if partly else ""
+    raise ValueError(
+        f"patients: no column for {covariate.label.lower()}: give {ways}{note}. "
+        f"Where it is not known, give the column with nulls: risks are then averaged over the cohort. Columns found: {list(columns)}"
+    )
+
+
+def level_sets(covariate: Covariate, columns: Sequence[str], *, new_levels: str = "error") -> nw.Expr:
+    """Expression for the set of levels each patient can have, as an integer of bits (see the module's text).
+
+    Numeric source columns must be floats with NaN turned to null and text columns strings (`clean` does both).
+    """
+    found = sources(covariate, columns)
+    named = covariate.name in found
+    total: nw.Expr | None = None
+    for position, level in enumerate(covariate.levels):
+        tests = [Condition(covariate.name, equals=level.name)] if named else []
+        tests += [condition for condition in level.when if condition.column in found]
+        possible = None
+        for test in tests:
+            value = nw.col(test.column)
+            holds = test.holds(value).fill_null(True)
+            possible = holds if possible is None else possible & holds
+        assert possible is not None
+        bit = possible.cast(nw.Int64) * (1 << position)
+        total = bit if total is None else total + bit
+    assert total is not None
+    if covariate.open and new_levels == "sample":
+        unseen = _unseen(covariate, found)
+        total = nw.when(unseen).then(nw.lit(covariate.new)).otherwise(total).cast(nw.Int64)
+    return total
+
+
+def _unseen(covariate: Covariate, found: Sequence[str]) -> nw.Expr:
+    """Whether some text column holds a value that no level knows."""
+    tests = []
+    for column in found:
+        known = allowed_texts(covariate, column)
+        if known:
+            tests.append((~nw.col(column).is_in(list(known))).fill_null(False) & ~nw.col(column).is_null())
+    unseen = tests[0]
+    for test in tests[1:]:
+        unseen = unseen | test
+    return unseen
+
+
+def allowed_texts(covariate: Covariate, column: str) -> tuple[str, ...]:
+    """Texts a source column may hold; empty for a numeric column."""
+    if column == covariate.name:
+        return covariate.names
+    texts = [w.equals for level in covariate.levels for w in level.when if w.column == column and w.equals is not None]
+    return tuple(dict.fromkeys(texts))
+
+
+def allowed_words(covariate: Covariate, column: str) -> str:
+    """What a source column may hold, in words, for an error message."""
+    if texts := allowed_texts(covariate, column):
+        return ", ".join(texts)
+    conditions = [w for level in covariate.levels for w in level.when if w.column == column]
+    low, high = min(w.minimum for w in conditions), max(w.below for w in conditions)
+    return Condition(column, None, low, high).describe()

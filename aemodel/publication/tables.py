@@ -1,0 +1,300 @@
+"""A publication's folder read, counted and cross-checked: what every later step starts from."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aemodel.publication.events import Event, read_events
+from aemodel.publication.rules import Covariate, read_covariates
+
+FILES = ("publication.toml", "events.csv", "frequencies.csv", "cohort.csv", "tests.csv", "discrepancies.csv")
+COLUMNS = {
+    "events.csv": ("event", "label", "parent", "relation", "grades"),
+    "frequencies.csv": ("event", "grade", "covariate", "level", "n", "printed", "unit", "count", "derived", "source"),
+    "cohort.csv": ("covariate", "level", "by", "by_level", "n", "source"),
+    "tests.csv": ("event", "grade", "covariate", "levels", "p", "test"),
+    "discrepancies.csv": ("event", "grade", "covariate", "level", "where", "printed", "computed", "resolution"),
+}
+TOTAL = ("total", "all")
+"""Covariate and level of the rows that count the whole cohort."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One publication: its cohort, covariates, events and every published frequency as a count.
+
+    ``frequencies`` has columns event, grade, covariate, level, n, observed, printed, derived, source. Derived rows
+    (sums of others) are for checking and display; the likelihood uses the rest. ``cohort`` counts patients by covariate
+    levels and has columns covariate, level, by, by_level, n, source. ``texts`` holds the files as read.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    n: int
+    covariates: tuple[Covariate, ...]
+    events: tuple[Event, ...]
+    frequencies: pd.DataFrame
+    cohort: pd.DataFrame
+    tests: pd.DataFrame
+    discrepancies: pd.DataFrame
+    texts: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the files' names and contents."""
+        parts = [f"{name}\0{self.texts[name]}\0" for name in FILES]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def covariate(self, name: str) -> Covariate:
+        return next(c for c in self.covariates if c.name == name)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Tables {self.name}: {self.n} patients, {len(self.events)} events, {len(self.frequencies)} frequencies "
+            f"({int((~self.frequencies['derived']).sum())} in the likelihood), {len(self.discrepancies)} discrepancies>"
+        )
+
+
+def load_tables(source: str | Path) -> Tables:
+    """Read a publication and check that its numbers agree with one another.
+
+    Parameters
+    ----------
+    source
+        Name of a shipped publication (``"aall1331"``) or the path of a folder with the six files of one.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such publication, or a file of it is missing.
+    ValueError
+        A file is malformed, or counts contradict each other; the message names the file, the row and the remedy.
+    """
+    return read_tables(_read_folder(source))
+
+
+def read_tables(texts: Mapping[str, str]) -> Tables:
+    """`load_tables` for files already in memory: a mapping from file name to text."""
+    about = _read_about(texts["publication.toml"])
+    covariates = read_covariates(about.pop("covariates", []), "publication.toml")
+    table = {name: _read_csv(texts[name], name) for name in COLUMNS}
+    events = read_events(table["events.csv"], "events.csv")
+    discrepancies = pd.DataFrame(table["discrepancies.csv"], columns=COLUMNS["discrepancies.csv"])
+    frequencies = _read_frequencies(table["frequencies.csv"], events, covariates, about["patients"], discrepancies)
+    return Tables(
+        name=about["name"],
+        about=about,
+        n=about["patients"],
+        covariates=covariates,
+        events=events,
+        frequencies=_with_totals(frequencies, events, covariates, about["patients"]),
+        cohort=_read_cohort(table["cohort.csv"], covariates),
+        tests=pd.DataFrame(table["tests.csv"], columns=COLUMNS["tests.csv"]),
+        discrepancies=discrepancies,
+        texts={name: texts[name] for name in FILES},
+    )
+
+
+def _read_folder(source: str | Path) -> dict[str, str]:
+    shipped = files("aemodel") / "publications"
+    folder = Path(source)
+    if not folder.is_dir():
+        names = sorted(entry.name for entry in shipped.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
+        if str(source) not in names:
+            raise FileNotFoundError(f"source: {str(source)!r} is neither a folder nor a shipped publication ({', '.join(names)})")
+        folder = Path(str(shipped / str(source)))
+    texts = {}
+    for name in FILES:
+        try:
+            texts[name] = (folder / name).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{folder / name} is missing; a publication has the files {', '.join(FILES)}") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{folder / name} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    return texts
+
+
+def _read_about(text: str) -> dict[str, Any]:
+    try:
+        about = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"publication.toml: {error}") from None
+    for key, kind in (("name", str), ("title", str), ("citation", str), ("patients", int)):
+        if not isinstance(about.get(key), kind):
+            raise ValueError(f"publication.toml: {key!r} must be given, as {kind.__name__}; found {about.get(key)!r}")
+    return about
+
+
+def _read_csv(text: str, name: str) -> list[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    if tuple(reader.fieldnames or ()) != COLUMNS[name]:
+        raise ValueError(f"{name}: columns must be {', '.join(COLUMNS[name])}; found {reader.fieldnames}")
+    rows = []
+    for number, row in enumerate(reader, start=2):
+        if None in row or None in row.values():
+            raise ValueError(f"{name}, line {number}: {len(COLUMNS[name])} cells expected; check quotes and commas")
+        rows.append({key: value.strip() for key, value in row.items()} | {"line": str(number)})
+    return rows
+
+
+def _whole(text: str, where: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"{where}: {text!r} is not a whole number")
+    return int(text)
+
+
+def _read_frequencies(
+    rows: Sequence[Mapping[str, str]],
+    events: Sequence[Event],
+    covariates: Sequence[Covariate],
+    n: int,
+    discrepancies: pd.DataFrame,
+) -> pd.DataFrame:
+    excused = set(discrepancies[["event", "grade", "covariate", "level"]].itertuples(index=False, name=None))
+    grades = {event.name: event.grades for event in events}
+    table = []
+    for row in rows:
+        where = f"frequencies.csv, line {row['line']}"
+        key = (row["event"], row["grade"], row["covariate"], row["level"])
+        if row["grade"] not in grades.get(row["event"], ()):
+            raise ValueError(f"{where}: event {row['event']!r} at grade {row['grade']!r} is not in events.csv")
+        _check_level(row["covariate"], row["level"], covariates, where)
+        size = _whole(row["n"], where)
+        if row["derived"] not in ("yes", "no"):
+            raise ValueError(f"{where}: derived is 'yes' (a sum of other rows) or 'no', not {row['derived']!r}")
+        observed = _count(row, size, key in excused, where)
+        table.append((*key, size, observed, row["printed"], row["derived"] == "yes", row["source"]))
+    columns = ["event", "grade", "covariate", "level", "n", "observed", "printed", "derived", "source"]
+    frequencies = pd.DataFrame(table, columns=columns)
+    if (again := frequencies.duplicated(columns[:4])).any():
+        raise ValueError(f"frequencies.csv: given twice: {frequencies.loc[again, columns[:4]].to_dict('records')}")
+    _check_grades(frequencies)
+    _check_sums(frequencies, covariates, n)
+    return frequencies
+
+
+def _check_level(covariate: str, level: str, covariates: Sequence[Covariate], where: str) -> None:
+    if (covariate, level) == TOTAL:
+        return
+    found = [c for c in covariates if c.name == covariate]
+    if not found or not found[0].members(level):
+        allowed = {c.name: [*c.names, *c.groups] for c in covariates} | {"total": ["all"]}
+        raise ValueError(f"{where}: covariate {covariate!r} with level {level!r} is unknown; known are {allowed}")
+
+
+def _count(row: Mapping[str, str], size: int, excused: bool, where: str) -> int:
+    """The integer behind a printed count or percentage, at the precision it was printed with."""
+    printed = row["printed"].removesuffix("%").strip()
+    if row["unit"] == "count":
+        candidates = [_whole(printed, where)]
+    elif row["unit"] == "percent":
+        try:
+            value = Decimal(printed)
+        except ArithmeticError:
+            raise ValueError(f"{where}: {row['printed']!r} is not a percentage") from None
+        candidates = _counts_of(value, size)
+    else:
+        raise ValueError(f"{where}: unit is 'percent' or 'count', not {row['unit']!r}")
+    given = _whole(row["count"], where) if row["count"] else None
+    if given is None and len(candidates) != 1:
+        problem = "no whole number" if not candidates else f"each of {candidates}"
+        raise ValueError(f"{where}: {row['printed']} {row['unit']} is {problem} over {size}; give the count in its column")
+    observed = candidates[0] if given is None else given
+    if observed not in candidates and not excused:
+        raise ValueError(
+            f"{where}: {observed} of {size} is not printed {row['printed']} ({row['unit']}); correct it, or record it in discrepancies.csv"
+        )
+    if observed > size:
+        raise ValueError(f"{where}: {observed} events exceed {size} patients")
+    return observed
+
+
+def _counts_of(percent: Decimal, size: int) -> list[int]:
+    """Every count over ``size`` that rounds (half up) to ``percent`` at its own number of decimals."""
+    step = Decimal(1).scaleb(int(percent.as_tuple().exponent))
+    low = int(max(Decimal(0), (percent - step) * size / 100))
+    high = int((percent + step) * size / 100) + 1
+    return [k for k in range(low, high + 1) if (Decimal(100 * k) / size).quantize(step, ROUND_HALF_UP) == percent]
+
+
+def _check_grades(frequencies: pd.DataFrame) -> None:
+    """No more patients at a higher grade than at a lower one."""
+    wide = frequencies.pivot(index=["event", "covariate", "level"], columns="grade", values="observed")
+    for low, high in (("3-5", "4-5"), ("4-5", "5"), ("3-5", "5")):
+        if low in wide and high in wide and (wrong := wide[wide[high] > wide[low]].index.tolist()):
+            raise ValueError(f"frequencies.csv: more patients at grade {high} than at {low} for {wrong}")
+
+
+def _check_sums(frequencies: pd.DataFrame, covariates: Sequence[Covariate], n: int) -> None:
+    """Every way of adding up one event at one grade must give one total, and the levels' sizes the cohort's."""
+    for (event, grade), rows in frequencies.groupby(["event", "grade"], sort=False):
+        where = f"frequencies.csv, {event} {grade}"
+        totals: dict[str, int] = {}
+        for covariate in covariates:
+            mine = rows[rows["covariate"] == covariate.name].set_index("level")
+            if set(covariate.names) <= set(mine.index):
+                if (size := int(mine.loc[list(covariate.names), "n"].sum())) != n:
+                    raise ValueError(f"{where}: the levels of {covariate.name} hold {size} patients, the cohort {n}")
+                totals[covariate.name] = int(mine.loc[list(covariate.names), "observed"].sum())
+            for group in set(mine.index) & set(covariate.groups):
+                parts = [covariate.names[i] for i in covariate.members(group)]
+                if set(parts) <= set(mine.index):
+                    for column in ("n", "observed"):
+                        if (total := int(mine.loc[parts, column].sum())) != mine.loc[group, column]:
+                            raise ValueError(f"{where}: {column} of {group} is {mine.loc[group, column]}, its levels sum to {total}")
+        whole = rows[rows["covariate"] == "total"]
+        if len(whole):
+            totals["total"] = int(whole["observed"].iloc[0])
+            if (size := int(whole["n"].iloc[0])) != n:
+                raise ValueError(f"{where}: the total is over {size} patients, the cohort has {n}")
+        if len(set(totals.values())) > 1:
+            raise ValueError(f"{where}: the margins disagree on the number of patients with the event: {totals}")
+
+
+def _with_totals(
+    frequencies: pd.DataFrame, events: Sequence[Event], covariates: Sequence[Covariate], n: int
+) -> pd.DataFrame:
+    """The published rows, then derived ones: totals that margins imply, and grade 4-5 of fatal events (grade 5 is both)."""
+    fatal = {event.name for event in events if event.relation == "fatal"}
+    extra = frequencies[frequencies["event"].isin(fatal) & (frequencies["grade"] == "3-5")]
+    added = [extra.assign(grade="4-5", derived=True)] if len(extra) else []
+    for (event, grade), rows in frequencies.groupby(["event", "grade"], sort=False):
+        if (rows["covariate"] == "total").any():
+            continue
+        for covariate in covariates:
+            mine = rows[(rows["covariate"] == covariate.name) & rows["level"].isin(covariate.names)]
+            if len(mine) == len(covariate.levels):
+                row = (event, grade, *TOTAL, n, mine["observed"].sum(), "", True, f"sum over {covariate.name}")
+                added.append(pd.DataFrame([row], columns=frequencies.columns))
+                break
+    order = {event.name: i for i, event in enumerate(events)}
+    place = {TOTAL[0]: len(covariates)} | {c.name: i for i, c in enumerate(covariates)}
+    table = pd.concat([frequencies, *added], ignore_index=True).drop_duplicates(["event", "grade", "covariate", "level"])
+    keys = pd.DataFrame({"e": table["event"].map(order), "g": table["grade"], "c": table["covariate"].map(place)})
+    return table.loc[keys.sort_values(["e", "g", "c"], kind="stable").index].reset_index(drop=True)
+
+
+def _read_cohort(rows: Sequence[Mapping[str, str]], covariates: Sequence[Covariate]) -> pd.DataFrame:
+    fine = {c.name: {name for level in c.levels for name in level.cohort} for c in covariates}
+    table = []
+    for row in rows:
+        where = f"cohort.csv, line {row['line']}"
+        for covariate, level in ((row["covariate"], row["level"]), (row["by"], row["by_level"])):
+            if covariate and (covariate not in fine or not set(level.split("+")) <= fine[covariate]):
+                known = {name: sorted(levels) for name, levels in fine.items()}
+                raise ValueError(f"{where}: covariate {covariate!r} with level {level!r} is unknown; known are {known}")
+        if not row["covariate"]:
+            raise ValueError(f"{where}: covariate is empty")
+        table.append((row["covariate"], row["level"], row["by"], row["by_level"], _whole(row["n"], where), row["source"]))
+    return pd.DataFrame(table, columns=COLUMNS["cohort.csv"])
