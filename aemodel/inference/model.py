@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pymc.distributions.transforms import log_exp_m1
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
@@ -69,7 +70,8 @@ def _coefficients(design: Design, sharing: list[str]) -> Any:
     of the former much more than of the latter.
     """
     spread = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
-    scale = pm.HalfNormal("scale", spread, dims=("pool", "term"))
+    # Softplus, not log: in the log of a large scale the posterior is too steep for the sampler and it diverges.
+    scale = pm.HalfNormal("scale", spread, dims=("pool", "term"), default_transform=log_exp_m1)
     alike = pm.Beta("alike", *priors.ALIKE, dims=("sharing_pool", "term"))
     own_raw = pm.Normal("own_raw", dims=("branch", "contrast"))
     shared_raw = pm.Normal("shared_raw", dims=("sharing_pool", "contrast"))
