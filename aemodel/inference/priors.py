@@ -7,10 +7,11 @@ ratio between two levels of any covariate, however many levels it has.
 - Intercepts are given to each branch separately: rates differ between events by orders of magnitude for reasons no
   pooling should blur. Normal(-1, 1.5) puts 90 % of root events between 3 % and 81 % of patients; Normal(0, 1.5) within a
   parent is nearly flat over 8-92 %; Normal(-1.5, 2) for severity covers 0.8-86 % of those with the event.
-- Scales are half-normal. Incidence and severity each have effects shared by all events (older patients fare worse in
-  general) and effects of each event's own; composition has its own only: what shifts infections within infections total
-  says nothing about mucositis within GI toxicity, so it is centred at zero. With 0.35 for each, the log odds ratio
-  between two levels has a prior standard deviation of about 0.7 per branch: ratios of 0.25 to 4 are expected at the ends.
+- Scales are half-normal, one for each pool and covariate term. A branch's effects are part shared by its pool (older
+  patients fare worse in general), part its own; `ALIKE` is the prior of the shared part of their variance. Composition
+  shares nothing and is centred at zero: what shifts one event within another says nothing about a third. The log odds
+  ratio between two levels then has a prior standard deviation of about 0.7 per branch: ratios of 0.25 to 4 are
+  expected at the ends.
 - `DEVIATION` lets patients' log odds depart from additivity in the covariates, which no margin can test: its scale is
   half-normal(0.15), an odds ratio of 1.16 at one standard deviation. See `aemodel.inference.risks`.
 
@@ -39,7 +40,7 @@ def describe() -> dict[str, object]:
     """The priors as plain values, for the manifest of a saved model."""
     return {
         "intercept": {pool: {"normal": list(values)} for pool, values in INTERCEPT.items()},
-        "shared_scale": {pool: {"half_normal": value} for pool, value in SHARED_SCALE.items()},
-        "own_scale": {pool: {"half_normal": value} for pool, value in OWN_SCALE.items()},
+        "scale": {pool: {"half_normal": value} for pool, value in SCALE.items()},
+        "alike": {pool: {"beta": list(ALIKE)} for pool in SHARING},
         "deviation": {"half_normal": DEVIATION},
     }

@@ -1,0 +1,209 @@
+"""Fitting: compile, sample with nutpie, check the sampler. Everything that touches ArviZ is here."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import arviz as az
+import numpy as np
+import nutpie
+import pymc as pm
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from aemodel.inference import priors
+from aemodel.inference.design import Design, all_margins, make_design
+from aemodel.inference.forward import make_forward, risk_draws, thinned
+from aemodel.inference.model import build_model
+from aemodel.inference.risks import RiskDraws
+from aemodel.publication.tables import Tables
+
+GATE = {"r_hat": 1.01, "ess": 400.0, "divergences": 0, "bfmi": 0.3}
+"""What every fit must meet: at most the first and third, at least the second and fourth."""
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """The worst of each sampler diagnostic over all parameters (Vehtari et al. 2021; Betancourt 2016)."""
+
+    r_hat: float
+    ess_bulk: float
+    ess_tail: float
+    divergences: int
+    bfmi: float
+    worst: str
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures()
+
+    def failures(self) -> list[str]:
+        """What the gate finds wrong, in words; empty if the run passed."""
+        found = []
+        if not self.r_hat <= GATE["r_hat"]:
+            found.append(f"R-hat {self.r_hat:.3f} > {GATE['r_hat']}: chains disagree")
+        if not min(self.ess_bulk, self.ess_tail) >= GATE["ess"]:
+            least = min(self.ess_bulk, self.ess_tail)
+            found.append(f"effective sample size {least:.0f} < {GATE['ess']:.0f} ({self.worst}): take more draws")
+        if self.divergences > GATE["divergences"]:
+            found.append(f"{self.divergences} divergent transitions: the posterior was not explored everywhere")
+        if not self.bfmi >= GATE["bfmi"]:
+            found.append(f"E-BFMI {self.bfmi:.2f} < {GATE['bfmi']}: energy explored too slowly")
+        return found
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.passed else "FAILED: " + "; ".join(self.failures())
+        return (
+            f"Sampler diagnostics {verdict} (R-hat {self.r_hat:.3f}, bulk ESS {self.ess_bulk:.0f}, "
+            f"tail ESS {self.ess_tail:.0f}, {self.divergences} divergences, E-BFMI {self.bfmi:.2f})"
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model: the publication, the posterior and its diagnostics, and the risk draws that answers come from.
+
+    ``idata`` is ArviZ `InferenceData` with groups posterior, prior, sample_stats and observed_data. ``settings`` records seed, draws,
+    chains and priors.
+    """
+
+    tables: Tables
+    idata: az.InferenceData
+    diagnostics: Diagnostics
+    settings: Mapping[str, Any]
+    risks: RiskDraws
+
+    @property
+    def name(self) -> str:
+        return self.tables.name
+
+    @property
+    def posterior(self) -> xr.Dataset:
+        return self.idata["posterior"]
+
+    @property
+    def prior(self) -> xr.Dataset:
+        return self.idata["prior"]
+
+    def __repr__(self) -> str:
+        draws = f"{self.posterior.sizes['chain']} chains x {self.posterior.sizes['draw']} draws"
+        return f"<Fitted {self.name}: {draws}. {self.diagnostics}>"
+
+
+def fit(
+    tables: Tables, *, seed: int, draws: int = 1000, chains: int = 4, tune: int = 600, progress: bool | None = None
+) -> Fitted:
+    """Fit the hierarchical model to all published margins at once.
+
+    Parameters
+    ----------
+    tables
+        From `load_tables`.
+    seed
+        The same seed, package versions and machine give the same draws.
+    draws, chains, tune
+        Kept draws and warm-up draws per chain.
+    progress
+        Show a progress bar on stderr; by default only in a terminal or a notebook.
+
+    Returns
+    -------
+    Fitted
+        Also if the diagnostics fail, with a warning: see `Fitted.diagnostics`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what it must be, or the counts contradict each other.
+    KeyboardInterrupt
+        Stopped by the user; nothing is left behind.
+    """
+    _check_arguments(tables, seed=seed, draws=draws, chains=chains, tune=tune)
+    design = make_design(tables)
+    model = build_model(design, all_margins(design, tables.frequencies))
+    idata = _sample(model, seed=seed, draws=draws, chains=chains, tune=tune, progress=progress)
+    idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
+    diagnostics = diagnose(idata)
+    if not diagnostics.passed:
+        warnings.warn(str(diagnostics), stacklevel=2)
+    settings = {"seed": seed, "draws": draws, "chains": chains, "tune": tune, "priors": priors.describe()}
+    risks = risk_draws(tables, make_forward(design), thinned(idata["posterior"]), seed)
+    return Fitted(tables, idata, diagnostics, settings, risks)
+
+
+def design_of(model: Any) -> Design:
+    """The design a fitted or loaded model was made with."""
+    return make_design(model.tables)
+
+
+def _check_arguments(tables: Tables, **numbers: int) -> None:
+    if not isinstance(tables, Tables):
+        raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name}: expected a whole number, not {value!r}")
+        if value < (0 if name == "seed" else 1):
+            raise ValueError(f"{name}: expected {'zero or more' if name == 'seed' else 'one or more'}, not {value}")
+    if numbers["draws"] < 4:
+        raise ValueError(f"draws: at least 4 are needed to judge the chains, not {numbers['draws']}")
+
+
+def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> az.InferenceData:
+    if progress is None:
+        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+    compiled = nutpie.compile_pymc_model(model)
+    # Chains run in threads of their own; a BLAS that starts more for matrices this small only gets in their way.
+    with threadpool_limits(1, user_api="blas"):
+        sampler = nutpie.sample(
+            compiled, draws=draws, tune=tune, chains=chains, seed=seed, progress_bar=progress, save_warmup=False, blocking=False
+        )
+        try:
+            idata = sampler.wait()
+        except KeyboardInterrupt:
+            sampler.cancel()
+            raise
+    kept = [rv.name for rv in model.free_RVs]
+    idata["posterior"] = idata["posterior"][kept]
+    return idata
+
+
+def diagnose(idata: az.InferenceData) -> Diagnostics:
+    """Judge a run by its worst parameter."""
+    posterior, stats = idata["posterior"], idata["sample_stats"]
+    bulk, tail = az.ess(posterior), az.ess(posterior, method="tail")
+    least = min(((float(d[name].min()), str(name)) for d in (bulk, tail) for name in d), default=(np.nan, ""))
+    return Diagnostics(
+        r_hat=float(max(values.max() for values in az.rhat(posterior).values())) if posterior.sizes["chain"] > 1 else np.nan,
+        ess_bulk=float(min(values.min() for values in bulk.values())),
+        ess_tail=float(min(values.min() for values in tail.values())),
+        divergences=int(stats["diverging"].sum()),
+        bfmi=float(np.min(az.bfmi(idata))),
+        worst=least[1],
+    )
+
+
+def _prior(model: pm.Model, seed: int, draws: int = 1000) -> xr.Dataset:
+    """Draws of every parameter from its prior, as one chain."""
+    names = [rv.name for rv in model.free_RVs]
+    with model:
+        values = pm.draw(list(model.free_RVs), draws=draws, random_seed=seed)
+    dims = {name: ["chain", "draw", *model.named_vars_to_dims[name]] for name in names}
+    coords = {dim: list(labels) for dim, labels in model.coords.items() if any(dim in d for d in dims.values())}
+    return xr.Dataset({name: (dims[name], value[None]) for name, value in zip(names, values, strict=True)}, coords)
+
+
+def _observed(tables: Tables) -> xr.Dataset:
+    """The counts the likelihood used, with what each counts as coordinates."""
+    rows = tables.frequencies[~tables.frequencies["derived"]].reset_index(drop=True)
+    coords = {name: ("margin", rows[name].astype(str).to_numpy()) for name in ("event", "grade", "covariate", "level")}
+    data = {"observed": ("margin", rows["observed"].to_numpy()), "n": ("margin", rows["n"].to_numpy())}
+    return xr.Dataset(data, coords | {"margin": np.arange(len(rows))})
+
+
+def as_settings(diagnostics: Diagnostics) -> dict[str, Any]:
+    """Diagnostics as plain values, for the manifest of a saved model."""
+    return asdict(diagnostics) | {"passed": diagnostics.passed}

@@ -1,0 +1,199 @@
+"""From parameter draws to risks: the model's forward map in NumPy, one draw at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from aemodel.inference import priors
+from aemodel.inference.design import Design
+from aemodel.inference.risks import RiskDraws, cells_with_new
+from aemodel.inference.states import make_paths, state_probabilities
+from aemodel.publication.events import GRADES
+from aemodel.publication.families import POOLS
+from aemodel.publication.tables import Tables
+
+KEPT_DRAWS = 1000
+"""Risk draws kept, thinned evenly from all."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Everything that turns one draw of the parameters into state probabilities in every cell.
+
+    ``levels`` and ``weight`` are those of `RiskDraws`: published cells, then those of new levels. ``deviation`` is the
+    half-normal scale of cells' departures from additivity; 0 leaves the model additive.
+    """
+
+    design: Design
+    levels: NDArray[np.int64]
+    weight: Floats
+    deviation: float
+
+    def states(self, draws: xr.Dataset, seed: int) -> Iterator[Floats]:
+        """Probabilities (state, cell) for each sample of ``draws``, families end to end; the same seed, the same numbers."""
+        paths = make_paths(self.design.families)
+        residual = _additive_residual(self.design)
+        arrays = _flat(draws)
+        for i in range(arrays["intercept"].shape[0]):
+            rng = np.random.default_rng([seed, i])
+            one = {name: values[i] for name, values in arrays.items()}
+            yield state_probabilities(self._logits(one, residual, rng), *paths)
+
+    def _logits(self, draw: dict[str, Floats], residual: Floats, rng: np.random.Generator) -> Floats:
+        design = self.design
+        share = design.cells.n / design.cells.n.sum()
+        centre = share @ design.matrix
+        coefficients = effects(design, draw)
+        centred = design.matrix - centre
+        variance = np.einsum("bk,kl,bl->b", coefficients, (centred * share[:, None]).T @ centred, coefficients)
+        level = draw["intercept"] + 0.5 * np.tanh(0.5 * draw["intercept"]) * variance
+        matrix, extra = self._with_new(draw, rng)
+        logits = level[:, None] + coefficients @ (matrix - centre).T + extra
+        noise = rng.standard_normal(logits.shape)
+        published = len(share)
+        noise[:, :published] = noise[:, :published] @ residual.T
+        return logits + abs(rng.normal(0, self.deviation)) * noise if self.deviation else logits
+
+    def _with_new(self, draw: dict[str, Floats], rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Contrasts over all cells, and what new levels add: (cell, contrast) and (branch, cell)."""
+        design = self.design
+        matrix = np.zeros((len(self.levels), design.matrix.shape[1]))
+        extra = np.zeros((len(design.branches), len(self.levels)))
+        position = {c.name: i for i, c in enumerate(design.cells.covariates)}
+        for t, term in enumerate(design.terms):
+            levels = self.levels[:, position[term.covariate]]
+            size = len(term.basis)
+            known = levels < size
+            matrix[np.ix_(known, design.columns_of(t))] = term.basis[levels[known]]
+            if not known.all():
+                # A further level beside `size` that sum to zero: variance s^2 (1 + 1/size).
+                own, shared = scales(design, draw)
+                fresh = own[:, t] * rng.standard_normal(len(own)) + shared[:, t] * rng.standard_normal(len(POOLS))[design.pool_of]
+                extra[:, ~known] += (np.sqrt(1 + 1 / size) * fresh)[:, None]
+        return matrix, extra
+
+
+def make_forward(design: Design, deviation: float = priors.DEVIATION) -> Forward:
+    covariates = design.cells.covariates
+    levels, weight = cells_with_new(covariates, design.cells.levels, design.cells.n)
+    return Forward(design, levels, weight, deviation)
+
+
+def scales(design: Design, draw: dict[str, Floats]) -> tuple[Floats, Floats]:
+    """Standard deviations of own and of shared effects, each (branch, term)."""
+    alike = np.zeros((len(POOLS), len(design.terms)))
+    alike[[POOLS.index(pool) for pool in priors.SHARING]] = draw["alike"]
+    pools = design.pool_of
+    return (draw["scale"] * np.sqrt(1 - alike))[pools], (draw["scale"] * np.sqrt(alike))[pools]
+
+
+def effects(design: Design, draw: dict[str, Floats]) -> Floats:
+    """Effects in contrasts, (branch, contrast), of one draw of the parameters."""
+    own, shared = scales(design, draw)
+    raw = np.zeros((len(POOLS), design.matrix.shape[1]))
+    raw[[POOLS.index(pool) for pool in priors.SHARING]] = draw["shared_raw"]
+    return own[:, design.term_of] * draw["own_raw"] + shared[:, design.term_of] * raw[design.pool_of]
+
+
+def thinned(posterior: xr.Dataset) -> xr.Dataset:
+    """Evenly spaced draws of every chain, `KEPT_DRAWS` in all or what there is, as float32 (what saved models store)."""
+    step = max(1, posterior.sizes["draw"] * posterior.sizes["chain"] // KEPT_DRAWS)
+    kept = posterior.isel(draw=slice(step - 1, None, step))
+    return kept.isel(draw=slice(0, max(1, KEPT_DRAWS // posterior.sizes["chain"]))).astype(np.float32)
+
+
+def _flat(draws: xr.Dataset) -> dict[str, Floats]:
+    """Arrays (sample, ...), chains end to end."""
+    names = ("intercept", "scale", "alike", "own_raw", "shared_raw")
+    return {n: draws[n].values.astype(np.float64).reshape(-1, *draws[n].shape[2:]) for n in names}
+
+
+def _additive_residual(design: Design) -> Floats:
+    """Takes from a deviation whatever the margins could see of it: cohort-weighted main effects and the mean.
+
+    What is left is prior whatever the margins say, so it needs no place in the sampler. Scaled to keep its variance.
+    """
+    basis = np.column_stack([np.ones(len(design.matrix)), design.matrix])
+    weighted = basis * design.cells.n[:, None]
+    residual = np.eye(len(basis)) - basis @ np.linalg.pinv(weighted.T @ basis) @ weighted.T
+    share = design.cells.n / design.cells.n.sum()
+    return np.asarray(residual / np.sqrt(share @ (residual**2).sum(axis=1)))
+
+
+def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -> RiskDraws:
+    """Risks of all events and grades in every cell, and what each covariate's effect on them rests on."""
+    sums = _event_sums(forward.design, tables)
+    p = np.stack([(sums @ states).T for states in forward.states(draws, seed)]).astype(np.float32)
+    risks = np.clip(p, 0, 1).reshape(len(p), len(forward.levels), len(tables.events), len(GRADES))
+    return RiskDraws(
+        covariates=tables.covariates,
+        events=tuple(event.name for event in tables.events),
+        grades=GRADES,
+        draws=risks,
+        levels=forward.levels,
+        weight=forward.weight,
+        movement=_movement(forward, risks),
+        source=_sources(tables),
+        published=np.array([[grade in event.grades for grade in GRADES] for event in tables.events]),
+        chains=draws.sizes["chain"],
+    )
+
+
+def _event_sums(design: Design, tables: Tables) -> Floats:
+    """0/1 (event and grade, state): which states, families end to end, have each event at each grade."""
+    return np.array([states_having(design, event.name, grade) for event in tables.events for grade in GRADES], dtype=float)
+
+
+def states_having(design: Design, event: str, grade: str) -> NDArray[np.bool_]:
+    """Which of all states, families end to end, have an event at a grade: (state,)."""
+    parts = [
+        family.having(event, grade) if event in [e.name for e in family.events] else np.zeros(len(family.grades), dtype=bool)
+        for family in design.families
+    ]
+    return np.concatenate(parts)
+
+
+def _movement(forward: Forward, risks: Any) -> NDArray[np.float32]:
+    """Root mean square over draws of logit risk less logit of the risk averaged over one covariate's levels."""
+    covariates = forward.design.cells.covariates
+    logit = _logit(risks)
+    movement = np.zeros((len(covariates), *risks.shape[1:]), dtype=np.float32)
+    for k, covariate in enumerate(covariates):
+        others = np.delete(forward.levels, k, axis=1)
+        _, group = np.unique(others, axis=0, return_inverse=True)
+        usual = forward.levels[:, k] < len(covariate.levels)
+        share = np.bincount(forward.levels[usual, k], weights=forward.weight[usual])
+        weight = np.where(usual, share[np.minimum(forward.levels[:, k], len(share) - 1)], 0.0)
+        mix = (group[:, None] == group[None, :]) * weight[None, :]
+        mix = (mix / mix.sum(axis=1, keepdims=True)).astype(np.float32)
+        average = np.einsum("cd,sdeg->sceg", mix, risks, optimize=True)
+        movement[k] = np.sqrt(np.mean((logit - _logit(average)) ** 2, axis=0))
+    return movement
+
+
+def _logit(p: Any) -> Any:
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    return np.log(p / (1 - p))
+
+
+def _sources(tables: Tables) -> NDArray[np.int64]:
+    """For each covariate, event and grade: 0 its own margin is published, 1 another event's is, 2 none is."""
+    rows = tables.frequencies[~tables.frequencies["derived"]]
+    fatal = {event.name for event in tables.events if event.relation == "fatal"}
+    own = set(zip(rows["covariate"], rows["event"], rows["grade"], strict=True))
+    anywhere = set(rows["covariate"])
+
+    def rests_on(covariate: str, event: str, grade: str) -> int:
+        # A fatal event is grade 5: its row at 3-5 speaks for 4-5 too.
+        given = (covariate, event, grade) in own or (event in fatal and (covariate, event, "3-5") in own)
+        return 0 if given else 1 if covariate in anywhere else 2
+
+    return np.array([[[rests_on(c.name, e.name, g) for g in GRADES] for e in tables.events] for c in tables.covariates])

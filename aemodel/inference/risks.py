@@ -1,0 +1,134 @@
+"""Risk draws: the posterior as everybody downstream uses it, one array of risks by cell, with what carries each.
+
+Light: NumPy only, so that a saved model scores without the libraries it was fitted with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aemodel.publication.rules import Covariate
+
+SUPPORT = ("data", "pooled", "prior")
+"""What carries an answer: published margins of this event, other events' margins by pooling, or priors only."""
+
+
+@dataclass(frozen=True)
+class RiskDraws:
+    """Posterior risks of every event and grade in every cell.
+
+    Cells are all combinations of the covariates' levels, an open covariate having one more: a level not in the
+    publication, drawn afresh from that covariate's hierarchy.
+
+    Attributes
+    ----------
+    draws
+        Probabilities (sample, cell, event, grade), float32; samples are chains end to end.
+    levels
+        Positions of levels, (cell, covariate).
+    weight
+        Patients the cohort is expected to have in each cell, (cell,). Cells of a new level have those of all levels.
+    movement
+        How far each covariate moves the log odds, root mean square over draws, (covariate, cell, event, grade).
+    source
+        Position in `SUPPORT` of what each covariate's effect rests on, (covariate, event, grade).
+    published
+        Whether the publication gives any frequency of the event at the grade, (event, grade).
+    chains
+        How many chains the samples come from.
+    """
+
+    covariates: tuple[Covariate, ...]
+    events: tuple[str, ...]
+    grades: tuple[str, ...]
+    draws: NDArray[np.float32]
+    levels: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    movement: NDArray[np.float32]
+    source: NDArray[np.int64]
+    published: NDArray[np.bool_]
+    chains: int
+
+    ARRAYS = ("draws", "levels", "weight", "movement", "source", "published")
+
+    def weights(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How each profile is spread over cells, (profile, cell), rows sum to 1.
+
+        ``sets`` (profile, covariate) are sets of levels as bits (`aemodel.publication.rules`): within them a patient is
+        a random member of the cohort.
+        """
+        inside = (sets[:, None, :] >> self.levels[None, :, :]) & 1
+        weights = inside.all(axis=2) * self.weight
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+    def risks(self, sets: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Risk draws of profiles: (sample, profile, event, grade)."""
+        samples, cells, events, grades = self.draws.shape
+        weights = self.weights(sets).astype(np.float32)
+        flat = self.draws.reshape(samples, cells, events * grades)
+        return np.matmul(weights, flat).reshape(samples, len(sets), events, grades)
+
+    def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Position in `SUPPORT` of each profile's answers, (profile, event, grade), by the rule of `support_of`."""
+        weights = self.weights(sets)
+        squares = self.movement.astype(float) ** 2
+        moved = np.einsum("pc,kceg->pkeg", weights, squares)
+        everything = np.array([covariate.everything for covariate in self.covariates])
+        known = sets != everything
+        new = np.stack([sets[:, k] == covariate.new for k, covariate in enumerate(self.covariates)], axis=1)
+        return support_of(moved, known, new, self.source, self.published)
+
+
+def support_of(
+    moved: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    new: NDArray[np.bool_],
+    source: NDArray[np.int64],
+    published: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """The rule behind the support flag.
+
+    A grade that the publication never gives is ``prior``. Otherwise covariates the patient is known to have a level of
+    compete by how far they move the risk (mean square log odds, ``moved`` (profile, covariate, event, grade)). Those
+    with a published margin for the event count together. The answer is ``data`` if they move it at least as far as any
+    other does, and also where nothing at all is known, for the total is published or pooled from published rows;
+    otherwise it is what the covariate that moves it most rests on. A new level is always ``prior``.
+    """
+    rests_on = np.where(new[:, :, None, None], 2, source[None])
+    moved = np.where(known[:, :, None, None], moved, 0.0)
+    by_data = np.where(rests_on == 0, moved, 0.0).sum(axis=1)
+    by_other = np.where(rests_on > 0, moved, -1.0)
+    most = by_other.argmax(axis=1)[:, None]
+    other = np.take_along_axis(by_other, most, axis=1)[:, 0]
+    flags = np.where(by_data >= other, 0, np.take_along_axis(rests_on, most, axis=1)[:, 0])
+    has_data = (known[:, :, None, None] & (rests_on == 0)).any(axis=1)
+    any_known = known.any(axis=1)[:, None, None]
+    flags = np.where(any_known & ~has_data, np.take_along_axis(rests_on, most, axis=1)[:, 0], flags)
+    return np.asarray(np.where(published[None], flags, 2))
+
+
+def cells_with_new(covariates: tuple[Covariate, ...], levels: NDArray[np.int64], n: NDArray[np.float64]) -> tuple[Any, Any]:
+    """Cells that also hold new levels of open covariates, and their weights; published cells keep their order, first."""
+    shape = tuple(len(c.levels) for c in covariates)
+    wide = tuple(len(c.levels) + c.open for c in covariates)
+    table = np.zeros(wide)
+    table[tuple(slice(size) for size in shape)] = n.reshape(shape)
+    for axis, covariate in enumerate(covariates):
+        if covariate.open:
+            index: list[Any] = [slice(None)] * len(shape)
+            index[axis] = len(covariate.levels)
+            table[tuple(index)] = table.sum(axis=axis)
+    # A profile of an empty cell still needs weights: independence takes over where the cohort has nobody.
+    shares = [table.sum(axis=tuple(j for j in range(len(wide)) if j != i)) for i in range(len(wide))]
+    independent = shares[0]
+    for share in shares[1:]:
+        independent = np.multiply.outer(independent, share)
+    table = table + 1e-9 * independent / independent.sum()
+    every = np.stack(np.unravel_index(np.arange(table.size), wide), axis=1)
+    is_new = (every == np.array(shape)).any(axis=1)
+    order = np.argsort(is_new, kind="stable")
+    return every[order].astype(np.int64), table.ravel()[order]
