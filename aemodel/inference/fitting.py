@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import arviz as az
@@ -16,52 +16,12 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from aemodel.inference import priors
-from aemodel.inference.design import Design, all_margins, make_design
+from aemodel.inference.design import all_margins, make_design
+from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.forward import make_forward, risk_draws, thinned
 from aemodel.inference.model import build_model
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.tables import Tables
-
-GATE = {"r_hat": 1.01, "ess": 400.0, "divergences": 0, "bfmi": 0.3}
-"""What every fit must meet: at most the first and third, at least the second and fourth."""
-
-
-@dataclass(frozen=True)
-class Diagnostics:
-    """The worst of each sampler diagnostic over all parameters (Vehtari et al. 2021; Betancourt 2016)."""
-
-    r_hat: float
-    ess_bulk: float
-    ess_tail: float
-    divergences: int
-    bfmi: float
-    worst: str
-
-    @property
-    def passed(self) -> bool:
-        return not self.failures()
-
-    def failures(self) -> list[str]:
-        """What the gate finds wrong, in words; empty if the run passed."""
-        found = []
-        if not self.r_hat <= GATE["r_hat"]:
-            found.append(f"R-hat {self.r_hat:.3f} > {GATE['r_hat']}: chains disagree")
-        if not min(self.ess_bulk, self.ess_tail) >= GATE["ess"]:
-            least = min(self.ess_bulk, self.ess_tail)
-            found.append(f"effective sample size {least:.0f} < {GATE['ess']:.0f} ({self.worst}): take more draws")
-        if self.divergences > GATE["divergences"]:
-            found.append(f"{self.divergences} divergent transitions: the posterior was not explored everywhere")
-        if not self.bfmi >= GATE["bfmi"]:
-            found.append(f"E-BFMI {self.bfmi:.2f} < {GATE['bfmi']}: energy explored too slowly")
-        return found
-
-    def __str__(self) -> str:
-        verdict = "passed" if self.passed else "FAILED: " + "; ".join(self.failures())
-        return (
-            f"Sampler diagnostics {verdict} (R-hat {self.r_hat:.3f}, bulk ESS {self.ess_bulk:.0f}, "
-            f"tail ESS {self.ess_tail:.0f}, {self.divergences} divergences, E-BFMI {self.bfmi:.2f})"
-        )
-
 
 @dataclass(frozen=True)
 class Fitted:
@@ -135,11 +95,6 @@ def fit(
     return Fitted(tables, idata, diagnostics, settings, risks)
 
 
-def design_of(model: Any) -> Design:
-    """The design a fitted or loaded model was made with."""
-    return make_design(model.tables)
-
-
 def _check_arguments(tables: Tables, **numbers: int) -> None:
     if not isinstance(tables, Tables):
         raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
@@ -204,6 +159,16 @@ def _observed(tables: Tables) -> xr.Dataset:
     return xr.Dataset(data, coords | {"margin": np.arange(len(rows))})
 
 
-def as_settings(diagnostics: Diagnostics) -> dict[str, Any]:
-    """Diagnostics as plain values, for the manifest of a saved model."""
-    return asdict(diagnostics) | {"passed": diagnostics.passed}
+def read_idata(path: str) -> az.InferenceData:
+    """The full draws of a saved model."""
+    return az.from_netcdf(path, engine="h5netcdf")
+
+
+def write_idata(idata: az.InferenceData, path: str) -> None:
+    """Write all groups, parameters as compressed float32, which the risk draws are computed from in any case."""
+    small = idata.map(lambda group: group.astype(np.float32), groups=["posterior", "prior"])
+    small.attrs.clear()
+    for group in small.groups():
+        # Times of creation would make each saved model differ from the last.
+        small[group].attrs.clear()
+    small.to_netcdf(path, engine="h5netcdf", compress=True)

@@ -9,13 +9,12 @@ ratio between two levels of any covariate, however many levels it has.
   parent is nearly flat over 8-92 %; Normal(-1.5, 2) for severity covers 0.8-86 % of those with the event.
 - Scales are half-normal, one for each pool and covariate term. A branch's effects are part shared by its pool (older
   patients fare worse in general), part its own; `ALIKE` is the prior of the shared part of their variance. Composition
-  shares nothing and is centred at zero: what shifts one event within another says nothing about a third. The log odds
-  ratio between two levels then has a prior standard deviation of about 0.7 per branch: ratios of 0.25 to 4 are
+  shares nothing and is centred at zero: what shifts one event within another says nothing about a third; its scale is
+  the one at which marginal log odds ratios come out alike whatever an event's depth of nesting. Between two levels of a
+  covariate they have prior standard deviations of 0.5 to 1.1 (`tests/test_priors.py`): odds ratios of 0.2 to 5 are
   expected at the ends.
 - `DEVIATION` lets patients' log odds depart from additivity in the covariates, which no margin can test: its scale is
   half-normal(0.15), an odds ratio of 1.16 at one standard deviation. See `aemodel.inference.risks`.
-
-Implied marginal log odds ratios are alike across events whatever their depth of nesting (`tests/test_priors.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from __future__ import annotations
 INTERCEPT = {"incidence": (-1.0, 1.5), "severity": (-1.5, 2.0), "composition": (0.0, 1.5)}
 """Mean and standard deviation of a branch's intercept (log odds), by pool."""
 
-SCALE = {"incidence": 0.5, "severity": 0.5, "composition": 0.4}
+SCALE = {"incidence": 0.5, "severity": 0.5, "composition": 0.6}
 """Half-normal scale of the effects (log odds), by pool; one scale for each pool and term."""
 
 ALIKE = (2.0, 2.0)

@@ -5,6 +5,7 @@ Light: NumPy only, so that a saved model scores without the libraries it was fit
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,10 @@ from aemodel.publication.rules import Covariate
 
 SUPPORT = ("data", "pooled", "prior")
 """What carries an answer: published margins of this event, other events' margins by pooling, or priors only."""
+
+
+CHUNK = 256
+"""Profiles whose draws are held at once where only summaries are wanted."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,19 @@ class RiskDraws:
         flat = self.draws.reshape(samples, cells, events * grades)
         return np.matmul(weights, flat).reshape(samples, len(sets), events, grades)
 
+    def summary(
+        self, sets: NDArray[np.int64], interval: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Posterior mean risk and equal-tailed interval of profiles: three arrays (profile, event, grade)."""
+        tails = (1 - interval) / 2, (1 + interval) / 2
+        mean, lower, upper = np.empty((3, len(sets), *self.draws.shape[2:]))
+        for first in range(0, len(sets), CHUNK):
+            part = slice(first, first + CHUNK)
+            draws = self.risks(sets[part])
+            mean[part] = draws.mean(axis=0, dtype=np.float64)
+            lower[part], upper[part] = np.quantile(draws, tails, axis=0)
+        return mean, lower, upper
+
     def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Position in `SUPPORT` of each profile's answers, (profile, event, grade), by the rule of `support_of`."""
         weights = self.weights(sets)
@@ -109,6 +127,18 @@ def support_of(
     any_known = known.any(axis=1)[:, None, None]
     flags = np.where(any_known & ~has_data, np.take_along_axis(rests_on, most, axis=1)[:, 0], flags)
     return np.asarray(np.where(published[None], flags, 2))
+
+
+def check_interval(interval: float) -> float:
+    """The interval's probability, if it is one."""
+    if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not 0 < interval < 1:
+        raise ValueError(f"interval: expected a probability between 0 and 1, such as 0.9, not {interval!r}")
+    return float(interval)
+
+
+def cell_count(covariates: tuple[Covariate, ...]) -> int:
+    """How many cells there are, those of new levels included."""
+    return math.prod(len(c.levels) + c.open for c in covariates)
 
 
 def cells_with_new(covariates: tuple[Covariate, ...], levels: NDArray[np.int64], n: NDArray[np.float64]) -> tuple[Any, Any]:

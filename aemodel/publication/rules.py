@@ -95,31 +95,6 @@ def read_covariates(items: Sequence[Mapping[str, Any]], where: str) -> tuple[Cov
     return covariates
 
 
-def write_covariates(covariates: Sequence[Covariate]) -> list[dict[str, Any]]:
-    """The inverse of `read_covariates`: plain values, for the manifest of a saved model."""
-    return [
-        {
-            "name": c.name,
-            "label": c.label,
-            "open": c.open,
-            "groups": dict(c.groups),
-            "levels": [
-                {"name": v.name, "label": v.label, "when": {w.column: _plain(w) for w in v.when}, "cohort": list(v.cohort)}
-                | ({"group": v.group} if v.group else {})
-                for v in c.levels
-            ],
-        }
-        for c in covariates
-    ]
-
-
-def _plain(condition: Condition) -> str | dict[str, float]:
-    if condition.equals is not None:
-        return condition.equals
-    bounds = {"min": condition.minimum, "below": condition.below}
-    return {key: value for key, value in bounds.items() if math.isfinite(value)}
-
-
 def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
     try:
         levels = tuple(_read_level(level) for level in item["levels"])
@@ -190,7 +165,7 @@ def level_sets(covariate: Covariate, columns: Sequence[str], *, new_levels: str 
         possible = None
         for test in tests:
             value = nw.col(test.column)
-            holds = test.holds(value).fill_null(True)
+            holds = value.is_null() | test.holds(value).fill_null(False)
             possible = holds if possible is None else possible & holds
         assert possible is not None
         bit = possible.cast(nw.Int64) * (1 << position)

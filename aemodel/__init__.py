@@ -1,0 +1,82 @@
+"""Posterior risk of severe toxicity for one patient, from a trial's published tables of margins.
+
+    tables = aemodel.load_tables("aall1331")
+    fitted = aemodel.fit(tables, seed=1)
+    aemodel.risk_table(fitted, patients)
+
+Names are loaded when first used: scoring from a saved model never loads what fitting needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aemodel.answers.calibration import calibration_table
+    from aemodel.answers.identification import identification_table
+    from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
+    from aemodel.inference.fitting import Fitted, fit
+    from aemodel.inference.likelihood import margin_loglik
+    from aemodel.publication.tables import Tables, load_tables
+    from aemodel.serving.reading import LoadedModel, SavedModelError, load_model
+    from aemodel.serving.saved import save_model
+    from aemodel.serving.scoring import score, score_summary
+
+_HOME = {
+    "Fitted": "inference.fitting",
+    "LoadedModel": "serving.reading",
+    "SavedModelError": "serving.reading",
+    "Tables": "publication.tables",
+    "calibration_table": "answers.calibration",
+    "fit": "inference.fitting",
+    "identification_table": "answers.identification",
+    "load_model": "serving.reading",
+    "load_tables": "publication.tables",
+    "margin_loglik": "inference.likelihood",
+    "posterior_epred": "answers.risk",
+    "posterior_predict": "answers.risk",
+    "risk_table": "answers.risk",
+    "save_model": "serving.saved",
+    "score": "serving.scoring",
+    "score_summary": "serving.scoring",
+}
+
+__all__ = [  # noqa: PLE0604
+    "Fitted",
+    "LoadedModel",
+    "SavedModelError",
+    "Tables",
+    "calibration_table",
+    "fit",
+    "identification_table",
+    "load_model",
+    "load_tables",
+    "margin_loglik",
+    "posterior_epred",
+    "posterior_predict",
+    "risk_table",
+    "save_model",
+    "score",
+    "score_summary",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("aemodel")
+    if name not in _HOME:
+        raise AttributeError(f"module 'aemodel' has no attribute {name!r}")
+    try:
+        value = getattr(import_module(f"aemodel.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        if str(error.name).split(".")[0] == "aemodel":
+            raise
+        raise ImportError(f"aemodel.{name} needs {error.name}, which the base install leaves out: pip install 'aemodel[fit]'") from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""What a fitted or loaded model answers: risks, outcomes, calibration, identification."""

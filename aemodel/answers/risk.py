@@ -1,0 +1,151 @@
+"""Risks of patients, and outcomes simulated for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from aemodel.answers.states import make_model_forward
+from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.publication.patients import NewLevels, as_frame, read_sets
+
+
+def posterior_epred(model: Any, patients: Any, *, id_column: str | None = None, new_levels: NewLevels = "error") -> xr.DataArray:
+    """Posterior risk draws of each patient.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    patients
+        A pandas or polars DataFrame or pyarrow Table with a column per covariate (its level, or the raw values the
+        publication's rules turn into one). Null and NaN are averaged over the cohort given what is known.
+    id_column
+        Column that names the patients; otherwise a pandas index, or row numbers, do.
+    new_levels
+        ``"error"`` refuses levels the publication does not have; ``"sample"`` draws those of open covariates afresh
+        from their hierarchy.
+
+    Returns
+    -------
+    xarray.DataArray
+        Probabilities, dims (chain, draw, patient, event, grade), with the support flag as coordinate ``support``
+        (patient, event, grade). Draws are the about 1,000 thinned ones that a saved model keeps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The frame is not one, has no rows, or its columns or values do not fit.
+    """
+    sets, names = _read(model, patients, id_column, new_levels)
+    risks: RiskDraws = model.risks
+    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+    values = risks.risks(profiles)[:, row]
+    flags = np.array(SUPPORT)[risks.support(profiles)][row]
+    return _as_array(values, risks, names, "risk").assign_coords(support=(("patient", "event", "grade"), flags))
+
+
+def posterior_predict(
+    model: Any, patients: Any, *, seed: int, id_column: str | None = None, new_levels: NewLevels = "error"
+) -> xr.DataArray:
+    """Outcomes simulated for each patient from the joint states, so that nested events never contradict each other.
+
+    Parameters
+    ----------
+    model, patients, id_column, new_levels
+        As for `posterior_epred`.
+    seed
+        The same seed gives the same outcomes.
+
+    Returns
+    -------
+    xarray.DataArray
+        0 or 1 (int8), dims (chain, draw, patient, event, grade). A patient not wholly known is a random member of the
+        cohort, afresh in every draw.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `posterior_epred`.
+    """
+    sets, names = _read(model, patients, id_column, new_levels)
+    risks: RiskDraws = model.risks
+    rng = np.random.default_rng(seed)
+    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+    edges = np.cumsum(risks.weights(profiles), axis=1)
+    forward, draws, deviation_seed = make_model_forward(model)
+    having = forward.events_having([(event, grade) for event in risks.events for grade in risks.grades])
+    outcomes = np.empty((len(risks.draws), len(sets), len(having)), dtype=np.int8)
+    for i, p in enumerate(forward.forward.states(draws, deviation_seed)):
+        # The cell first: an unknown covariate has one value in all of a patient's families.
+        cell = _pick(edges, rng.random(len(sets)), row)
+        hit = np.zeros((len(sets), len(having)), dtype=bool)
+        for states in forward.family_slices:
+            state = _pick(np.cumsum(p[states], axis=0).T, rng.random(len(sets)), cell)
+            hit |= having[:, states][:, state].T
+        outcomes[i] = hit
+    values = outcomes.reshape(len(outcomes), len(sets), len(risks.events), len(risks.grades))
+    return _as_array(values, risks, names, "outcome")
+
+
+def risk_table(
+    model: Any, patients: Any, *, interval: float = 0.9, id_column: str | None = None, new_levels: NewLevels = "error"
+) -> pd.DataFrame:
+    """One row per patient, event and grade: posterior mean risk, equal-tailed interval and support flag.
+
+    Parameters
+    ----------
+    model, patients, id_column, new_levels
+        As for `posterior_epred`.
+    interval
+        Probability of the interval, between 0 and 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns patient, event, grade, risk, lower, upper (probabilities), support.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `posterior_epred`, or the interval is not between 0 and 1.
+    """
+    interval = check_interval(interval)
+    sets, names = _read(model, patients, id_column, new_levels)
+    risks: RiskDraws = model.risks
+    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+    mean, lower, upper = risks.summary(profiles, interval)
+    keys = pd.MultiIndex.from_product([names, risks.events, risks.grades], names=["patient", "event", "grade"])
+    columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(profiles)]}
+    return pd.DataFrame({name: values[row].ravel() for name, values in columns.items()}, index=keys).reset_index()
+
+
+def _read(model: Any, patients: Any, id_column: str | None, new_levels: NewLevels) -> tuple[NDArray[np.int64], Any]:
+    frame = as_frame(patients)
+    if not len(frame):
+        raise ValueError("patients: the frame has no rows")
+    names: Any = patients.index if isinstance(patients, pd.DataFrame) else np.arange(len(frame))
+    if id_column is not None:
+        if id_column not in frame.columns:
+            raise ValueError(f"id_column: no column {id_column!r}; columns are {frame.columns}")
+        names = pd.Index(frame[id_column].to_list())
+        if names.hasnans or not names.is_unique:
+            again = list(names[names.duplicated()].unique()[:5])
+            raise ValueError(f"patients: column {id_column!r} must name each row once; missing or given twice: {again}")
+    return read_sets(frame, model.risks.covariates, new_levels=new_levels), names
+
+
+def _as_array(values: NDArray[Any], risks: RiskDraws, names: Any, name: str) -> xr.DataArray:
+    shape = (risks.chains, -1, *values.shape[1:])
+    coords = {"patient": np.asarray(names), "event": list(risks.events), "grade": list(risks.grades)}
+    return xr.DataArray(values.reshape(shape), dims=("chain", "draw", "patient", "event", "grade"), coords=coords, name=name)
+
+
+def _pick(edges: NDArray[np.float64], uniform: NDArray[np.float64], row: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Draw from each row's distribution by its cumulative probabilities, (row, outcome)."""
+    last = edges.shape[1] - 1
+    return np.asarray(np.minimum((edges[row] < uniform[:, None] * edges[row, -1:]).sum(axis=1), last))

@@ -1,0 +1,34 @@
+"""State probabilities of a fitted or loaded model, for answers that need more than its risks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from aemodel.inference.design import make_design
+from aemodel.inference.forward import Forward, make_forward, states_having, thinned
+
+
+@dataclass(frozen=True)
+class ModelForward:
+    """The forward map of one model and where each family's states lie among all."""
+
+    forward: Forward
+    family_slices: tuple[slice, ...]
+
+    def events_having(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
+        """Which states have an event at a grade, for each pair: (pair, state)."""
+        return np.array([states_having(self.forward.design, event, grade) for event, grade in pairs])
+
+
+def make_model_forward(model: Any) -> tuple[ModelForward, xr.Dataset, int]:
+    """The forward map, the thinned draws and the seed from which a model's risk draws came."""
+    design = make_design(model.tables)
+    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
+    slices = tuple(slice(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False))
+    return ModelForward(make_forward(design), slices), thinned(model.posterior), int(model.settings["seed"])

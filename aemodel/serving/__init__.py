@@ -1,0 +1,1 @@
+"""Saved models: written, read, and scoring new cohorts."""

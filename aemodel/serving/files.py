@@ -1,0 +1,72 @@
+"""Files of patients in and out, by DuckDB, as Arrow tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from aemodel.publication.rules import Covariate, allowed_texts
+
+RISKY_FIRST = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def read_file(path: Path, covariates: Sequence[Covariate]) -> Any:
+    """A CSV or Parquet file as an Arrow table; CSV columns that hold levels are kept as text, empty cells are null.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is not there, is of another kind, or cannot be read as what it says it is.
+    """
+    kind = _kind(path, "patients")
+    if not path.is_file():
+        raise FileNotFoundError(f"patients: no file {str(path)!r}")
+    with duckdb.connect() as connection:
+        try:
+            if kind == "parquet":
+                return connection.read_parquet(str(path)).to_arrow_table()
+            header = connection.read_csv(str(path), header=True).columns
+            text = {c: "VARCHAR" for v in covariates for c in (v.name, *v.raw_columns) if c in header and allowed_texts(v, c)}
+            return connection.read_csv(str(path), header=True, dtype=text, sample_size=-1).to_arrow_table()
+        except duckdb.Error as error:
+            raise ValueError(f"patients: {str(path)!r} cannot be read as {kind}: {str(error).splitlines()[0]}") from error
+
+
+def write_file(table: Any, path: Path) -> None:
+    """Write an Arrow table as CSV or Parquet; the file stands under its name only once it is whole.
+
+    In CSV, text that a spreadsheet would run as a formula is given a leading apostrophe.
+    """
+    kind = _kind(path, "out")
+    partial = path.with_name(f".{path.name}.partial")
+    with duckdb.connect() as connection:
+        scored = connection.from_arrow(table)
+        try:
+            if kind == "parquet":
+                scored.write_parquet(str(partial))
+            else:
+                scored.project(", ".join(_safe(n, str(t)) for n, t in zip(scored.columns, scored.types, strict=True))).write_csv(str(partial))
+            os.replace(partial, path)
+        except duckdb.Error as error:
+            raise OSError(f"out: {str(path)!r} cannot be written: {str(error).splitlines()[0]}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _safe(name: str, kind: str) -> str:
+    column = '"' + name.replace('"', '""') + '"'
+    if kind != "VARCHAR":
+        return column
+    first = ", ".join(f"chr({ord(character)})" for character in RISKY_FIRST)
+    return f"CASE WHEN left({column}, 1) IN ({first}) THEN '''' || {column} ELSE {column} END AS {column}"
+
+
+def _kind(path: Path, argument: str) -> str:
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("csv", "parquet"):
+        raise ValueError(f"{argument}: {str(path)!r} must end in .csv or .parquet")
+    return kind

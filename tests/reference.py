@@ -1,0 +1,101 @@
+"""Slow exact twins of the fast routines: enumeration, loops and textbook formulas, with nothing of the package in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import factorial, prod
+
+import numpy as np
+from scipy.stats import hypergeom
+
+
+def enumerate_margin_logprob(p, n, incidence, counts):
+    """Exact log probability of margins: the margins' distribution, convolved over cells.
+
+    ``p`` (..., cell, state) may have leading dimensions (parameter draws), enumerated together; ``n`` (cell,) whole
+    numbers; ``incidence`` (cell, state, margin) of 0/1; ``counts`` (margin,). Returns (...,); minus infinity where the
+    margins are impossible.
+    """
+    p, incidence = np.asarray(p, float), np.asarray(incidence, int)
+    n, wanted = [int(size) for size in n], tuple(int(count) for count in counts)
+    most = np.array([size * incidence[c].max(axis=0) for c, size in enumerate(n)]).reshape(len(n), len(wanted))
+    # What the cells still to come can add at most: sums that cannot reach the counts any more are left out.
+    to_come = np.cumsum(most[::-1], axis=0)[::-1] - most
+    sums = {(0,) * len(wanted): np.ones(p.shape[:-2])}
+    for c, size in enumerate(n):
+        cell = _cell_distribution(p[..., c, :], size, incidence[c])
+        following: dict[tuple[int, ...], np.ndarray] = {}
+        for before, probability in sums.items():
+            for added, more in cell.items():
+                now = tuple(b + a for b, a in zip(before, added, strict=True))
+                if all(w - r <= x <= w for x, w, r in zip(now, wanted, to_come[c], strict=True)):
+                    following[now] = following.get(now, 0.0) + probability * more
+        sums = following
+    with np.errstate(divide="ignore"):
+        return np.log(sums.get(wanted, np.zeros(p.shape[:-2])))
+
+
+def _cell_distribution(p, size: int, incidence) -> dict[tuple[int, ...], np.ndarray]:
+    """Probability of each vector of margins that one cell's patients can add."""
+    found: dict[tuple[int, ...], np.ndarray] = {}
+    for x in compositions(size, p.shape[-1]):
+        ways = factorial(size) // prod(factorial(k) for k in x)
+        added = tuple((np.array(x) @ incidence).tolist())
+        found[added] = found.get(added, 0.0) + ways * np.prod(p ** np.array(x), axis=-1)
+    return found
+
+
+def compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """Every way to split ``total`` patients over ``parts`` states."""
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        for rest in compositions(total - first, parts - 1):
+            yield (first, *rest)
+
+
+def additive_logit_loglik(eta, n, x):
+    """Log likelihood, up to a constant, of a logit that is additive in covariates whose margins are all published.
+
+    The margins are then sufficient, so ``x`` (cell,) may be any table that has them. ``eta`` (cell,) log odds.
+    """
+    eta, n, x = (np.asarray(values, float) for values in (eta, n, x))
+    return float(np.sum(x * eta - n * np.logaddexp(0.0, eta)))
+
+
+def state_log_probabilities(logits, taken, refused):
+    """Log probabilities of states (..., state) from branch logits (..., branch) and 0/1 paths (state, branch)."""
+    return -np.logaddexp(0.0, -logits) @ taken.T - np.logaddexp(0.0, logits) @ refused.T
+
+
+def fisher_exact(with_event, patients) -> float:
+    """Two-sided P of Fisher's exact test of an (r, 2) table: all tables no more probable than the one seen."""
+    patients, total = [int(k) for k in patients], int(sum(with_event))
+    tables = (x for x in product(*(range(min(size, total) + 1) for size in patients)) if sum(x) == total)
+    probability = {x: _table_probability(x, patients) for x in tables}
+    seen = probability[tuple(int(k) for k in with_event)]
+    return float(sum(value for value in probability.values() if value <= seen * (1 + 1e-9)))
+
+
+def _table_probability(x, patients) -> float:
+    """Probability of events per group given their total: successive hypergeometric draws."""
+    value, left, events = 1.0, sum(patients), sum(x)
+    for k, size in zip(x, patients, strict=True):
+        value *= hypergeom.pmf(k, left, events, size)
+        left, events = left - size, events - k
+    return value
+
+
+def difference_quotient(function, at, step: float = 1e-3):
+    """Gradient of a scalar function by five-point central differences, one coordinate at a time."""
+    at = np.asarray(at, float)
+    gradient = np.zeros(at.size)
+    for i in range(at.size):
+        unit = np.zeros(at.size)
+        unit[i] = step
+        near = function(at + unit.reshape(at.shape)) - function(at - unit.reshape(at.shape))
+        far = function(at + 2 * unit.reshape(at.shape)) - function(at - 2 * unit.reshape(at.shape))
+        gradient[i] = (8 * near - far) / (12 * step)
+    return gradient.reshape(at.shape)
