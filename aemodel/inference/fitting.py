@@ -121,8 +121,7 @@ def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, p
         except KeyboardInterrupt:
             sampler.cancel()
             raise
-    kept = [rv.name for rv in model.free_RVs]
-    idata["posterior"] = idata["posterior"][kept]
+    idata["posterior"] = idata["posterior"][_parameters(model)]
     return idata
 
 
@@ -141,11 +140,15 @@ def diagnose(idata: az.InferenceData) -> Diagnostics:
     )
 
 
+def _parameters(model: pm.Model) -> list[str]:
+    """Names of all parameters on their natural scale."""
+    return [variable.name for variable in model.unobserved_RVs]
+
+
 def _prior(model: pm.Model, seed: int, draws: int = 1000) -> xr.Dataset:
     """Draws of every parameter from its prior, as one chain."""
-    names = [rv.name for rv in model.free_RVs]
-    with model:
-        values = pm.draw(list(model.free_RVs), draws=draws, random_seed=seed)
+    names = _parameters(model)
+    values = pm.draw([model[name] for name in names], draws=draws, random_seed=seed)
     dims = {name: ["chain", "draw", *model.named_vars_to_dims[name]] for name in names}
     coords = {dim: list(labels) for dim, labels in model.coords.items() if any(dim in d for d in dims.values())}
     return xr.Dataset({name: (dims[name], value[None]) for name, value in zip(names, values, strict=True)}, coords)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.distributions.transforms import log_exp_m1
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
@@ -23,23 +22,29 @@ def build_model(design: Design, margins: tuple[FamilyMargins, ...]) -> pm.Model:
 
     The margins are `pm.Data`, named ``margins_*``: they can be exchanged in the compiled model.
     """
-    sharing = list(priors.SHARING)
-    coords = {
-        "branch": [branch.name for branch in design.branches],
-        "pool": list(POOLS),
-        "sharing_pool": sharing,
-        "term": [term.name for term in design.terms],
-        "contrast": design.contrasts,
-    }
-    with pm.Model(coords=coords) as model:
-        centre, spread = np.array([priors.INTERCEPT[branch.pool] for branch in design.branches]).T
-        intercept = pm.Normal("intercept", centre, spread, dims="branch")
-        coefficients = _coefficients(design, sharing)
-        logits = branch_logits(design, intercept, coefficients)
-        logp = cell_state_logp(design, logits, margins)
+    with pm.Model(coords=coordinates(design)) as model:
+        logp = cell_state_logp(design, prior_logits(design), margins)
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(margins)._asdict().items()]
         pm.Potential("margins", joint_margins(logp, data))
     return model
+
+
+def coordinates(design: Design) -> dict[str, list[str]]:
+    """Names along each dimension of the parameters."""
+    return {
+        "branch": [branch.name for branch in design.branches],
+        "pool": list(POOLS),
+        "sharing_pool": list(priors.SHARING),
+        "term": [term.name for term in design.terms],
+        "contrast": design.contrasts,
+    }
+
+
+def prior_logits(design: Design) -> Any:
+    """The hierarchical prior, inside a `pm.Model`: logits of branches in every cell, (branch, cell)."""
+    centre, spread = np.array([priors.INTERCEPT[branch.pool] for branch in design.branches]).T
+    intercept = pm.Normal("intercept", centre, spread, dims="branch")
+    return branch_logits(design, intercept, _coefficients(design))
 
 
 def branch_logits(design: Design, intercept: Any, coefficients: Any) -> Any:
@@ -63,22 +68,25 @@ def margin_data(margins: tuple[FamilyMargins, ...]) -> Packed:
     return packed._replace(support=packed.support.astype(np.int64))
 
 
-def _coefficients(design: Design, sharing: list[str]) -> Any:
+def _coefficients(design: Design) -> Any:
     """Effects in contrasts (branch, contrast): shared by the pool, plus the branch's own, both non-centred.
 
     The scale of a pool's effects and the share that its branches have in common are separate parameters: margins speak
     of the former much more than of the latter.
     """
     spread = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
-    # Softplus, not log: in the log of a large scale the posterior is too steep for the sampler and it diverges.
-    scale = pm.HalfNormal("scale", spread, dims=("pool", "term"), default_transform=log_exp_m1)
+    # Half-normal, by its quantile function of a normal score: in the log of a scale the posterior is too steep for the
+    # sampler where the scale is large, and too flat where it is small.
+    score = pm.Normal("scale_score", dims=("pool", "term"))
+    half_normal = np.sqrt(2) * pt.erfcinv(0.5 * pt.erfc(score / np.sqrt(2)))
+    scale = pm.Deterministic("scale", spread * half_normal, dims=("pool", "term"))
     alike = pm.Beta("alike", *priors.ALIKE, dims=("sharing_pool", "term"))
     own_raw = pm.Normal("own_raw", dims=("branch", "contrast"))
     shared_raw = pm.Normal("shared_raw", dims=("sharing_pool", "contrast"))
     # 0/1 matrices pick scales: cheaper to differentiate and to compile than indexing.
     to_contrast = np.eye(len(design.terms))[:, design.term_of]
     to_branch = np.eye(len(POOLS))[design.pool_of]
-    from_sharing = np.eye(len(POOLS))[:, [POOLS.index(pool) for pool in sharing]]
+    from_sharing = np.eye(len(POOLS))[:, [POOLS.index(pool) for pool in priors.SHARING]]
     alone = np.ones((len(POOLS), 1)) - from_sharing.sum(axis=1, keepdims=True)
     own_scale = scale * (alone + pt.dot(from_sharing, pt.sqrt(1 - alike)))
     shared_scale = scale * pt.dot(from_sharing, pt.sqrt(alike))

@@ -27,7 +27,7 @@ from aemodel.publication.margins import Margins
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-TOLERANCE = 1e-10
+TOLERANCE = 1e-12
 MOST_STEPS = 60
 
 
@@ -145,38 +145,48 @@ def _family_loglik(logp, cells, states, n, counts, support, start, index, projec
 
 @_jit
 def _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hessian):  # type: ignore[no-untyped-def]
-    """Newton's method with step halving, in place; at the end `hessian` holds the Cholesky factor of K''(t)."""
+    """Newton's method with step halving, in place; at the end `hessian` holds the Cholesky factor of K''(t).
+
+    Once steps are short K'' hardly changes: its factor is kept until a step no longer gains three digits.
+    """
     value = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
     if not np.isfinite(value):
         t[:] = 0.0
         value = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
+    before = np.inf
+    keep = False
     for _ in range(MOST_STEPS):
-        slope = _derivatives(cells, states, n, start, index, tilted, hessian)
-        slope -= counts
-        if not np.isfinite(value) or not _cholesky(hessian):
+        if not np.isfinite(value):
             return False
+        if not keep and not _factorise(cells, states, n, start, index, tilted, hessian):
+            return False
+        slope = _slope(cells, states, n, start, index, tilted, counts)
         step = slope.copy()
         _cholesky_solve(hessian, step)
         decrement = np.dot(slope, step)
-        if decrement < TOLERANCE * TOLERANCE:
-            return True
-        scale = 1.0
-        before = t.copy()
-        while True:
-            t[:] = before - scale * step
-            new = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
-            if decrement < TOLERANCE:
-                break  # the values agree to rounding: take the full step
-            if new <= value - 0.1 * scale * decrement:
-                break
-            scale *= 0.5
-            if scale < 1e-10:
-                return False
-        value = new
         if decrement < TOLERANCE:
-            _derivatives(cells, states, n, start, index, tilted, hessian)
-            return _cholesky(hessian)
+            t -= step
+            _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
+            return _factorise(cells, states, n, start, index, tilted, hessian)
+        value = _search(logp, cells, states, n, counts, support, start, index, t, tilted, step, decrement, value)
+        keep = decrement < 1.0 and decrement < 1e-3 * before or decrement < 1e-2 and not keep
+        before = decrement
     return False
+
+
+@_jit
+def _search(logp, cells, states, n, counts, support, start, index, t, tilted, step, decrement, value):  # type: ignore[no-untyped-def]
+    """Go along a Newton step, halving it until the objective falls enough; the new objective, infinite if it never does."""
+    origin = t.copy()
+    scale = 1.0
+    while scale > 1e-10:
+        t[:] = origin - scale * step
+        new = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
+        # Below 1e-7 the objective's own rounding hides the gain: the step is taken whole.
+        if decrement < 1e-7 or new <= value - 0.1 * scale * decrement:
+            return new
+        scale *= 0.5
+    return np.inf
 
 
 @_jit
@@ -207,11 +217,22 @@ def _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
 
 
 @_jit
-def _derivatives(cells, states, n, start, index, tilted, hessian):  # type: ignore[no-untyped-def]
-    """K'(t); the lower triangle of K''(t) in place."""
+def _slope(cells, states, n, start, index, tilted, counts):  # type: ignore[no-untyped-def]
+    """K'(t) - y."""
+    slope = -counts
+    for c in range(cells):
+        for s in range(states):
+            weight = n[c] * tilted[c, s]
+            for a in range(start[c * states + s], start[c * states + s + 1]):
+                slope[index[a]] += weight
+    return slope
+
+
+@_jit
+def _factorise(cells, states, n, start, index, tilted, hessian):  # type: ignore[no-untyped-def]
+    """K''(t), replaced by its Cholesky factor; False where it is singular."""
     margins = hessian.shape[0]
     hessian[:] = 0.0
-    slope = np.zeros(margins)
     mean = np.zeros(margins)
     for c in range(cells):
         mean[:] = 0.0
@@ -225,10 +246,9 @@ def _derivatives(cells, states, n, start, index, tilted, hessian):  # type: igno
         if n[c] > 0:
             for j in range(margins):
                 if mean[j] != 0.0:
-                    slope[j] += mean[j]
                     for k in range(j + 1):
                         hessian[j, k] -= mean[j] * mean[k] / n[c]
-    return slope
+    return _cholesky(hessian)
 
 
 @_jit
@@ -248,9 +268,9 @@ def _gradient(cells, states, n, start, index, tilted, inverse, gradient):  # typ
             first, last = start[c * states + s], start[c * states + s + 1]
             u = 0.0
             for a in range(first, last):
-                u -= 2 * toward[index[a]]
-                for b in range(first, last):
-                    u += inverse[index[a], index[b]]
+                u += inverse[index[a], index[a]] - 2 * toward[index[a]]
+                for b in range(first, a):
+                    u += 2 * inverse[index[a], index[b]]
             weights[c, s] = u
             average += tilted[c, s] * u
         for s in range(states):

@@ -1,0 +1,65 @@
+# make demo: fit the published tables and print three patients' risks.  make test: lint, types, tests.
+# Everything is installed into .venv, with the versions in constraints.txt.
+
+PYTHON ?= $(shell python3.11 --version >/dev/null 2>&1 && echo python3.11 || echo python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+AEMODEL := $(VENV)/bin/aemodel
+comma := ,
+
+.PHONY: demo test lint fit bench clean
+.NOTPARALLEL:
+
+demo: $(VENV)/.installed-fit
+	$(AEMODEL) tables aall1331
+	$(AEMODEL) fit aall1331 --out build/aall1331 --seed 1
+	$(AEMODEL) check build/aall1331
+	$(AEMODEL) score build/aall1331 notebooks/patients.csv
+
+test: lint
+	$(PY) -m pytest -q
+
+lint: $(VENV)/.installed-dev
+	$(PY) -m ruff check --quiet .
+	$(PY) -m ruff format --check --quiet .
+	$(PY) -m mypy
+
+# The shipped model, made again.
+fit: $(VENV)/.installed-fit
+	$(AEMODEL) fit aall1331 --out models/aall1331 --seed 1
+
+bench: $(VENV)/.installed-bench
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find aemodel tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# A half-made environment would pass for a whole one the next time.
+$(PY):
+	@echo "Creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# $(call install,extras): uv is several times faster than pip, which serves where uv is not to be had.
+define install
+@echo "Installing aemodel[$(1)] into $(VENV)"
+@$(PY) -m uv --version >/dev/null 2>&1 || $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt uv || true
+@if $(PY) -m uv --version >/dev/null 2>&1 \
+	&& $(PY) -m uv pip install --quiet --python $(PY) -c constraints.txt -b constraints.txt -e '.[$(1)]'; then :; \
+else \
+	echo "Installing with pip"; \
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]'; \
+fi
+endef
+
+$(VENV)/.installed-fit: pyproject.toml constraints.txt | $(PY)
+	$(call install,fit)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
+	$(call install,fit$(comma)dev)
+	@touch $@ $(VENV)/.installed-fit
+
+$(VENV)/.installed-bench: pyproject.toml constraints.txt | $(PY)
+	$(call install,fit$(comma)bench)
+	@touch $@ $(VENV)/.installed-fit

@@ -1,0 +1,49 @@
+"""What many tests start from, made once."""
+
+from __future__ import annotations
+
+import pytest
+from publications import simulate_patients, write_publication
+
+from aemodel.publication.cells import make_cells
+from aemodel.publication.families import make_families
+from aemodel.publication.margins import family_margins
+from aemodel.publication.tables import load_tables
+
+
+@pytest.fixture(scope="session")
+def aall1331():
+    return load_tables("aall1331")
+
+
+@pytest.fixture(scope="session")
+def aall1331_cells(aall1331):
+    return make_cells(aall1331)
+
+
+@pytest.fixture(scope="session")
+def aall1331_families(aall1331):
+    return {family.root: family for family in make_families(aall1331.events)}
+
+
+@pytest.fixture(scope="session")
+def aall1331_margins(aall1331, aall1331_cells, aall1331_families):
+    """`FamilyMargins` by the name of the family's root event."""
+    families = aall1331_families.items()
+    return {root: family_margins(family, aall1331_cells, aall1331.frequencies) for root, family in families}
+
+
+@pytest.fixture(scope="session")
+def invented_patients():
+    """Rows of patients behind the invented publication."""
+    return simulate_patients(seed=11, patients=240)
+
+
+@pytest.fixture(scope="session")
+def invented_folder(invented_patients, tmp_path_factory):
+    return write_publication(tmp_path_factory.mktemp("publication") / "invented", invented_patients)
+
+
+@pytest.fixture(scope="session")
+def invented(invented_folder):
+    return load_tables(invented_folder)

@@ -1,0 +1,360 @@
+"""The saddlepoint likelihood against enumeration, identities and finite differences.
+
+The approximation is off by a constant, which no inference sees; what counts is how far its difference from the exact log
+probability spreads over parameter draws: largest less smallest of 24 draws, unless a test says otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from reference import additive_logit_loglik, difference_quotient, enumerate_margin_logprob
+
+from aemodel.inference.likelihood import StateProbabilities, joint_margins, margin_loglik
+from aemodel.inference.saddlepoint import joint_loglik, pack
+from aemodel.inference.states import make_paths, state_probabilities
+from aemodel.publication.margins import reduce_margins
+
+DRAWS = 24
+PLAUSIBLE, WIDE = (0.3, 0.5), 1.0
+"""Standard deviations of a cell's logits about those that nearly fit the margins: a posterior's, and a much wider one."""
+
+SINGLE = {
+    "rows": 3,
+    "table": [[3, 1], [3, 3], [3, 2], [2, 1], [3, 2], [3, 3], [2, 1], [3, 1], [3, 1], [3, 2], [2, 1], [3, 3]],
+    "margins": {"row": [[1]], "column": [[1]]},
+}
+"""One event: 3 x 4 cells of (none, event), 54 patients, 21 events; every row and column margin."""
+
+NESTED_MARGINS = {"row": [[1], [2, 3], [3]], "column": [[1], [2, 3]]}
+"""Of (none, grade 3, grade 4-5 only, grade 4-5 with the inner event): grade 3 and 4-5 both ways, the inner event by row."""
+
+SYSTEMS = {
+    "single": SINGLE,
+    "graded": {
+        "rows": 3,
+        "table": [[4, 2, 3], [3, 2, 3], [4, 2, 2], [4, 2, 4], [3, 3, 3], [4, 3, 3]],
+        "margins": {"row": [[1], [2]], "column": [[1], [2]]},
+    },
+    "nested": {
+        "rows": 3,
+        "table": [[4, 2, 1, 2], [3, 2, 2, 1], [4, 2, 1, 1], [4, 2, 1, 3], [3, 3, 2, 1], [4, 3, 1, 2]],
+        "margins": NESTED_MARGINS,
+    },
+    "zero margin": {
+        "rows": 3,
+        "table": [[5, 4, 0, 0], [4, 4, 0, 0], [4, 2, 1, 1], [4, 2, 1, 3], [3, 3, 2, 1], [4, 3, 1, 2]],
+        "margins": NESTED_MARGINS,
+    },
+    "everyone": {
+        "rows": 3,
+        "table": [[0, 6, 1, 2], [0, 5, 2, 1], [4, 2, 1, 1], [4, 2, 1, 3], [3, 3, 2, 1], [4, 3, 1, 2]],
+        "margins": NESTED_MARGINS,
+    },
+    "equal nested margins": {
+        "rows": 3,
+        "table": [[4, 2, 0, 3], [3, 2, 0, 3], [4, 2, 1, 1], [4, 2, 1, 3], [3, 3, 2, 1], [4, 3, 1, 2]],
+        "margins": NESTED_MARGINS,
+    },
+}
+
+
+def system(name):
+    """Patients (cell,), incidence (cell, state, margin) and counts (margin,) of a table, and where its cells lie."""
+    table = np.array(SYSTEMS[name]["table"])
+    rows = SYSTEMS[name]["rows"]
+    columns = len(table) // rows
+    place = {"row": np.repeat(np.arange(rows), columns), "column": np.tile(np.arange(columns), rows)}
+    incidence = []
+    for by, classes in SYSTEMS[name]["margins"].items():
+        for states in classes:
+            for level in range(place[by].max() + 1):
+                inside = (place[by] == level)[:, None] & np.isin(np.arange(table.shape[1]), states)[None, :]
+                incidence.append(inside.astype(float))
+    incidence = np.stack(incidence, axis=2)
+    return table, incidence, np.einsum("csm,cs->m", incidence, table), place
+
+
+def parameter_draws(name, spread, draws=DRAWS, seed=5):
+    """Probabilities (draw, cell, state) about those of a table without interaction that nearly has the margins."""
+    table, _, _, place = system(name)
+    rng = np.random.default_rng(seed)
+    logits = -np.log(table.sum(axis=0) + 0.25)[None, None, :]
+    for level in place.values():
+        sums = np.array([table[level == k].sum(axis=0) + 0.25 for k in range(level.max() + 1)])
+        shifts = rng.normal(0, 0.6 * spread, (draws, *sums.shape))
+        logits = logits + (np.log(sums) + shifts)[:, level]
+    logits = logits + rng.normal(0, 0.5 * spread, logits.shape)
+    p = np.exp(logits - logits.max(axis=2, keepdims=True))
+    return p / p.sum(axis=2, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def errors():
+    """Saddlepoint less exact, (width, draw), of a system; enumerated once for all widths."""
+    known = {}
+
+    def of(name):
+        if name not in known:
+            table, incidence, counts, _ = system(name)
+            p = np.stack([parameter_draws(name, spread) for spread in (*PLAUSIBLE, WIDE)])
+            exact = enumerate_margin_logprob(p, table.sum(axis=1), incidence, counts)
+            approximate = [[margin_loglik(q, table.sum(axis=1), incidence, counts) for q in width] for width in p]
+            known[name] = np.array(approximate) - exact
+        return known[name]
+
+    return of
+
+
+def test_single_event_table_is_the_one_described():
+    table, _, counts, _ = system("single")
+    assert (len(table), table.sum(), table[:, 1].sum(), len(counts)) == (12, 54, 21, 7)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_spread_against_enumeration_is_below_002_at_plausible_parameters(errors, name):
+    assert np.ptp(errors(name)[: len(PLAUSIBLE)], axis=1).max() < 0.02
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_standard_deviation_against_enumeration_is_below_002_at_wide_parameters(errors, name):
+    assert errors(name)[-1].std() < 0.02
+
+
+def test_enumeration_sums_to_one_over_all_margins():
+    p = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
+    incidence = np.zeros((2, 3, 2))
+    incidence[:, 1, 0] = incidence[:, 2, 1] = 1
+    total = [enumerate_margin_logprob(p, [3, 2], incidence, [a, b]) for a in range(6) for b in range(6 - a)]
+    assert np.isclose(np.exp(total).sum(), 1, atol=1e-12)
+
+
+def test_everyone_alone_is_exact():
+    p, n = np.array([[0.3, 0.7], [0.4, 0.6]]), np.array([5, 7])
+    incidence = np.array([[[0], [1]], [[0], [1]]])
+    assert margin_loglik(p, n, incidence, [12]) == pytest.approx(5 * np.log(0.7) + 7 * np.log(0.6), abs=1e-12)
+
+
+def test_cells_without_patients_change_nothing():
+    table, incidence, counts, _ = system("nested")
+    p, n = parameter_draws("nested", 0.5)[0], table.sum(axis=1)
+    more = np.concatenate([incidence, incidence[:1]])
+    assert margin_loglik(np.vstack([p, p[:1]]), np.append(n, 0), more, counts) == pytest.approx(
+        margin_loglik(p, n, incidence, counts), abs=1e-9
+    )
+
+
+def test_no_margins_have_probability_one():
+    assert margin_loglik([[0.3, 0.7]], [4], np.zeros((1, 2, 0)), []) == pytest.approx(0, abs=1e-12)
+
+
+# Additive logits: an identity that owes nothing to the approximation.
+
+
+def additive_draws(draws=12, seed=8):
+    rng = np.random.default_rng(seed)
+    place = system("single")[3]
+    return [rng.normal(0, 1, 3)[place["row"]] + rng.normal(0, 1, 4)[place["column"]] - 0.5 for _ in range(draws)]
+
+
+def another_table():
+    """A second table of events with the margins of the first: one patient moved around a rectangle of cells."""
+    x = np.array(SINGLE["table"])[:, 1]
+    moved = x.reshape(3, 4).copy()
+    moved[[0, 1], [0, 1]] += 1
+    moved[[0, 1], [1, 0]] -= 1
+    return moved.ravel()
+
+
+@pytest.mark.parametrize("x", [np.array(SINGLE["table"])[:, 1], another_table()], ids=["first table", "another table"])
+def test_additive_logit_differs_by_a_constant_only(x):
+    table, incidence, counts, _ = system("single")
+    n, differences = table.sum(axis=1), []
+    for eta in additive_draws():
+        p = 1 / (1 + np.exp(-eta))
+        differences.append(margin_loglik(np.stack([1 - p, p], axis=1), n, incidence, counts) - additive_logit_loglik(eta, n, x))
+    assert np.ptp(differences) < 1e-8
+
+
+def test_enumeration_meets_the_additive_identity_too():
+    table, incidence, counts, _ = system("single")
+    n, eta = table.sum(axis=1), np.array(additive_draws())
+    p = 1 / (1 + np.exp(-eta))
+    exact = enumerate_margin_logprob(np.stack([1 - p, p], axis=2), n, incidence, counts)
+    assert np.ptp(exact - [additive_logit_loglik(row, n, another_table()) for row in eta]) < 1e-8
+
+
+# The gradient.
+
+
+def gradient_error(logp, packed):
+    """Largest error of the gradient, relative to each entry, or to 1e-3 of the largest where an entry is smaller."""
+    gradient = joint_loglik(logp, *packed)[1]
+    numeric = difference_quotient(lambda at: joint_loglik(at, *packed)[0].sum(), logp)
+    return np.max(np.abs(gradient - numeric) / np.maximum(np.abs(gradient), 1e-3 * np.abs(gradient).max()))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_gradient_matches_differences_on_small_systems(name):
+    table, incidence, counts, _ = system(name)
+    packed = pack([reduce_margins(table.sum(axis=1).astype(float), incidence, counts, [str(j) for j in range(len(counts))])])
+    for p in parameter_draws(name, 0.5, draws=4):
+        assert gradient_error(np.log(p).ravel(), packed) < 1e-6
+
+
+def aall1331_logp(cells, margins, seed, spread):
+    """Log probabilities of all families' states in their own cells, from random logits of every branch in every cell."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for m in margins.values():
+        branches = len(m.family.branches)
+        logits = rng.normal(-1, 1, (branches, 1)) + rng.normal(0, spread, (branches, len(cells.n)))
+        p = state_probabilities(logits, *make_paths([m.family])).T
+        weights = np.zeros((len(m.margins.n), len(cells.n)))
+        weights[m.coarse, np.arange(len(cells.n))] = cells.n
+        parts.append((weights / weights.sum(axis=1, keepdims=True) @ p).ravel())
+    return np.log(np.concatenate(parts))
+
+
+@pytest.mark.parametrize(("seed", "spread"), [(0, 0.3), (1, 0.6), (2, 1.0)])
+def test_gradient_matches_differences_for_all_margins_of_aall1331(aall1331_cells, aall1331_margins, seed, spread):
+    packed = pack([m.margins for m in aall1331_margins.values()])
+    assert gradient_error(aall1331_logp(aall1331_cells, aall1331_margins, seed, spread), packed) < 1e-6
+
+
+def test_families_laid_end_to_end_have_the_values_they_have_alone(aall1331_cells, aall1331_margins):
+    logp = aall1331_logp(aall1331_cells, aall1331_margins, 0, 0.5)
+    joint, _ = joint_loglik(logp, *pack([m.margins for m in aall1331_margins.values()]))
+    edges = np.cumsum([0] + [m.margins.support.size for m in aall1331_margins.values()])
+    alone = [
+        joint_loglik(logp[first:last], *pack([m.margins]))[0][0]
+        for m, first, last in zip(aall1331_margins.values(), edges[:-1], edges[1:], strict=True)
+    ]
+    np.testing.assert_allclose(joint, alone, rtol=0, atol=1e-8)
+
+
+# Redundant, contradictory and impossible margins; wrong input.
+
+
+def with_total(states):
+    """The nested system with one more margin over all its cells."""
+    table, incidence, counts, _ = system("nested")
+    total = np.zeros((*table.shape, 1))
+    total[:, states] = 1
+    return table, np.concatenate([incidence, total], axis=2), np.append(counts, table[:, states].sum())
+
+
+def test_redundant_margins_are_dropped():
+    table, incidence, counts, _ = system("nested")
+    p, n = parameter_draws("nested", 0.5)[0], table.sum(axis=1)
+    _, more, longer = with_total([1])
+    twice = np.concatenate([more, incidence[:, :, :1]], axis=2)
+    assert margin_loglik(p, n, twice, np.append(longer, counts[0])) == pytest.approx(margin_loglik(p, n, incidence, counts), abs=1e-8)
+
+
+def test_contradictory_margins_are_an_error_that_names_them():
+    table, incidence, counts = with_total([1])
+    with pytest.raises(ValueError, match=f"contradict each other.*margin {len(counts) - 1} "):
+        margin_loglik(parameter_draws("nested", 0.5)[0], table.sum(axis=1), incidence, counts + np.eye(len(counts))[-1])
+
+
+def test_margin_above_the_patients_is_an_error():
+    with pytest.raises(ValueError, match="contradict each other"):
+        margin_loglik([[0.5, 0.5]], [10], [[[0], [1]]], [11])
+
+
+def test_impossible_state_counts_as_impossible_margin():
+    assert margin_loglik([[1.0, 0.0]], [10], [[[0], [1]]], [3]) == -np.inf
+
+
+def test_certain_state_has_probability_one():
+    assert margin_loglik([[1.0, 0.0]], [10], [[[0], [1]]], [0]) == pytest.approx(0, abs=1e-12)
+
+
+def test_states_of_probability_zero_agree_with_enumeration():
+    table, incidence, counts, _ = system("nested")
+    p, n = parameter_draws("nested", 0.3), table.sum(axis=1)
+    p[:, 0, 2] = 0  # the first cell cannot have grade 4-5 without the inner event
+    p /= p.sum(axis=2, keepdims=True)
+    difference = [margin_loglik(q, n, incidence, counts) for q in p] - enumerate_margin_logprob(p, n, incidence, counts)
+    assert np.ptp(difference) < 0.02
+
+
+GOOD = {"p": [[0.5, 0.5]], "n": [10.0], "incidence": [[[0], [1]]], "counts": [5.0]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"p": [0.5, 0.5]}, "shapes must be"),
+        ({"n": [10.0, 3.0]}, "shapes must be"),
+        ({"incidence": [[0, 1]]}, "shapes must be"),
+        ({"counts": [5.0, 5.0]}, "shapes must be"),
+        ({"counts": 5.0}, "shapes must be"),
+        ({"p": [[0.5, 0.4]]}, "sum to 1"),
+        ({"p": [[1.5, -0.5]]}, "sum to 1"),
+        ({"p": [[np.nan, 0.5]]}, "sum to 1"),
+        ({"n": [-10.0]}, "n: values must be finite and not negative"),
+        ({"n": [np.inf]}, "n: values must be finite and not negative"),
+        ({"counts": [-1.0]}, "counts: values must be finite and not negative"),
+        ({"counts": [np.nan]}, "counts: values must be finite and not negative"),
+        ({"incidence": [[[0], [2]]]}, "incidence: values must be 0 or 1"),
+    ],
+)
+def test_wrong_input_is_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        margin_loglik(**(GOOD | changed))
+
+
+# The PyTensor Ops.
+
+
+@pytest.fixture(scope="module")
+def nested_packed():
+    table, incidence, counts, _ = system("nested")
+    return pack([reduce_margins(table.sum(axis=1).astype(float), incidence, counts, [str(j) for j in range(len(counts))])])
+
+
+def with_integer_support(packed):
+    return packed._replace(support=packed.support.astype(np.int64))
+
+
+@pytest.mark.parametrize("mode", ["FAST_COMPILE", pytest.param("NUMBA", marks=pytest.mark.slow)])
+def test_op_agrees_with_the_kernel(nested_packed, mode):
+    x = pt.dvector()
+    value = joint_margins(x, [pt.constant(array) for array in with_integer_support(nested_packed)])
+    compiled = pytensor.function([x], [3 * value, pytensor.grad(3 * value, x)], mode=mode)
+    logp = np.log(parameter_draws("nested", 0.5)[0]).ravel()
+    expected, gradient = joint_loglik(logp, *nested_packed)
+    found, found_gradient = compiled(logp)
+    np.testing.assert_allclose(found, 3 * expected.sum(), rtol=1e-12)
+    np.testing.assert_allclose(found_gradient, 3 * gradient, rtol=1e-10)
+
+
+def test_op_takes_margins_of_another_shape_without_compiling_again(nested_packed):
+    shared = [pytensor.shared(array) for array in with_integer_support(nested_packed)]
+    x = pt.dvector()
+    compiled = pytensor.function([x], joint_margins(x, shared), mode="FAST_COMPILE")
+    table, incidence, counts, _ = system("single")
+    packed = pack([reduce_margins(table.sum(axis=1).astype(float), incidence, counts, [str(j) for j in range(len(counts))])])
+    for variable, array in zip(shared, with_integer_support(packed), strict=True):
+        variable.set_value(array)
+    logp = np.log(parameter_draws("single", 0.5)[0]).ravel()
+    np.testing.assert_allclose(compiled(logp), joint_loglik(logp, *packed)[0].sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["FAST_COMPILE", pytest.param("NUMBA", marks=pytest.mark.slow)])
+def test_state_probabilities_op_has_its_gradient(aall1331_families, mode):
+    family = aall1331_families["gi_toxicity"]
+    paths = [np.asarray(x, dtype=np.int64) for x in make_paths([family])]
+    rng = np.random.default_rng(4)
+    logits, weight = rng.normal(0, 1, (len(family.branches), 3)), rng.normal(0, 1, (len(family.grades), 3))
+    x = pt.dmatrix()
+    total = (weight * StateProbabilities()(x, *[pt.constant(path) for path in paths])).sum()
+    compiled = pytensor.function([x], [total, pytensor.grad(total, x)], mode=mode)
+    value, gradient = compiled(logits)
+    np.testing.assert_allclose(value, (weight * state_probabilities(logits, *paths)).sum(), rtol=1e-12)
+    numeric = difference_quotient(lambda at: (weight * state_probabilities(at, *paths)).sum(), logits)
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-8, atol=1e-10)
