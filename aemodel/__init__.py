@@ -73,7 +73,9 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if str(error.name).split(".")[0] == "aemodel":
             raise
-        raise ImportError(f"aemodel.{name} needs {error.name}, which the base install leaves out: pip install 'aemodel[fit]'") from error
+        raise ImportError(
+            f"aemodel.{name} needs {error.name}, which the base install leaves out: pip install 'aemodel[fit]'"
+        ) from error
     globals()[name] = value
     return value
 

@@ -87,9 +87,14 @@ def _wide(rows: Rows) -> Rows:
     for row in rows:
         key = (row["event"], row["covariate"], row["level"])
         line = lines.setdefault(key, {"event": key[0], "covariate": key[1], "level": key[2], "n": row["n"]})
-        line[f"grade {row['grade']}"] = f"{row['observed']} ({row['observed'] / row['n']:.1%}){' (sum)' if row['derived'] else ''}"
+        line[f"grade {row['grade']}"] = (
+            f"{row['observed']} ({row['observed'] / row['n']:.1%}){' (sum)' if row['derived'] else ''}"
+        )
     grades = sorted({name for line in lines.values() for name in line if name.startswith("grade")})
-    return [{**{k: line[k] for k in ("event", "covariate", "level", "n")}, **{g: line.get(g, "") for g in grades}} for line in lines.values()]
+    return [
+        {**{k: line[k] for k in ("event", "covariate", "level", "n")}, **{g: line.get(g, "") for g in grades}}
+        for line in lines.values()
+    ]
 
 
 @main.command()
@@ -212,7 +217,13 @@ def score(
     frame = read_file(patients, loaded.risks.covariates)
     chosen = [part.split(",") if part else None for part in (events, grades)]
     scored = score_frame(
-        loaded, frame, interval=interval, events=chosen[0], grades=chosen[1], new_levels=new_levels, on_invalid=on_invalid  # type: ignore[arg-type]
+        loaded,
+        frame,
+        interval=interval,
+        events=chosen[0],
+        grades=chosen[1],
+        new_levels=new_levels,
+        on_invalid=on_invalid,  # type: ignore[arg-type]
     )
     if out is not None:
         write_file(scored, out)
@@ -244,7 +255,9 @@ def _print_risks(scored: Any, risks: Any, interval: float) -> None:
         _print(lines, "table", f"Patient {number}: {about}")
     if len(rows) > MOST_SHOWN:
         click.echo(f"... and {len(rows) - MOST_SHOWN} more patients: name an output file to have them all.")
-    click.echo(f"Posterior mean risk with {interval:.0%} interval. Support says what carries an answer: data = this event's own")
+    click.echo(
+        f"Posterior mean risk with {interval:.0%} interval. Support says what carries an answer: data = this event's own"
+    )
     click.echo("published margins; pooled = learned from other events; prior = no published frequency speaks of it.")
 
 
@@ -296,5 +309,3 @@ def _print_rich(rows: Rows, title: str) -> None:
 
 def _wrapped(text: str) -> None:
     click.echo(click.wrap_text(text, width=100, initial_indent="  - ", subsequent_indent="    "))
-
-

@@ -177,9 +177,7 @@ def bambi(draws: int) -> dict[str, float]:
     published = (model.risks.levels < np.array([len(c.levels) for c in tables.covariates])).all(axis=1)
     share = np.where(published, model.risks.weight, 0)
     cell = rng.choice(len(share), size=tables.n, p=share / share.sum())
-    patients = pd.DataFrame(
-        {c.name: np.array(c.names)[model.risks.levels[cell, k]] for k, c in enumerate(tables.covariates)}
-    )
+    patients = pd.DataFrame({c.name: np.array(c.names)[model.risks.levels[cell, k]] for k, c in enumerate(tables.covariates)})
     event = model.risks.events[0]
     risk = model.risks.draws[:, cell, 0, 0].mean(axis=0)
     patients[event] = (rng.random(tables.n) < risk).astype(int)

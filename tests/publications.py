@@ -175,7 +175,20 @@ def _frequencies(patients: pd.DataFrame) -> str:
                     percent = covariate == "arm"
                     printed = f"{int(1000 * observed / n + 0.5) / 10:.1f}" if percent else str(observed)
                     unit, whole = ("percent", "") if percent else ("count", observed)
-                    rows.append((event, grade, covariate, level, n, printed, unit, whole, "yes" if level in derived else "no", "Table 2"))
+                    rows.append(
+                        (
+                            event,
+                            grade,
+                            covariate,
+                            level,
+                            n,
+                            printed,
+                            unit,
+                            whole,
+                            "yes" if level in derived else "no",
+                            "Table 2",
+                        )
+                    )
     return _csv(rows, ("event", "grade", "covariate", "level", "n", "printed", "unit", "count", "derived", "source"))
 
 

@@ -251,7 +251,9 @@ def test_redundant_margins_are_dropped():
     p, n = parameter_draws("nested", 0.5)[0], table.sum(axis=1)
     _, more, longer = with_total([1])
     twice = np.concatenate([more, incidence[:, :, :1]], axis=2)
-    assert margin_loglik(p, n, twice, np.append(longer, counts[0])) == pytest.approx(margin_loglik(p, n, incidence, counts), abs=1e-8)
+    assert margin_loglik(p, n, twice, np.append(longer, counts[0])) == pytest.approx(
+        margin_loglik(p, n, incidence, counts), abs=1e-8
+    )
 
 
 def test_contradictory_margins_are_an_error_that_names_them():

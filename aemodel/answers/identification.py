@@ -51,7 +51,9 @@ def identification_table(model: Any) -> pd.DataFrame:
     columns = ["event", "grade", "covariate", "level", "prior_sd", "effect", "posterior_sd", "contraction", "source"]
     table = pd.DataFrame(rows, columns=columns)
     order = {event: i for i, event in enumerate(model.risks.events)}
-    return table.sort_values(["event", "grade"], key=lambda c: c.map(order) if c.name == "event" else c, kind="stable", ignore_index=True)
+    return table.sort_values(
+        ["event", "grade"], key=lambda c: c.map(order) if c.name == "event" else c, kind="stable", ignore_index=True
+    )
 
 
 def level_effects(risks: RiskDraws) -> list[NDArray[np.float64]]:

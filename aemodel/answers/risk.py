@@ -14,7 +14,9 @@ from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
 from aemodel.publication.patients import NewLevels, as_frame, read_sets
 
 
-def posterior_epred(model: Any, patients: Any, *, id_column: str | None = None, new_levels: NewLevels = "error") -> xr.DataArray:
+def posterior_epred(
+    model: Any, patients: Any, *, id_column: str | None = None, new_levels: NewLevels = "error"
+) -> xr.DataArray:
     """Posterior risk draws of each patient.
 
     Parameters

@@ -23,6 +23,7 @@ from aemodel.inference.model import build_model
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.tables import Tables
 
+
 @dataclass(frozen=True)
 class Fitted:
     """A fitted model: the publication, the posterior and its diagnostics, and the risk draws that answers come from.

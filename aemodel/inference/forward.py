@@ -76,7 +76,9 @@ class Forward:
             if not known.all():
                 # A further level beside `size` that sum to zero: variance s^2 (1 + 1/size).
                 own, shared = scales(design, draw)
-                fresh = own[:, t] * rng.standard_normal(len(own)) + shared[:, t] * rng.standard_normal(len(POOLS))[design.pool_of]
+                fresh = (
+                    own[:, t] * rng.standard_normal(len(own)) + shared[:, t] * rng.standard_normal(len(POOLS))[design.pool_of]
+                )
                 extra[:, ~known] += (np.sqrt(1 + 1 / size) * fresh)[:, None]
         return matrix, extra
 

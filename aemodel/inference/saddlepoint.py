@@ -85,7 +85,11 @@ def _with_start(packed: Packed) -> Packed:
     weight = packed.n[:, None] * tilted
     lower = np.tril(hessian)
     full = lower @ lower.T  # `_solve` leaves Cholesky's factor
-    project = np.linalg.solve(full, (centred * weight[:, :, None]).reshape(-1, margins).T) if margins else np.zeros((0, cells * states))
+    project = (
+        np.linalg.solve(full, (centred * weight[:, :, None]).reshape(-1, margins).T)
+        if margins
+        else np.zeros((0, cells * states))
+    )
     target = np.where(packed.support, np.log(np.maximum(tilted.ravel(), 1e-300)), 0.0)
     return packed._replace(project=project.ravel(), target=target)
 

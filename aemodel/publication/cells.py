@@ -91,7 +91,9 @@ def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: 
         if error > 0.01 and error > 0.999 * previous:
             break
     worst = sets[int(np.argmax(gaps))]
-    raise ValueError(f"cohort.csv: no table has all these counts; they disagree most about {worst[2]!r} ({worst[1]}, off by {error:.2g})")
+    raise ValueError(
+        f"cohort.csv: no table has all these counts; they disagree most about {worst[2]!r} ({worst[1]}, off by {error:.2g})"
+    )
 
 
 def _check_denominators(tables: Tables, cells: Cells) -> None:
@@ -99,4 +101,6 @@ def _check_denominators(tables: Tables, cells: Cells) -> None:
     for covariate, level, n in set(zip(rows["covariate"], rows["level"], rows["n"], strict=True)):
         size = cells.n[cells.having(covariate, level)].sum()
         if abs(size - n) > 1e-6:
-            raise ValueError(f"frequencies.csv: {covariate} {level} is given over {n} patients, cohort.csv has {size:.6g} there")
+            raise ValueError(
+                f"frequencies.csv: {covariate} {level} is given over {n} patients, cohort.csv has {size:.6g} there"
+            )

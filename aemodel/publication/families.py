@@ -75,7 +75,9 @@ def _make_family(root: Event, events: Sequence[Event]) -> Family:
             for final, deadly in _fatalities(grades, members):
                 states.append((final, path + worse + deadly))
                 if len(states) > MOST_STATES:
-                    raise ValueError(f"events.csv: the events in {root.name!r} have over {MOST_STATES} states; nest fewer in it")
+                    raise ValueError(
+                        f"events.csv: the events in {root.name!r} have over {MOST_STATES} states; nest fewer in it"
+                    )
     names = tuple(dict.fromkeys(name for _, path in states for name, _ in path))
     taken, refused = np.zeros((2, len(states), len(names)))
     for i, (_, path) in enumerate(states):
@@ -104,7 +106,9 @@ def _contents(event: Event, events: Sequence[Event]) -> Iterator[tuple[set[str],
     yield from _siblings(event, inner, events, earlier=set())
 
 
-def _siblings(event: Event, left: Sequence[Event], events: Sequence[Event], earlier: set[str]) -> Iterator[tuple[set[str], Path]]:
+def _siblings(
+    event: Event, left: Sequence[Event], events: Sequence[Event], earlier: set[str]
+) -> Iterator[tuple[set[str], Path]]:
     if not left:
         yield set(), ()
         return

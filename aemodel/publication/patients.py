@@ -50,7 +50,10 @@ def read_sets(
     ValueError
         A column is missing or of the wrong kind, or a value is impossible; naming column, rows, value, allowed values.
     """
-    for name, value, allowed in (("new_levels", new_levels, ("error", "sample")), ("on_invalid", on_invalid, ("error", "null"))):
+    for name, value, allowed in (
+        ("new_levels", new_levels, ("error", "sample")),
+        ("on_invalid", on_invalid, ("error", "null")),
+    ):
         if value not in allowed:
             raise ValueError(f"{name}: expected one of {', '.join(allowed)}, not {value!r}")
     cleaned = frame.select(_clean_columns(frame, covariates, on_invalid))
@@ -101,7 +104,9 @@ def _clean_number(series: nw.Series[Any], on_invalid: OnInvalid) -> nw.Series[An
         values.append(number)
     if wrong and on_invalid == "error":
         shown = ", ".join(f"{value!r} (row {row})" for row, value in wrong[:SHOWN_ROWS])
-        raise ValueError(f"patients: column {series.name!r} must be a number; found {shown}{_more(wrong)}. Use null where it is not known")
+        raise ValueError(
+            f"patients: column {series.name!r} must be a number; found {shown}{_more(wrong)}. Use null where it is not known"
+        )
     return _series(series, values, nw.Float64())
 
 

@@ -112,7 +112,9 @@ def _read_folder(source: str | Path) -> dict[str, str]:
     if not folder.is_dir():
         names = sorted(entry.name for entry in shipped.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
         if str(source) not in names:
-            raise FileNotFoundError(f"source: {str(source)!r} is neither a folder nor a shipped publication ({', '.join(names)})")
+            raise FileNotFoundError(
+                f"source: {str(source)!r} is neither a folder nor a shipped publication ({', '.join(names)})"
+            )
         folder = Path(str(shipped / str(source)))
     texts = {}
     for name in FILES:
@@ -252,7 +254,9 @@ def _check_sums(frequencies: pd.DataFrame, covariates: Sequence[Covariate], n: i
                 if set(parts) <= set(mine.index):
                     for column in ("n", "observed"):
                         if (total := int(mine.loc[parts, column].sum())) != mine.loc[group, column]:
-                            raise ValueError(f"{where}: {column} of {group} is {mine.loc[group, column]}, its levels sum to {total}")
+                            raise ValueError(
+                                f"{where}: {column} of {group} is {mine.loc[group, column]}, its levels sum to {total}"
+                            )
         whole = rows[rows["covariate"] == "total"]
         if len(whole):
             totals["total"] = int(whole["observed"].iloc[0])
@@ -262,9 +266,7 @@ def _check_sums(frequencies: pd.DataFrame, covariates: Sequence[Covariate], n: i
             raise ValueError(f"{where}: the margins disagree on the number of patients with the event: {totals}")
 
 
-def _with_totals(
-    frequencies: pd.DataFrame, events: Sequence[Event], covariates: Sequence[Covariate], n: int
-) -> pd.DataFrame:
+def _with_totals(frequencies: pd.DataFrame, events: Sequence[Event], covariates: Sequence[Covariate], n: int) -> pd.DataFrame:
     """The published rows, then derived ones: totals that margins imply, and grade 4-5 of fatal events (grade 5 is both)."""
     fatal = {event.name for event in events if event.relation == "fatal"}
     extra = frequencies[frequencies["event"].isin(fatal) & (frequencies["grade"] == "3-5")]

@@ -49,7 +49,9 @@ def write_file(table: Any, path: Path) -> None:
             if kind == "parquet":
                 scored.write_parquet(str(partial))
             else:
-                scored.project(", ".join(_safe(n, str(t)) for n, t in zip(scored.columns, scored.types, strict=True))).write_csv(str(partial))
+                scored.project(
+                    ", ".join(_safe(n, str(t)) for n, t in zip(scored.columns, scored.types, strict=True))
+                ).write_csv(str(partial))
             os.replace(partial, path)
         except duckdb.Error as error:
             raise OSError(f"out: {str(path)!r} cannot be written: {str(error).splitlines()[0]}") from error

@@ -156,7 +156,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise SavedModelError(f"{path}: not a manifest ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else manifest
-        raise SavedModelError(f"{path}: format {found!r} is not known; this version reads format {FORMAT}. Upgrade aemodel or refit")
+        raise SavedModelError(
+            f"{path}: format {found!r} is not known; this version reads format {FORMAT}. Upgrade aemodel or refit"
+        )
     if set(manifest) != set(FIELDS) or any(type(manifest[key]) is not kind for key, kind in FIELDS.items()):
         raise SavedModelError(f"{path}: its fields are not those of format {FORMAT}: {sorted(set(manifest) ^ set(FIELDS))}")
     return manifest
