@@ -43,7 +43,7 @@ _HOME = {
     "score_summary": "serving.scoring",
 }
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "Fitted",
     "LoadedModel",
     "SavedModelError",

@@ -56,7 +56,7 @@ def main() -> None:
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the frequencies.")
 @one_line_errors
 def tables(publication: str, form: str) -> None:
-    """Show a publication's frequencies as counts, and its discrepancies.
+    r"""Show a publication's frequencies as counts, and its discrepancies.
 
     PUBLICATION is the name of a shipped publication or a folder with the files of one.
 
@@ -105,7 +105,7 @@ def _wide(rows: Rows) -> Rows:
 @click.option("--chains", type=int, default=4, show_default=True)
 @one_line_errors
 def fit(publication: str, out: Path, seed: int, draws: int, chains: int) -> None:
-    """Fit a publication's tables and save the model.
+    r"""Fit a publication's tables and save the model.
 
     Takes a minute or two, most of it compiling. Exit code 1 if the sampler's diagnostics fail; the model is saved either
     way, with the verdict in it.
@@ -139,7 +139,7 @@ def fit(publication: str, out: Path, seed: int, draws: int, chains: int) -> None
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the calibration table.")
 @one_line_errors
 def check(model: str, form: str) -> None:
-    """Check a saved model: diagnostics, and observed against predicted for every published frequency.
+    r"""Check a saved model: diagnostics, and observed against predicted for every published frequency.
 
     Exit code 1 if the diagnostics fail or fewer than 85 % of published counts lie in their 90 % interval.
 
@@ -196,9 +196,9 @@ def _calibration_line(row: dict[str, Any]) -> dict[str, Any]:
 @one_line_errors
 def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
-    new_levels: str, on_invalid: str, form: str,
+    new_levels: Any, on_invalid: Any, form: str,
 ) -> None:  # fmt: skip
-    """Score a file of patients with a saved model.
+    r"""Score a file of patients with a saved model.
 
     MODEL is a shipped model's name or a saved model's folder. PATIENTS is CSV or Parquet with a column per covariate
     (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; without,
@@ -223,7 +223,7 @@ def score(
         events=chosen[0],
         grades=chosen[1],
         new_levels=new_levels,
-        on_invalid=on_invalid,  # type: ignore[arg-type]
+        on_invalid=on_invalid,
     )
     if out is not None:
         write_file(scored, out)

@@ -11,9 +11,10 @@ from scipy.stats import binom
 
 from aemodel.answers.states import make_model_forward
 
-COLUMNS = (
-    "event grade covariate level n observed observed_rate predicted lower50 upper50 lower90 upper90 tail_probability derived withheld"
-).split()
+COLUMNS = [
+    *("event", "grade", "covariate", "level", "n", "observed", "observed_rate", "predicted"),
+    *("lower50", "upper50", "lower90", "upper90", "tail_probability", "derived", "withheld"),
+]
 
 
 def calibration_table(model: Any) -> pd.DataFrame:
@@ -71,7 +72,7 @@ def _predictive(rates: NDArray[np.float64], n: int, observed: int) -> tuple[floa
 
 
 def coverage(table: pd.DataFrame) -> dict[str, float]:
-    """Share of published (not derived) rows whose count lies in its 50 % and 90 % predictive interval, and how many there are."""
+    """How many published (not derived) rows there are, and the share whose count lies in its 50 % and 90 % interval."""
     rows = table[~table["derived"]]
     shares = {
         width: float(((rows["observed"] >= rows[f"lower{width}"]) & (rows["observed"] <= rows[f"upper{width}"])).mean())

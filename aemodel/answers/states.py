@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,5 +31,5 @@ def make_model_forward(model: Any) -> tuple[ModelForward, xr.Dataset, int]:
     """The forward map, the thinned draws and the seed from which a model's risk draws came."""
     design = make_design(model.tables)
     edges = np.cumsum([0] + [len(family.grades) for family in design.families])
-    slices = tuple(slice(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False))
+    slices = tuple(slice(int(a), int(b)) for a, b in pairwise(edges))
     return ModelForward(make_forward(design), slices), thinned(model.posterior), int(model.settings["seed"])

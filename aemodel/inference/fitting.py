@@ -28,8 +28,8 @@ from aemodel.publication.tables import Tables
 class Fitted:
     """A fitted model: the publication, the posterior and its diagnostics, and the risk draws that answers come from.
 
-    ``idata`` is ArviZ `InferenceData` with groups posterior, prior, sample_stats and observed_data. ``settings`` records seed, draws,
-    chains and priors.
+    ``idata`` is ArviZ `InferenceData` with groups posterior, prior, sample_stats and observed_data.
+    ``settings`` records seed, draws, chains and priors.
     """
 
     tables: Tables

@@ -20,7 +20,6 @@ from aemodel.inference.saddlepoint import joint_loglik, pack
 from aemodel.inference.states import pull_back, state_probabilities
 from aemodel.publication.margins import reduce_margins
 
-
 _KERNELS = zlib.crc32(b"".join(Path(str(module.__file__)).read_bytes() for module in (saddlepoint, states)))
 """PyTensor keeps compiled functions on disk under this key: it must change with the kernels they call."""
 
@@ -56,7 +55,7 @@ class JointMargins(Op):  # type: ignore[misc]
 
 @register_funcify_default_op_cache_key(JointMargins)  # type: ignore[untyped-decorator]
 def _numba_joint_margins(op: JointMargins, node: Apply, **_: Any) -> Any:
-    @numba_njit  # type: ignore[untyped-decorator]
+    @numba_njit
     def joint_margins_numba(logp, sizes, n, counts, support, start, index, project, target):  # type: ignore[no-untyped-def]
         return joint_loglik(logp, sizes, n, counts, support, start, index, project, target)
 
@@ -100,7 +99,7 @@ class _PullBack(Op):  # type: ignore[misc]
 
 @register_funcify_default_op_cache_key(StateProbabilities)  # type: ignore[untyped-decorator]
 def _numba_state_probabilities(op: StateProbabilities, node: Apply, **_: Any) -> Any:
-    @numba_njit  # type: ignore[untyped-decorator]
+    @numba_njit
     def state_probabilities_numba(logits, start, branch, yes):  # type: ignore[no-untyped-def]
         return state_probabilities(logits, start, branch, yes)
 
@@ -109,7 +108,7 @@ def _numba_state_probabilities(op: StateProbabilities, node: Apply, **_: Any) ->
 
 @register_funcify_default_op_cache_key(_PullBack)  # type: ignore[untyped-decorator]
 def _numba_pull_back(op: _PullBack, node: Apply, **_: Any) -> Any:
-    @numba_njit  # type: ignore[untyped-decorator]
+    @numba_njit
     def pull_back_numba(logits, p, weight, start, branch, yes):  # type: ignore[no-untyped-def]
         return pull_back(logits, p, weight, start, branch, yes)
 

@@ -123,15 +123,15 @@ def support_of(
     most = by_other.argmax(axis=1)[:, None]
     other = np.take_along_axis(by_other, most, axis=1)[:, 0]
     flags = np.where(by_data >= other, 0, np.take_along_axis(rests_on, most, axis=1)[:, 0])
-    has_data = (known[:, :, None, None] & (rests_on == 0)).any(axis=1)
-    any_known = known.any(axis=1)[:, None, None]
+    has_data = np.any(known[:, :, None, None] & (rests_on == 0), axis=1)
+    any_known = np.any(known, axis=1, keepdims=True)[:, :, None]
     flags = np.where(any_known & ~has_data, np.take_along_axis(rests_on, most, axis=1)[:, 0], flags)
     return np.asarray(np.where(published[None], flags, 2))
 
 
-def check_interval(interval: float) -> float:
+def check_interval(interval: Any) -> float:
     """The interval's probability, if it is one."""
-    if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not 0 < interval < 1:
+    if not isinstance(interval, float) or not 0 < interval < 1:
         raise ValueError(f"interval: expected a probability between 0 and 1, such as 0.9, not {interval!r}")
     return float(interval)
 

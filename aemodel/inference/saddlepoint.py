@@ -11,7 +11,8 @@ q = tilted probabilities, m_c = sum_s q_cs A_cs, H = K'':
     w_cs = n_c/2 q_cs (u_cs - sum_g q_cg u_cg),   u_cs = A_cs' H^-1 A_cs - 2 A_cs' H^-1 m_c
     d log L / d log p_cs = n_c q_cs - w_cs + n_c q_cs (A_cs - m_c)' H^-1 sum_ch w_ch A_ch
 
-Incidence is sparse: `start` and `index` hold, for each pair of cell and state, the margins it counts in (CSR).
+Incidence is sparse: `start` and `index` (`Packed.margin`) hold, for each pair of cell and state, the margins it counts
+in (CSR).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Packed(NamedTuple):
     """Margins of several families laid end to end, as the kernel takes them.
 
     ``sizes`` (family, 3) counts cells, states and margins; ``n`` and ``counts`` are over cells and margins;
-    ``support``, ``target`` over pairs of cell and state; ``start`` (pairs + 1) and ``index`` are the incidence;
+    ``support``, ``target`` over pairs of cell and state; ``start`` (pairs + 1) and ``margin`` are the incidence;
     ``project`` (margins x pairs of each family) gives Newton's start, project @ (target - log p).
     """
 
@@ -44,7 +45,7 @@ class Packed(NamedTuple):
     counts: Floats
     support: NDArray[np.bool_]
     start: Integers
-    index: Integers
+    margin: Integers
     project: Floats
     target: Floats
 
@@ -76,10 +77,11 @@ def _with_start(packed: Packed) -> Packed:
     tilted = np.zeros((cells, states))
     flat = np.zeros(cells * states)
     hessian = np.zeros((margins, margins))
-    if not _solve(flat, cells, states, packed.n, packed.counts, packed.support, packed.start, packed.index, t, tilted, hessian):
+    data = (packed.n, packed.counts, packed.support, packed.start, packed.margin)
+    if not _solve(flat, cells, states, *data, t, tilted, hessian):
         raise ValueError("no saddlepoint: the counts lie on the boundary of what the cells allow")
     dense = np.zeros((cells * states, margins))
-    dense[np.repeat(np.arange(cells * states), np.diff(packed.start)), packed.index] = 1
+    dense[np.repeat(np.arange(cells * states), np.diff(packed.start)), packed.margin] = 1
     dense = dense.reshape(cells, states, margins)
     centred = dense - np.einsum("cs,csm->cm", tilted, dense)[:, None]
     weight = packed.n[:, None] * tilted
@@ -173,7 +175,7 @@ def _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hes
             _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
             return _factorise(cells, states, n, start, index, tilted, hessian)
         value = _search(logp, cells, states, n, counts, support, start, index, t, tilted, step, decrement, value)
-        keep = decrement < 1.0 and decrement < 1e-3 * before or decrement < 1e-2 and not keep
+        keep = decrement < 1e-3 * before if keep else decrement < 1e-2
         before = decrement
     return False
 

@@ -25,7 +25,9 @@ class Paths(NamedTuple):
 
 
 def make_paths(families: Sequence[Family]) -> Paths:
-    start, branch, yes, offset = [0], [], [], 0
+    start, offset = [0], 0
+    branch: list[int] = []
+    yes: list[bool] = []
     for family in families:
         for taken, refused in zip(family.taken, family.refused, strict=True):
             steps = np.flatnonzero(taken + refused)

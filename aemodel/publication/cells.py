@@ -39,7 +39,7 @@ class Cells:
         if kept:
             coarse = np.ravel_multi_index(tuple(self.levels[:, kept].T), shape).astype(np.int64)
         size = int(np.prod(shape, dtype=int))
-        return coarse, np.bincount(coarse, weights=self.n, minlength=size)
+        return coarse, np.bincount(coarse, weights=self.n, minlength=size).astype(np.float64)
 
 
 def make_cells(tables: Tables) -> Cells:
@@ -67,7 +67,8 @@ def make_cells(tables: Tables) -> Cells:
     fitted = _proportional_fitting(sets, len(combos))
     levels = np.array([[i for i, _ in combo] for combo in combos])
     shape = tuple(len(c.levels) for c in tables.covariates)
-    n = np.bincount(np.ravel_multi_index(tuple(levels.T), shape), weights=fitted, minlength=int(np.prod(shape)))
+    cell = np.ravel_multi_index(tuple(levels.T), shape)
+    n = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape))).astype(np.float64)
     cells = Cells(tables.covariates, np.stack(np.unravel_index(np.arange(n.size), shape), axis=1).astype(np.int64), n)
     _check_denominators(tables, cells)
     return cells

@@ -170,4 +170,4 @@ def _fatalities(grades: Grades, members: Sequence[Event]) -> Iterator[tuple[Grad
     deadly = [e.name for e in members if "5" in e.grades and e.name != fatal.parent and grades.get(e.name, 0) == 4]
     branch = f"{fatal.name} with {' and '.join(deadly)} 4-5" if deadly else f"{fatal.name} otherwise"
     yield grades, ((branch, False),)
-    yield grades | {name: 5 for name in (fatal.name, str(fatal.parent), *deadly)}, ((branch, True),)
+    yield grades | dict.fromkeys((fatal.name, str(fatal.parent), *deadly), 5), ((branch, True),)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def family_margins(family: Family, cells: Cells, rows: pd.DataFrame) -> FamilyMa
     return FamilyMargins(family, used, coarse, reduce_margins(n, incidence, np.array(counts, float), labels))
 
 
-def _classes(family: Family, rows: pd.DataFrame) -> list[tuple[tuple, NDArray[np.bool_], int]]:
+def _classes(family: Family, rows: pd.DataFrame) -> list[tuple[Any, NDArray[np.bool_], int]]:
     """Disjoint grade classes: where a row at 4-5 stands beside one at 3-5, the latter becomes grade 3 only."""
     severe = {(r.event, r.covariate, r.level): r.observed for r in rows.itertuples() if r.grade == "4-5"}
     classes = []

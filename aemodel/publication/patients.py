@@ -151,7 +151,7 @@ def _explain(cleaned: nw.DataFrame[Any], covariates: Sequence[Covariate], sets: 
     row = int(rows[0])
     given = ", ".join(f"{column} = {cleaned[column].to_list()[row]!r}" for column in found)
     others = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
-    return f"patients: row {row}{others}: columns contradict each other about {covariate.label.lower()} ({given}); correct one of them"
+    return f"patients: row {row}{others}: columns contradict each other about {covariate.label.lower()} ({given})"
 
 
 def _impossible_alone(value: Any, covariate: Covariate, column: str) -> bool:

@@ -103,7 +103,7 @@ def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
         raise ValueError(f"{where}: a covariate needs name, label and levels with name and label ({error!r})") from None
     if len(levels) < 2 or len(set(covariate.names)) < len(levels):
         raise ValueError(f"{where}: covariate {covariate.name!r} needs two or more different levels; found {covariate.names}")
-    if unknown := {level.group for level in levels} - {None} - set(covariate.groups):
+    if unknown := {level.group for level in levels if level.group} - set(covariate.groups):
         raise ValueError(f"{where}: covariate {covariate.name!r} has levels in groups without a label: {sorted(unknown)}")
     if len({frozenset(w.column for w in level.when) for level in levels}) > 1:
         raise ValueError(f"{where}: the levels of covariate {covariate.name!r} must all have conditions on the same columns")
@@ -147,7 +147,7 @@ def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:
     note = f"; {partly} alone is not enough" if partly else ""
     raise ValueError(
         f"patients: no column for {covariate.label.lower()}: give {ways}{note}. "
-        f"Where it is not known, give the column with nulls: risks are then averaged over the cohort. Columns found: {list(columns)}"
+        f"Where it is not known, give nulls: risks are then averaged over the cohort. Columns found: {list(columns)}"
     )
 
 

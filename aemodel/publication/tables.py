@@ -215,7 +215,8 @@ def _count(row: Mapping[str, str], size: int, excused: bool, where: str) -> int:
     observed = candidates[0] if given is None else given
     if observed not in candidates and not excused:
         raise ValueError(
-            f"{where}: {observed} of {size} is not printed {row['printed']} ({row['unit']}); correct it, or record it in discrepancies.csv"
+            f"{where}: {observed} of {size} is not printed {row['printed']} ({row['unit']}); "
+            "correct it, or record it in discrepancies.csv"
         )
     if observed > size:
         raise ValueError(f"{where}: {observed} events exceed {size} patients")

@@ -129,7 +129,8 @@ def _card(model: Any, manifest: dict[str, Any]) -> str:
 **Covariates.**
 {covariates}
 
-**Fit.** {model.diagnostics}. Seed {model.settings["seed"]}; versions {manifest["versions"]}; data digest {manifest["digest"][:16]}.
+**Fit.** {model.diagnostics}. Seed {model.settings["seed"]}; data digest {manifest["digest"][:16]}.
+Versions {manifest["versions"]}.
 
 **Consistency with the publication.** {fits["within90"]:.0%} of {fits["rows"]:.0f} published frequencies lie in their 90 %
 predictive interval. The model saw these rows: this is no validation, and no external cohort has been scored.
