@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from publications import simulate_patients, write_publication
+from tests.publications import simulate_patients, write_publication
 
 from aemodel.publication.cells import make_cells
 from aemodel.publication.families import make_families
