@@ -1,0 +1,624 @@
+"""Saved models: what is written, that it comes back, and that a damaged or foreign one is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import sys
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import aemodel
+from aemodel.inference.risks import RiskDraws
+from aemodel.serving import saved as saving
+from aemodel.serving.reading import FIELDS, FILE_NAME, find_model
+
+PATIENTS = pd.DataFrame(
+    {
+        "age_band": ["19-30", None],
+        "relapse_group": ["bm_early", "iem_late"],
+        "sex": ["female", None],
+        "race_ethnicity": ["hispanic", None],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return aemodel.load_model("aall1331")
+
+
+@pytest.fixture(scope="module")
+def few(shipped):
+    """The shipped model with its first ten draws of each chain, which saves faster."""
+    import arviz as az
+
+    idata = az.InferenceData(**{name: shipped.idata[name].isel(draw=slice(0, 10)).load() for name in ("posterior", "prior")})
+    risks = RiskDraws(**vars(shipped.risks) | {"draws": shipped.risks.draws[::25]})
+    return aemodel.Fitted(shipped.tables, idata, shipped.diagnostics, shipped.settings, risks)
+
+
+@pytest.fixture(scope="module")
+def saved(few, tmp_path_factory):
+    """A folder that tests leave as it is."""
+    folder = tmp_path_factory.mktemp("saved") / "some" / "model"
+    aemodel.save_model(few, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    """A folder that tests damage."""
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+def changed(model):
+    """The model with other risk draws."""
+    risks = RiskDraws(**vars(model.risks) | {"draws": model.risks.draws * np.float32(0.5)})
+    return aemodel.Fitted(model.tables, model.idata, model.diagnostics, model.settings, risks)
+
+
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def write_manifest(folder, manifest):
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def file_of(folder, kind):
+    return folder / manifest_of(folder)["files"][kind]["name"]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refused(folder, message=None):
+    with pytest.raises(aemodel.SavedModelError, match=message):
+        aemodel.load_model(folder)
+
+
+# The shipped model.
+
+
+def test_shipped_model_is_found_by_its_name(shipped):
+    assert shipped.name == "aall1331"
+
+
+def test_shipped_model_is_the_same_by_its_folder(shipped):
+    np.testing.assert_array_equal(aemodel.load_model(shipped.folder).risks.draws, shipped.risks.draws)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "../models/aall1331", "", "aall1331/"])
+def test_unknown_model_is_a_missing_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if name == "":
+        with pytest.raises(aemodel.SavedModelError, match="not a manifest"):
+            aemodel.load_model(name)  # the working folder, which is no model
+        return
+    with pytest.raises(FileNotFoundError, match="neither the folder of a saved model nor the name of a shipped one"):
+        aemodel.load_model(name)
+
+
+@pytest.mark.parametrize("group", ["posterior", "sample_stats", "prior", "observed_data"])
+def test_shipped_model_carries_its_full_draws(shipped, group):
+    assert group in shipped.idata.groups()
+
+
+# Round trip.
+
+
+def test_saved_model_has_the_same_risk_draws(few, saved):
+    np.testing.assert_array_equal(aemodel.load_model(saved).risks.draws, few.risks.draws)
+
+
+@pytest.mark.parametrize("array", RiskDraws.ARRAYS)
+def test_saved_arrays_keep_type_and_values(few, saved, array):
+    found, expected = getattr(aemodel.load_model(saved).risks, array), getattr(few.risks, array)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_saved_model_scores_the_same(few, saved):
+    pd.testing.assert_frame_equal(aemodel.score(aemodel.load_model(saved), PATIENTS), aemodel.score(few, PATIENTS))
+
+
+def test_saved_model_gives_the_same_risks(few, saved):
+    expected = aemodel.posterior_epred(few, PATIENTS)
+    xr.testing.assert_identical(aemodel.posterior_epred(aemodel.load_model(saved), PATIENTS), expected)
+
+
+def test_saved_model_simulates_the_same_outcomes(few, saved):
+    expected = aemodel.posterior_predict(few, PATIENTS, seed=1)
+    xr.testing.assert_identical(aemodel.posterior_predict(aemodel.load_model(saved), PATIENTS, seed=1), expected)
+
+
+@pytest.mark.parametrize("group", ["posterior", "prior"])
+def test_saved_model_has_the_same_parameters(few, saved, group):
+    found, expected = getattr(aemodel.load_model(saved), group), getattr(few, group)
+    xr.testing.assert_equal(found, expected.astype(np.float32))
+
+
+def test_saved_model_has_the_same_tables(few, saved):
+    assert aemodel.load_model(saved).tables.digest == few.tables.digest
+
+
+def test_saved_model_keeps_diagnostics_and_settings(few, saved):
+    found = aemodel.load_model(saved)
+    assert found.diagnostics == few.diagnostics
+    assert found.settings == json.loads(json.dumps(few.settings))
+
+
+def test_save_returns_the_model_read_back(few, saved, tmp_path):
+    found = aemodel.save_model(few, tmp_path / "model")
+    assert isinstance(found, aemodel.LoadedModel)
+    assert found.folder == tmp_path / "model"
+
+
+def test_saving_twice_gives_the_same_bytes(few, saved, tmp_path):
+    aemodel.save_model(few, tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(saved)
+
+
+def test_loaded_model_can_be_saved_elsewhere(saved, tmp_path):
+    aemodel.save_model(aemodel.load_model(saved), tmp_path / "other")
+    np.testing.assert_array_equal(
+        np.load(file_of(tmp_path / "other", "scoring"))["draws"], np.load(file_of(saved, "scoring"))["draws"]
+    )
+
+
+def test_loaded_model_can_be_saved_over_itself(copy):
+    before = aemodel.load_model(copy).risks.draws
+    np.testing.assert_array_equal(aemodel.save_model(aemodel.load_model(copy), copy).risks.draws, before)
+
+
+def test_folder_may_be_given_as_text(saved):
+    assert find_model(str(saved)) == saved
+
+
+# What is in the folder.
+
+
+def test_folder_holds_four_files(saved):
+    kinds = sorted("array" if FILE_NAME.fullmatch(path.name) else path.name for path in saved.iterdir())
+    assert kinds == ["array", "array", "card.md", "manifest.json"]
+
+
+def test_array_files_carry_their_digest_in_the_name(saved):
+    for entry in manifest_of(saved)["files"].values():
+        digest = hashlib.sha256((saved / entry["name"]).read_bytes()).hexdigest()
+        assert digest == entry["sha256"]
+        assert digest[:16] in entry["name"]
+
+
+def test_no_file_is_a_pickle(saved):
+    """Neither by its first byte nor as an array of Python objects."""
+    for path in saved.iterdir():
+        assert path.read_bytes()[:1] != b"\x80", path.name
+    with zipfile.ZipFile(file_of(saved, "scoring")) as archive:
+        for name in archive.namelist():
+            assert np.load(io.BytesIO(archive.read(name)), allow_pickle=False).dtype != object, name
+
+
+def test_posterior_is_hdf5(saved):
+    assert file_of(saved, "posterior").read_bytes().startswith(b"\x89HDF\r\n")
+
+
+def test_manifest_has_the_documented_fields(saved):
+    manifest = manifest_of(saved)
+    assert list(manifest) == list(FIELDS)
+    assert manifest["format"] == 1
+    assert set(manifest["files"]) == {"scoring", "posterior"}
+    assert set(manifest["settings"]) >= {"seed", "draws", "chains", "priors"}
+    assert set(manifest["publication"]) >= {"publication.toml", "frequencies.csv"}
+
+
+def test_manifest_is_strict_json(saved):
+    def fail(name):
+        raise AssertionError(name)
+
+    json.loads((saved / "manifest.json").read_bytes().decode("ascii"), parse_constant=fail)
+
+
+def test_card_says_what_the_model_is_not_for(saved):
+    card = (saved / "card.md").read_text(encoding="utf-8")
+    assert "Not for treatment decisions" in card
+    assert "10.3324/haematol.2025.287386" in card
+
+
+def test_nothing_names_the_machine(saved):
+    for path in saved.iterdir():
+        for private in (str(saved.parent), str(aemodel.__file__).rsplit("/", 2)[0]):
+            assert private.encode() not in path.read_bytes(), path.name
+
+
+# Damaged: files.
+
+
+@pytest.mark.parametrize("kind", ["scoring", "posterior"])
+def test_truncated_file(copy, kind):
+    path = file_of(copy, kind)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(aemodel.SavedModelError, match="its size is not the .* bytes of the manifest"):
+        _ = aemodel.load_model(copy).posterior
+
+
+@pytest.mark.parametrize("kind", ["scoring", "posterior"])
+def test_one_flipped_bit(copy, kind):
+    path = file_of(copy, kind)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(aemodel.SavedModelError, match="its SHA-256 is not the manifest's"):
+        _ = aemodel.load_model(copy).posterior
+
+
+@pytest.mark.parametrize("kind", ["scoring", "posterior"])
+def test_missing_file(copy, kind):
+    file_of(copy, kind).unlink()
+    with pytest.raises(aemodel.SavedModelError, match="cannot be read"):
+        _ = aemodel.load_model(copy).posterior
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+@pytest.mark.parametrize("kind", ["scoring", "posterior"])
+def test_link_to_a_file(copy, tmp_path, kind):
+    path = file_of(copy, kind)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(aemodel.SavedModelError, match=path.name):
+        _ = aemodel.load_model(copy).posterior
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_link_to_a_manifest(copy, tmp_path):
+    (copy / "manifest.json").rename(tmp_path / "elsewhere")
+    (copy / "manifest.json").symlink_to(tmp_path / "elsewhere")
+    refused(copy, "a link")
+
+
+def test_folder_in_place_of_a_file(copy):
+    path = file_of(copy, "scoring")
+    path.unlink()
+    path.mkdir()
+    refused(copy, path.name)
+
+
+def test_model_without_posterior_still_scores(copy):
+    file_of(copy, "posterior").unlink()
+    assert len(aemodel.score(aemodel.load_model(copy), PATIENTS)) == 2
+
+
+def replace_scoring(folder, content):
+    """Other contents under a name, size and digest that the manifest vouches for."""
+    file_of(folder, "scoring").unlink()
+    digest = hashlib.sha256(content).hexdigest()
+    manifest = manifest_of(folder)
+    manifest["files"]["scoring"] = {"name": f"scoring-{digest[:16]}.npz", "bytes": len(content), "sha256": digest}
+    (folder / f"scoring-{digest[:16]}.npz").write_bytes(content)
+    write_manifest(folder, manifest)
+
+
+def arrays_of(folder):
+    with np.load(file_of(folder, "scoring")) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def as_npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_the_way_these_tests_replace_arrays_works(copy):
+    replace_scoring(copy, as_npz(**arrays_of(copy)))
+    aemodel.load_model(copy)
+
+
+def test_foreign_member(copy):
+    replace_scoring(copy, as_npz(**arrays_of(copy), extra=np.zeros(3)))
+    refused(copy, "the scoring file holds .*extra.npy")
+
+
+@pytest.mark.parametrize("array", RiskDraws.ARRAYS)
+def test_missing_member(copy, array):
+    arrays = arrays_of(copy)
+    del arrays[array]
+    replace_scoring(copy, as_npz(**arrays))
+    refused(copy, "the scoring file holds")
+
+
+def test_member_given_twice(copy):
+    content = io.BytesIO(file_of(copy, "scoring").read_bytes())
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(content, "a") as archive:
+        archive.writestr("weight.npy", b"")
+    replace_scoring(copy, content.getvalue())
+    refused(copy, "the scoring file holds")
+
+
+def test_array_of_python_objects_is_not_unpickled(copy):
+    arrays = arrays_of(copy)
+    replace_scoring(copy, as_npz(**arrays | {"weight": np.array([None] * len(arrays["weight"]))}))
+    refused(copy, r"'weight'|cannot be read")
+
+
+def test_object_array_of_the_right_size_is_not_unpickled(copy):
+    """A pickle padded to the size that the array's shape needs still meets no unpickler."""
+    arrays = arrays_of(copy)
+    size = arrays["weight"].nbytes
+    member = io.BytesIO()
+    np.lib.format.write_array(member, np.array([None] * len(arrays["weight"])), allow_pickle=True)
+    member.write(b"\0" * (size + 128 - member.tell()))
+    content = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(as_npz(**arrays))) as old, zipfile.ZipFile(content, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, member.getvalue() if name == "weight.npy" else old.read(name))
+    replace_scoring(copy, content.getvalue())
+    refused(copy, "Object arrays cannot be loaded")
+
+
+@pytest.mark.parametrize(
+    ("array", "change"),
+    [
+        ("draws", lambda x: x.astype(np.float64)),
+        ("draws", lambda x: x[:-1]),
+        ("draws", lambda x: x.transpose(0, 2, 1, 3)),
+        ("levels", lambda x: x.astype(np.float64)),
+        ("weight", lambda x: x[None]),
+        ("published", lambda x: x.astype(np.int8)),
+    ],
+)
+def test_array_of_another_type_or_shape(copy, array, change):
+    arrays = arrays_of(copy)
+    replace_scoring(copy, as_npz(**arrays | {array: change(arrays[array])}))
+    refused(copy, f"the array '{array}'")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.1, 1.1])
+def test_draws_that_are_no_probabilities(copy, value):
+    arrays = arrays_of(copy)
+    arrays["draws"][3, 2, 1, 0] = value
+    replace_scoring(copy, as_npz(**arrays))
+    refused(copy, "not all probabilities")
+
+
+@pytest.mark.parametrize(
+    ("array", "value"), [("levels", 99), ("levels", -1), ("weight", np.nan), ("weight", -1.0), ("source", 7), ("source", -5)]
+)
+def test_other_arrays_with_impossible_values(copy, array, value):
+    arrays = arrays_of(copy)
+    arrays[array].flat[0] = value
+    replace_scoring(copy, as_npz(**arrays))
+    refused(copy)
+
+
+def test_compression_bomb_is_not_unpacked(copy):
+    """A member that declares far more than its array needs is refused by its declared size."""
+    arrays = arrays_of(copy)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays | {"weight": np.zeros(30_000_000)})
+    replace_scoring(copy, buffer.getvalue())
+    refused(copy, "'weight' is not of the size")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x05\x06" + b"\0" * 18])
+def test_scoring_file_that_is_no_archive(copy, content):
+    replace_scoring(copy, content)
+    refused(copy)
+
+
+# Damaged: the manifest.
+
+
+def test_folder_without_manifest(tmp_path):
+    refused(tmp_path, "not a manifest")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b"\xef\xbb\xbf{}"], ids=repr)
+def test_manifest_that_is_none(copy, content):
+    (copy / "manifest.json").write_bytes(content)
+    refused(copy, "manifest.json")
+
+
+@pytest.mark.parametrize("value", [99, 0, "1", None, True, 1.0])
+def test_unknown_format(copy, value):
+    write_manifest(copy, manifest_of(copy) | {"format": value})
+    refused(copy, "format")
+
+
+def test_unknown_format_says_what_to_do(copy):
+    write_manifest(copy, manifest_of(copy) | {"format": 99})
+    refused(copy, "format 99 is not known.*Upgrade aemodel or refit")
+
+
+def test_unknown_field(copy):
+    write_manifest(copy, manifest_of(copy) | {"extra": 1})
+    refused(copy, r"its fields are not those of format 1: \['extra'\]")
+
+
+@pytest.mark.parametrize("field", sorted(set(FIELDS) - {"format"}))
+def test_missing_field(copy, field):
+    manifest = manifest_of(copy)
+    del manifest[field]
+    write_manifest(copy, manifest)
+    refused(copy, rf"its fields are not those of format 1: \['{field}'\]")
+
+
+@pytest.mark.parametrize("field", sorted(set(FIELDS) - {"format"}))
+def test_field_of_another_type(copy, field):
+    write_manifest(copy, manifest_of(copy) | {field: None})
+    refused(copy)
+
+
+def test_key_given_twice(copy):
+    text = (copy / "manifest.json").read_text(encoding="utf-8")
+    (copy / "manifest.json").write_text(text.replace('"format": 1,', '"format": 1, "format": 1,', 1), encoding="utf-8")
+    refused(copy, "a key is given twice")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_number_that_json_does_not_have(copy, number):
+    manifest = manifest_of(copy)
+    manifest["diagnostics"]["r_hat"] = float(number)
+    write_manifest(copy, manifest)
+    refused(copy, f"{number} is not a number of JSON")
+
+
+def test_manifest_without_end(copy):
+    (copy / "manifest.json").write_bytes(b" " * 4_000_001)
+    refused(copy, "larger than")
+
+
+@pytest.mark.parametrize(
+    "name", ["../scoring-0123456789abcdef.npz", "/etc/passwd", "scoring.npz", "scoring-0123456789ABCDEF.npz", "", None, 3]
+)
+def test_file_name_that_is_not_ours(copy, name):
+    manifest = manifest_of(copy)
+    manifest["files"]["scoring"]["name"] = name
+    write_manifest(copy, manifest)
+    refused(copy, "no proper entry for the scoring file")
+
+
+@pytest.mark.parametrize("entry", [None, [], {}, {"name": "x"}, "scoring"])
+def test_file_entry_that_is_none(copy, entry):
+    manifest = manifest_of(copy)
+    manifest["files"]["scoring"] = entry
+    write_manifest(copy, manifest)
+    refused(copy, "no proper entry for the scoring file")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": 7},
+        {"samples": -1},
+        {"samples": 10**30},
+        {"events": ["sepsis"]},
+        {"events": [1] * 11},
+        {"events": ["sepsis"] * 11},
+        {"grades": []},
+        {"chains": 0},
+        {"chains": 7},
+        {"publication": {}},
+        {"publication": {"publication.toml": 3}},
+        {"publication": {"publication.toml": "covariates = 3"}},
+    ],
+    ids=str,
+)
+def test_manifest_at_odds_with_its_arrays(copy, changes):
+    write_manifest(copy, manifest_of(copy) | changes)
+    refused(copy)
+
+
+@pytest.mark.parametrize("diagnostics", [{}, {"r_hat": "good"}, {"unheard_of": 1}], ids=str)
+def test_diagnostics_that_are_none(copy, diagnostics):
+    write_manifest(copy, manifest_of(copy) | {"diagnostics": diagnostics})
+    with pytest.raises(aemodel.SavedModelError):
+        _ = aemodel.load_model(copy).diagnostics.passed
+
+
+# Saving where something is.
+
+
+def test_folder_with_something_else_is_refused(few, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="holds something that is not a saved model; name another folder"):
+        aemodel.save_model(few, tmp_path)
+
+
+def test_folder_with_something_else_is_untouched(few, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError):
+        aemodel.save_model(few, tmp_path)
+    assert contents(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_file_in_place_of_the_folder_is_refused(few, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileExistsError):
+        aemodel.save_model(few, tmp_path / "file")
+
+
+def test_empty_folder_is_used(few, tmp_path):
+    assert aemodel.save_model(few, tmp_path).folder == tmp_path
+
+
+def test_overwriting_leaves_no_files_of_the_old_model(few, copy):
+    old = {file_of(copy, "scoring").name, file_of(copy, "posterior").name}
+    aemodel.save_model(changed(few), copy)
+    assert not old <= set(contents(copy))
+    assert set(contents(copy)) == {"manifest.json", "card.md", *(entry["name"] for entry in manifest_of(copy)["files"].values())}
+
+
+def test_overwriting_leaves_the_users_own_files(few, copy):
+    (copy / "notes.txt").write_text("mine")
+    aemodel.save_model(few, copy)
+    assert (copy / "notes.txt").read_text() == "mine"
+
+
+# Saving that fails.
+
+
+def fail(*_):
+    raise OSError("no space left on device")
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+STEPS = ("write_idata", "_write_risks", "_manifest", "_card", "_flush")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_failure_leaves_the_old_model_whole(few, copy, monkeypatch, step):
+    before = contents(copy)
+    monkeypatch.setattr(saving, step, fail)
+    with pytest.raises(OSError, match="no space left"):
+        aemodel.save_model(changed(few), copy)
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_failure_leaves_no_new_folder(few, tmp_path, monkeypatch, step):
+    monkeypatch.setattr(saving, step, fail)
+    with pytest.raises(OSError, match="no space left"):
+        aemodel.save_model(few, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_interruption_leaves_no_new_folder(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "write_idata", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        aemodel.save_model(few, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+def test_failure_between_renames_leaves_a_model_that_loads(few, copy, monkeypatch, renames):
+    replace, done = saving.os.replace, []
+
+    def replace_some(source, target):
+        if len(done) == renames:
+            raise OSError("disk gone")
+        done.append(target)
+        replace(source, target)
+
+    expected = aemodel.load_model(copy).risks.draws
+    monkeypatch.setattr(saving.os, "replace", replace_some)
+    with pytest.raises(OSError, match="disk gone"):
+        aemodel.save_model(changed(few), copy)
+    np.testing.assert_array_equal(aemodel.load_model(copy).risks.draws, expected)
+
+
+def test_next_save_clears_what_an_interrupted_one_left(few, copy):
+    (copy / "scoring-0123456789abcdef.npz").write_bytes(b"left behind")
+    aemodel.save_model(few, copy)
+    assert not (copy / "scoring-0123456789abcdef.npz").exists()
