@@ -35,7 +35,11 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
             raise SystemExit(130) from None
-        except (ValueError, TypeError, OSError, ImportError) as error:
+        except ModuleNotFoundError as error:
+            raise click.UsageError(
+                f"this needs {error.name}, which the base install leaves out: pip install 'aemodel[fit]'"
+            ) from error
+        except (ValueError, TypeError, OSError) as error:
             raise click.UsageError(" ".join(str(error).split())) from error
         except Exception as error:
             if type(error).__name__ == "SavedModelError":
@@ -207,7 +211,7 @@ def score(
     \b
     Examples:
       aemodel score aall1331 patients.csv
-      aemodel score aall1331 cohort.parquet scored.parquet --events infections,sepsis --grades 4-5
+      aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
     """
     from aemodel.serving.files import read_file, write_file
     from aemodel.serving.reading import load_model

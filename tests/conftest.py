@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.publications import simulate_patients, write_publication
 
 from aemodel.publication.cells import make_cells
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
 from aemodel.publication.tables import load_tables
+from tests.publications import simulate_patients, write_publication
 
 
 @pytest.fixture(scope="session")

@@ -71,12 +71,30 @@ name = "stage"
 label = "Stage"
 open = false
 groups = {{ local = "Local", distant = "Distant" }}
-levels = [
-  {{ name = "local_small", label = "Local, small", group = "local", when = {{ spread = "no", size_cm = {{ min = 0, below = 5 }} }} }},
-  {{ name = "local_large", label = "Local, large", group = "local", when = {{ spread = "no", size_cm = {{ min = 5 }} }} }},
-  {{ name = "distant_small", label = "Distant, small", group = "distant", when = {{ spread = "yes", size_cm = {{ min = 0, below = 5 }} }} }},
-  {{ name = "distant_large", label = "Distant, large", group = "distant", when = {{ spread = "yes", size_cm = {{ min = 5 }} }} }},
-]
+
+[[covariates.levels]]
+name = "local_small"
+label = "Local, small"
+group = "local"
+when = {{ spread = "no", size_cm = {{ min = 0, below = 5 }} }}
+
+[[covariates.levels]]
+name = "local_large"
+label = "Local, large"
+group = "local"
+when = {{ spread = "no", size_cm = {{ min = 5 }} }}
+
+[[covariates.levels]]
+name = "distant_small"
+label = "Distant, small"
+group = "distant"
+when = {{ spread = "yes", size_cm = {{ min = 0, below = 5 }} }}
+
+[[covariates.levels]]
+name = "distant_large"
+label = "Distant, large"
+group = "distant"
+when = {{ spread = "yes", size_cm = {{ min = 5 }} }}
 
 [[covariates]]
 name = "region"
@@ -172,24 +190,14 @@ def _frequencies(patients: pd.DataFrame) -> str:
                 derived = [*STAGE_GROUPS] if covariate == "stage" else []
                 for level in (*LEVELS.get(covariate, ("all",)), *derived):
                     n, observed = len(_members(patients, covariate, level)), count(patients, event, grade, covariate, level)
-                    percent = covariate == "arm"
-                    printed = f"{int(1000 * observed / n + 0.5) / 10:.1f}" if percent else str(observed)
-                    unit, whole = ("percent", "") if percent else ("count", observed)
-                    rows.append(
-                        (
-                            event,
-                            grade,
-                            covariate,
-                            level,
-                            n,
-                            printed,
-                            unit,
-                            whole,
-                            "yes" if level in derived else "no",
-                            "Table 2",
-                        )
-                    )
+                    cells = _percent(observed, n) if covariate == "arm" else (observed, "count", observed)
+                    rows.append((event, grade, covariate, level, n, *cells, "yes" if level in derived else "no", "Table 2"))
     return _csv(rows, ("event", "grade", "covariate", "level", "n", "printed", "unit", "count", "derived", "source"))
+
+
+def _percent(observed: int, n: int) -> tuple[str, str, str]:
+    """Printed value, unit and an empty count: one decimal, half up, tells counts over fewer than 1000 patients apart."""
+    return f"{(2000 * observed + n) // (2 * n) / 10:.1f}", "percent", ""
 
 
 def _cohort(patients: pd.DataFrame) -> str:

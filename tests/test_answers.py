@@ -83,7 +83,10 @@ def test_epred_dims(epred):
 
 
 def test_epred_has_the_draws_of_the_saved_model(epred, shipped):
-    assert (epred.sizes["chain"], epred.sizes["draw"]) == (shipped.risks.chains, len(shipped.risks.draws) // shipped.risks.chains)
+    assert (epred.sizes["chain"], epred.sizes["draw"]) == (
+        shipped.risks.chains,
+        len(shipped.risks.draws) // shipped.risks.chains,
+    )
 
 
 def test_epred_events_and_grades(epred, shipped):
@@ -136,7 +139,9 @@ def test_known_patient_has_the_risks_of_the_cell(shipped):
 
 
 def test_raw_columns_give_the_risks_of_their_levels(shipped):
-    raw = pd.DataFrame([{"age": 19.4, "relapse_site": "bm", "months_to_relapse": 20, "sex": "female", "race_ethnicity": "hispanic"}])
+    raw = pd.DataFrame(
+        [{"age": 19.4, "relapse_site": "bm", "months_to_relapse": 20, "sex": "female", "race_ethnicity": "hispanic"}]
+    )
     levels = aemodel.posterior_epred(shipped, pd.DataFrame([KNOWN]))
     xr.testing.assert_identical(aemodel.posterior_epred(shipped, raw), levels)
 
@@ -154,7 +159,12 @@ def test_missing_value_is_averaged_over_the_cohort_given_the_others(shipped, mis
 def test_relapse_site_without_months_is_averaged_over_timing(shipped):
     row = {"age_band": "1-9", "sex": "male", "race_ethnicity": "nh_white", "relapse_site": "iem", "months_to_relapse": None}
     found = aemodel.posterior_epred(shipped, pd.DataFrame([row]).astype({"months_to_relapse": float}))
-    known = {"age_band": ("1-9",), "sex": ("male",), "race_ethnicity": ("nh_white",), "relapse_group": ("iem_early", "iem_late")}
+    known = {
+        "age_band": ("1-9",),
+        "sex": ("male",),
+        "race_ethnicity": ("nh_white",),
+        "relapse_group": ("iem_early", "iem_late"),
+    }
     np.testing.assert_allclose(found.values.reshape(-1, *found.shape[3:]), by_hand(shipped, **known), atol=FLOAT32)
 
 
@@ -215,7 +225,9 @@ def test_new_level_is_wider_than_a_known_one(new_level):
 
 
 def test_every_new_level_is_the_same(shipped):
-    found = aemodel.posterior_epred(shipped, frame({"race_ethnicity": "martian"}, {"race_ethnicity": "venusian"}), new_levels="sample")
+    found = aemodel.posterior_epred(
+        shipped, frame({"race_ethnicity": "martian"}, {"race_ethnicity": "venusian"}), new_levels="sample"
+    )
     np.testing.assert_array_equal(found.isel(patient=0), found.isel(patient=1))
 
 

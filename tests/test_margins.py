@@ -144,7 +144,11 @@ def test_invented_margins_are_what_was_simulated(invented, invented_patients):
 def state_of(family, patient):
     """The one state with a patient's grades, of those events whose grades the publication tells apart."""
     same = np.all(
-        [family.having(e.name, g) == (patient[e.name] >= {"3-5": 3, "4-5": 4}[g]) for e in family.events for g in ("3-5", "4-5")],
+        [
+            family.having(e.name, g) == (patient[e.name] >= {"3-5": 3, "4-5": 4}[g])
+            for e in family.events
+            for g in ("3-5", "4-5")
+        ],
         axis=0,
     )
     assert same.sum() == 1

@@ -98,7 +98,10 @@ def test_every_age_from_1_to_30_lies_in_one_band(covariates, ages):
 @given(months=several(st.floats(min_value=0, allow_infinity=False)), site=st.sampled_from(["bm", "iem"]))
 def test_every_time_to_relapse_lies_in_one_group(covariates, months, site):
     cut = {"bm": 36, "iem": 18}[site]
-    found = [row["relapse_group"] for row in read(covariates, frame_with(months_to_relapse=months, relapse_site=[site] * len(months)))]
+    found = [
+        row["relapse_group"]
+        for row in read(covariates, frame_with(months_to_relapse=months, relapse_site=[site] * len(months)))
+    ]
     assert found == [[f"{site}_early" if m < cut else f"{site}_late"] for m in months]
 
 
@@ -304,7 +307,11 @@ def test_series_is_refused(shipped):
 @pytest.mark.parametrize("age", [45, 31, -3, 0, 0.5, 0.999, math.inf, -math.inf])
 def test_impossible_age(shipped, age):
     shown = str(float(age)).replace(".", r"\.")
-    refused(shipped, [{}, {"age": age}], rf"column 'age': impossible value {shown} \(row 1\); allowed: at least 1 and below 31, or null")
+    refused(
+        shipped,
+        [{}, {"age": age}],
+        rf"column 'age': impossible value {shown} \(row 1\); allowed: at least 1 and below 31, or null",
+    )
 
 
 @pytest.mark.parametrize("age", ["abc", "12 years", "1-9", "12,5"])
@@ -314,7 +321,11 @@ def test_age_that_is_no_number(shipped, age):
 
 @pytest.mark.parametrize("months", [-1, -0.01, math.inf])
 def test_impossible_months(shipped, months):
-    refused(shipped, [{"months_to_relapse": months}], r"column 'months_to_relapse': impossible value .*\(row 0\); allowed: at least 0")
+    refused(
+        shipped,
+        [{"months_to_relapse": months}],
+        r"column 'months_to_relapse': impossible value .*\(row 0\); allowed: at least 0",
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from tests.reference import additive_logit_loglik, difference_quotient, enumerate_margin_logprob
 
 from aemodel.inference.likelihood import StateProbabilities, joint_margins, margin_loglik
 from aemodel.inference.saddlepoint import joint_loglik, pack
 from aemodel.inference.states import make_paths, state_probabilities
 from aemodel.publication.margins import reduce_margins
+from tests.reference import additive_logit_loglik, difference_quotient, enumerate_margin_logprob
 
 DRAWS = 24
 PLAUSIBLE, WIDE = (0.3, 0.5), 1.0
@@ -75,6 +75,11 @@ def system(name):
                 incidence.append(inside.astype(float))
     incidence = np.stack(incidence, axis=2)
     return table, incidence, np.einsum("csm,cs->m", incidence, table), place
+
+
+def system_margins(name):
+    table, incidence, counts, _ = system(name)
+    return reduce_margins(table.sum(axis=1).astype(float), incidence, counts, [str(j) for j in range(len(counts))])
 
 
 def parameter_draws(name, spread, draws=DRAWS, seed=5):
@@ -150,6 +155,22 @@ def test_no_margins_have_probability_one():
     assert margin_loglik([[0.3, 0.7]], [4], np.zeros((1, 2, 0)), []) == pytest.approx(0, abs=1e-12)
 
 
+def test_family_without_counts_can_stand_beside_others(nested_packed):
+    n, nothing = np.array([5.0]), np.zeros((1, 2, 0))
+    uncounted = reduce_margins(n, nothing, np.zeros(0), [])
+    logp = np.append(np.log(parameter_draws("nested", 0.5)[0]).ravel(), np.log([0.3, 0.7]))
+    values, gradient = joint_loglik(logp, *pack([system_margins("nested"), uncounted]))
+    assert values[1] == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(gradient[-2:], [1.5, 3.5], rtol=1e-12)
+
+
+def test_state_that_hardly_has_any_probability_changes_nothing():
+    p, incidence = 1e-6, [[[0], [0], [1]]]
+    expected = margin_loglik([[0.0, 1 - p, p]], [2], incidence, [1])
+    for tiny in (1e-12, 1e-20, 1e-29, 1e-100, 1e-300):
+        assert margin_loglik([[tiny, 1 - p, p]], [2], incidence, [1]) == pytest.approx(expected, abs=1e-6)
+
+
 # Additive logits: an identity that owes nothing to the approximation.
 
 
@@ -198,8 +219,7 @@ def gradient_error(logp, packed):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_gradient_matches_differences_on_small_systems(name):
-    table, incidence, counts, _ = system(name)
-    packed = pack([reduce_margins(table.sum(axis=1).astype(float), incidence, counts, [str(j) for j in range(len(counts))])])
+    packed = pack([system_margins(name)])
     for p in parameter_draws(name, 0.5, draws=4):
         assert gradient_error(np.log(p).ravel(), packed) < 1e-6
 
@@ -315,8 +335,7 @@ def test_wrong_input_is_refused(changed, message):
 
 @pytest.fixture(scope="module")
 def nested_packed():
-    table, incidence, counts, _ = system("nested")
-    return pack([reduce_margins(table.sum(axis=1).astype(float), incidence, counts, [str(j) for j in range(len(counts))])])
+    return pack([system_margins("nested")])
 
 
 def with_integer_support(packed):
@@ -339,8 +358,7 @@ def test_op_takes_margins_of_another_shape_without_compiling_again(nested_packed
     shared = [pytensor.shared(array) for array in with_integer_support(nested_packed)]
     x = pt.dvector()
     compiled = pytensor.function([x], joint_margins(x, shared), mode="FAST_COMPILE")
-    table, incidence, counts, _ = system("single")
-    packed = pack([reduce_margins(table.sum(axis=1).astype(float), incidence, counts, [str(j) for j in range(len(counts))])])
+    packed = pack([system_margins("single")])
     for variable, array in zip(shared, with_integer_support(packed), strict=True):
         variable.set_value(array)
     logp = np.log(parameter_draws("single", 0.5)[0]).ravel()

@@ -554,7 +554,11 @@ def test_overwriting_leaves_no_files_of_the_old_model(few, copy):
     old = {file_of(copy, "scoring").name, file_of(copy, "posterior").name}
     aemodel.save_model(changed(few), copy)
     assert not old <= set(contents(copy))
-    assert set(contents(copy)) == {"manifest.json", "card.md", *(entry["name"] for entry in manifest_of(copy)["files"].values())}
+    assert set(contents(copy)) == {
+        "manifest.json",
+        "card.md",
+        *(entry["name"] for entry in manifest_of(copy)["files"].values()),
+    }
 
 
 def test_overwriting_leaves_the_users_own_files(few, copy):

@@ -68,7 +68,9 @@ def test_the_callers_kind_of_frame_comes_back(shipped, library):
 
 def test_score_agrees_with_risk_table(shipped, scored):
     table = aemodel.risk_table(shipped, pd.DataFrame(ROWS), id_column="id")
-    for event, grade, patient, *values in table[["event", "grade", "patient", "risk", "lower", "upper"]].itertuples(index=False):
+    for event, grade, patient, *values in table[["event", "grade", "patient", "risk", "lower", "upper"]].itertuples(
+        index=False
+    ):
         row = scored[scored["id"] == patient].iloc[0]
         given = [row[f"{event}_g{grade[0]}_{what}"] for what in ("risk", "lower", "upper")]
         np.testing.assert_allclose(given, values, rtol=0, atol=1e-12, err_msg=f"{event} {grade} {patient}")

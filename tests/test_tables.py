@@ -143,7 +143,9 @@ def test_fisher_twin_matches_a_known_value():
     ],
 )
 def test_invented_counts_are_those_simulated(invented, invented_patients, event, grade, covariate, level):
-    assert rows_of(invented, event, grade, covariate, [level])[1].item() == count(invented_patients, event, grade, covariate, level)
+    assert rows_of(invented, event, grade, covariate, [level])[1].item() == count(
+        invented_patients, event, grade, covariate, level
+    )
 
 
 def test_invented_publication_has_every_row_written(invented, invented_patients):
@@ -235,7 +237,9 @@ def test_count_that_is_not_its_percentage_is_refused(aall1331):
 
 
 def test_recorded_discrepancy_lets_a_count_stand(aall1331):
-    recorded = "".join(line for line in aall1331.texts["discrepancies.csv"].splitlines(True) if not line.startswith("gi_toxicity"))
+    recorded = "".join(
+        line for line in aall1331.texts["discrepancies.csv"].splitlines(True) if not line.startswith("gi_toxicity")
+    )
     with pytest.raises(ValueError, match=r"53 of 380 is not printed 14\.0"):
         read_tables({**aall1331.texts, "discrepancies.csv": recorded})
 
@@ -252,17 +256,20 @@ def test_unknown_unit_is_refused(aall1331):
 
 def test_more_patients_at_4_5_than_at_3_5_are_refused(aall1331):
     old, new = "gi_toxicity,4-5,sex,male,380,1.3,percent,5", "gi_toxicity,4-5,sex,male,380,14.2,percent,54"
-    refused(aall1331, "frequencies.csv", old, new, r"more patients at grade 4-5 than at 3-5 for \[\('gi_toxicity', 'sex', 'male'\)\]")
+    message = r"more patients at grade 4-5 than at 3-5 for \[\('gi_toxicity', 'sex', 'male'\)\]"
+    refused(aall1331, "frequencies.csv", old, new, message)
 
 
 def test_unknown_level_is_refused_with_those_known(aall1331):
     old, new = "sepsis,3-5,age_band,19-30,83", "sepsis,3-5,age_band,19-29,83"
-    refused(aall1331, "frequencies.csv", old, new, r"line \d+: covariate 'age_band' with level '19-29' is unknown; known are .*19-30")
+    message = r"line \d+: covariate 'age_band' with level '19-29' is unknown; known are .*19-30"
+    refused(aall1331, "frequencies.csv", old, new, message)
 
 
 def test_unknown_level_of_the_cohort_is_refused_with_those_known(aall1331):
     old, new = "relapse_group,bm_late,,,323", "relapse_group,bm_later,,,323"
-    refused(aall1331, "cohort.csv", old, new, r"cohort\.csv, line \d+: covariate 'relapse_group' with level 'bm_later' is unknown")
+    message = r"cohort\.csv, line \d+: covariate 'relapse_group' with level 'bm_later' is unknown"
+    refused(aall1331, "cohort.csv", old, new, message)
 
 
 def test_unknown_event_is_refused(aall1331):
@@ -276,7 +283,7 @@ def test_grade_that_an_event_is_not_given_at_is_refused(aall1331):
 
 
 def test_row_given_twice_is_refused(aall1331):
-    row = "any_ae,4-5,total,all,661,183,count,183,no,\"text, results\"\n"
+    row = 'any_ae,4-5,total,all,661,183,count,183,no,"text, results"\n'
     refused(aall1331, "frequencies.csv", row, row + row, "given twice")
 
 
@@ -312,13 +319,15 @@ def test_unknown_relation_is_refused(aall1331):
 
 def test_nested_and_united_events_cannot_share_a_parent(aall1331):
     old = "febrile_neutropenia,Febrile neutropenia,infections_total,union"
-    refused(aall1331, "events.csv", old, old.replace("union", "nested"), "events in 'infections_total' must be all nested or all union")
+    message = "events in 'infections_total' must be all nested or all union"
+    refused(aall1331, "events.csv", old, old.replace("union", "nested"), message)
 
 
 def test_two_fatal_events_in_a_family_are_refused(aall1331):
     old = "death,Death in Block 1,any_ae,fatal,3-5 4-5\n"
     more = "late_death,Late death,any_ae,fatal,3-5 4-5\n"
-    refused(aall1331, "events.csv", old, old + more, r"a family can have one fatal event; under 'any_ae' there are \['death', 'late_death'\]")
+    message = r"a family can have one fatal event; under 'any_ae' there are \['death', 'late_death'\]"
+    refused(aall1331, "events.csv", old, old + more, message)
 
 
 def test_damaged_toml_is_refused_by_file(aall1331):
@@ -326,13 +335,15 @@ def test_damaged_toml_is_refused_by_file(aall1331):
 
 
 def test_missing_cohort_size_is_refused_by_name(aall1331):
-    refused(aall1331, "publication.toml", "patients = 661", "", r"publication\.toml: 'patients' must be given, as int; found None")
+    message = r"publication\.toml: 'patients' must be given, as int; found None"
+    refused(aall1331, "publication.toml", "patients = 661", "", message)
 
 
 def test_levels_without_conditions_on_the_same_columns_are_refused(aall1331):
     old = '{ name = "male", label = "Male" }'
     new = '{ name = "male", label = "Male", when = { code = "m" } }'
-    refused(aall1331, "publication.toml", old, new, "the levels of covariate 'sex' must all have conditions on the same columns")
+    message = "the levels of covariate 'sex' must all have conditions on the same columns"
+    refused(aall1331, "publication.toml", old, new, message)
 
 
 # The code knows no publication.

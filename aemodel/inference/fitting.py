@@ -104,6 +104,8 @@ def _check_arguments(tables: Tables, **numbers: int) -> None:
             raise TypeError(f"{name}: expected a whole number, not {value!r}")
         if value < (0 if name == "seed" else 1):
             raise ValueError(f"{name}: expected {'zero or more' if name == 'seed' else 'one or more'}, not {value}")
+    if numbers["chains"] < 2:
+        raise ValueError(f"chains: at least 2 are needed to compare, not {numbers['chains']}")
     if numbers["draws"] < 4:
         raise ValueError(f"draws: at least 4 are needed to judge the chains, not {numbers['draws']}")
 
@@ -132,7 +134,7 @@ def diagnose(idata: az.InferenceData) -> Diagnostics:
     bulk, tail = az.ess(posterior), az.ess(posterior, method="tail")
     least = min(((float(d[name].min()), str(name)) for d in (bulk, tail) for name in d), default=(np.nan, ""))
     return Diagnostics(
-        r_hat=float(max(values.max() for values in az.rhat(posterior).values())) if posterior.sizes["chain"] > 1 else np.nan,
+        r_hat=float(max(values.max() for values in az.rhat(posterior).values())),
         ess_bulk=float(min(values.min() for values in bulk.values())),
         ess_tail=float(min(values.min() for values in tail.values())),
         divergences=int(stats["diverging"].sum()),

@@ -126,7 +126,8 @@ def support_of(
     has_data = np.any(known[:, :, None, None] & (rests_on == 0), axis=1)
     any_known = np.any(known, axis=1, keepdims=True)[:, :, None]
     flags = np.where(any_known & ~has_data, np.take_along_axis(rests_on, most, axis=1)[:, 0], flags)
-    return np.asarray(np.where(published[None], flags, 2))
+    invented = np.any(known & new, axis=1)[:, None, None]
+    return np.asarray(np.where(published[None] & ~invented, flags, 2))
 
 
 def check_interval(interval: Any) -> float:

@@ -61,7 +61,7 @@ def pack(families: Sequence[Margins]) -> Packed:
 
 
 def _pack_one(margins: Margins) -> Packed:
-    incidence = (margins.incidence * margins.support[:, :, None]).reshape(-1, len(margins.counts))
+    incidence = (margins.incidence * margins.support[:, :, None]).reshape(margins.support.size, len(margins.counts))
     pair, index = np.nonzero(incidence)
     start = np.concatenate([[0], np.cumsum(np.bincount(pair, minlength=len(incidence)))]).astype(np.int64)
     sizes = np.array([margins.incidence.shape], dtype=np.int64)
@@ -88,7 +88,7 @@ def _with_start(packed: Packed) -> Packed:
     lower = np.tril(hessian)
     full = lower @ lower.T  # `_solve` leaves Cholesky's factor
     project = (
-        np.linalg.solve(full, (centred * weight[:, :, None]).reshape(-1, margins).T)
+        np.linalg.solve(full, (centred * weight[:, :, None]).reshape(cells * states, margins).T)
         if margins
         else np.zeros((0, cells * states))
     )

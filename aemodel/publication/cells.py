@@ -46,7 +46,7 @@ def make_cells(tables: Tables) -> Cells:
     """Expected cell counts: the maximum-entropy table with the published cohort counts.
 
     Where the cohort gives covariates each by relapse group only, that table is independent within relapse group; where
-    it splits a level (18-20 into 18 and 19-20) only in total, the split is in proportion (the hypergeometric mean).
+    it splits a level in two only in total, the split is in proportion (the hypergeometric mean).
 
     Raises
     ------

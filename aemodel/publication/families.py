@@ -2,8 +2,8 @@
 
 A family is one root event and all that lies in it. A patient is in exactly one state: a grade (0 none, 3, 4 for 4-5)
 of every event, consistent with the nesting. The probability of a state is a product over branches. Occurrence runs
-top-down (does infection occur, given infections total), severity bottom-up (sepsis at grade 4-5, then the chance that an
-outer event is worse than what lies in it), and a fatal event last. Any risk is a sum over states, so no parameter
+top-down (does an inner event occur, given its parent), severity bottom-up (the innermost event at grade 4-5, then the chance
+that an outer event is worse than what lies in it), and a fatal event last. Any risk is a sum over states, so no parameter
 value can make an inner event more probable than an outer one.
 """
 

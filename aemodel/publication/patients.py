@@ -115,7 +115,7 @@ def _series(like: nw.Series[Any], values: Sequence[Any], dtype: Any) -> nw.Serie
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value != value or value == "" or type(value).__name__ in ("NAType", "NaTType")
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
 def _as_float(value: Any) -> float | None:

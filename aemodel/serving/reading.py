@@ -12,8 +12,8 @@ import json
 import re
 import tomllib
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.risks import RiskDraws, cell_count
-from aemodel.publication.rules import read_covariates
+from aemodel.inference.risks import SUPPORT, RiskDraws, cell_count
+from aemodel.publication.rules import Covariate, read_covariates
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -161,7 +161,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     if set(manifest) != set(FIELDS) or any(type(manifest[key]) is not kind for key, kind in FIELDS.items()):
         raise SavedModelError(f"{path}: its fields are not those of format {FORMAT}: {sorted(set(manifest) ^ set(FIELDS))}")
+    _check_entries(manifest, path)
     return manifest
+
+
+def _check_entries(manifest: dict[str, Any], path: Path) -> None:
+    """What the fields hold, beyond their types."""
+    for key in ("events", "grades"):
+        names = manifest[key]
+        if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise SavedModelError(f"{path}: {key} must be different names; found {names}")
+    if manifest["chains"] < 1 or manifest["samples"] < 1 or manifest["samples"] % manifest["chains"]:
+        raise SavedModelError(f"{path}: {manifest['samples']} samples cannot come from {manifest['chains']} chains")
+    found = manifest["diagnostics"]
+    expected = {
+        field.name: (int if field.type == "int" else str if field.type == "str" else float) for field in fields(Diagnostics)
+    }
+    if set(found) != set(expected) or any(type(found[name]) is not kind for name, kind in expected.items()):
+        raise SavedModelError(f"{path}: diagnostics must be {', '.join(expected)}; found {found}")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -206,9 +223,23 @@ def _read_risks(manifest: Mapping[str, Any], content: bytes) -> RiskDraws:
         "published": (np.bool_, pairs),
     }
     arrays = _read_arrays(content, expected)
-    if not (np.isfinite(arrays["draws"]).all() and arrays["draws"].min() >= 0 and arrays["draws"].max() <= 1):
-        raise SavedModelError("the risk draws are not all probabilities")
+    _check_values(arrays, covariates)
     return RiskDraws(covariates=covariates, events=events, grades=grades, chains=manifest["chains"], **arrays)
+
+
+def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) -> None:
+    """Each array within what it can hold; comparisons are false for NaN."""
+    sizes = np.array([len(c.levels) + c.open for c in covariates])
+    within = {
+        "draws": (arrays["draws"] >= 0) & (arrays["draws"] <= 1),
+        "levels": (arrays["levels"] >= 0) & (arrays["levels"] < sizes),
+        "weight": (arrays["weight"] > 0) & (arrays["weight"] < np.inf),
+        "movement": (arrays["movement"] >= 0) & (arrays["movement"] < np.inf),
+        "source": (arrays["source"] >= 0) & (arrays["source"] < len(SUPPORT)),
+    }
+    for name, good in within.items():
+        if not good.all():
+            raise SavedModelError(f"the array {name!r} holds values that it cannot have")
 
 
 def _read_arrays(content: bytes, expected: Mapping[str, tuple[Any, tuple[int, ...]]]) -> dict[str, Any]:

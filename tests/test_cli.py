@@ -1,0 +1,546 @@
+"""The command line: what it prints for people and programs, its exit codes, and the files it reads and writes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import duckdb
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+import aemodel
+from aemodel import cli
+from aemodel.inference.diagnostics import Diagnostics
+
+HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
+PATIENTS = f"{HEADER}\np1,19,bm,20,female,hispanic\np2,,iem,,,nh_asian\np3,8,bm,40,male,\n"
+COMMAND = [sys.executable, "-W", "error", "-c", "from aemodel.cli import main; main()"]
+COMMANDS = ("tables", "fit", "check", "score")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return aemodel.load_model("aall1331")
+
+
+@pytest.fixture
+def patients(tmp_path):
+    path = tmp_path / "patients.csv"
+    path.write_text(PATIENTS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def score(patients):
+    """Runs `aemodel score aall1331` on a file of patients: by default the three above."""
+
+    def run_score(*arguments, content=None):
+        if content is not None:
+            patients.write_text(content, encoding="utf-8")
+        return run("score", "aall1331", patients, *arguments)
+
+    return run_score
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def shell(*arguments, **options):
+    """The command in a process of its own, warnings being errors."""
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def printed_csv(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def read_rows(path):
+    with duckdb.connect() as connection:
+        relation = connection.read_parquet(str(path)) if path.suffix == ".parquet" else connection.read_csv(str(path))
+        return relation.to_arrow_table().to_pylist()
+
+
+def failed(result, code, message):
+    """The command ended with the code, one line of error with the message, and nothing else on stdout."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+
+
+# Help.
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_of_each_command_has_examples(command, flag):
+    result = run(command, flag)
+    assert result.exit_code == 0
+    assert f"aemodel {command}" in result.stdout
+
+
+def test_help_lists_the_commands():
+    result = run("--help")
+    assert result.exit_code == 0
+    assert set(COMMANDS) <= set(result.stdout.split())
+
+
+def test_version():
+    assert aemodel.__version__ in run("--version").stdout
+
+
+# tables.
+
+
+def test_tables_shows_counts_and_discrepancies():
+    result = run("tables")
+    assert result.exit_code == 0
+    assert "167 (54.2%)" in result.stdout
+    assert "Discrepancies" in result.stdout
+    assert "14.0" in result.stdout
+
+
+def test_tables_as_json_has_every_frequency(aall1331):
+    rows = json.loads(run("tables", "--format", "json").stdout)
+    assert [row["observed"] for row in rows] == aall1331.frequencies["observed"].tolist()
+
+
+def test_tables_as_csv_has_every_frequency(aall1331):
+    rows = printed_csv(run("tables", "aall1331", "--format", "csv").stdout)
+    assert [int(row["observed"]) for row in rows] == aall1331.frequencies["observed"].tolist()
+
+
+def test_tables_of_a_folder(invented_folder):
+    result = run("tables", invented_folder)
+    assert result.exit_code == 0
+    assert "An invented trial" in result.stdout
+
+
+def test_unknown_publication():
+    failed(run("tables", "nowhere"), 2, "'nowhere' is neither a folder nor a shipped publication (aall1331)")
+
+
+def test_malformed_publication(invented_folder, tmp_path):
+    folder = shutil.copytree(invented_folder, tmp_path / "copy")
+    (folder / "events.csv").write_text("event\n")
+    failed(run("tables", folder), 2, "events.csv: columns must be event, label, ")
+
+
+# check.
+
+
+@pytest.fixture(scope="module")
+def checked():
+    """What `aemodel check` prints in each form; the table behind it, which takes seconds, is made once."""
+    from aemodel.answers import calibration
+
+    tables = {}
+
+    def once(model):
+        if model.folder not in tables:
+            tables[model.folder] = made(model)
+        return tables[model.folder]
+
+    made = calibration.calibration_table
+    calibration.calibration_table = once
+    try:
+        yield {form: run("check", "--format", form) for form in ("table", "json", "csv")}
+    finally:
+        calibration.calibration_table = made
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_check_of_the_shipped_model_passes(checked, form):
+    assert checked[form].exit_code == 0, checked[form].output
+
+
+def test_check_tells_diagnostics_and_coverage(checked):
+    assert "Sampler diagnostics passed" in checked["table"].stdout
+    assert "90 % predictive interval" in checked["table"].stdout
+
+
+def test_check_as_json_is_the_calibration_table(checked, aall1331):
+    rows = json.loads(checked["json"].stdout)
+    assert [row["observed"] for row in rows] == aall1331.frequencies["observed"].tolist()
+    assert isinstance(rows[0]["tail_probability"], float)
+    assert rows[0]["derived"] is False
+
+
+def test_check_as_csv_is_the_calibration_table(checked):
+    rows, expected = printed_csv(checked["csv"].stdout), json.loads(checked["json"].stdout)
+    assert [float(row["predicted"]) for row in rows] == [row["predicted"] for row in expected]
+
+
+def test_check_of_an_unknown_model():
+    failed(run("check", "nowhere"), 2, "'nowhere' is neither the folder of a saved model nor the name of a shipped one")
+
+
+@pytest.fixture
+def damaged(shipped, tmp_path):
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    for path in shipped.folder.iterdir():
+        content = path.read_bytes()
+        (folder / path.name).write_bytes(content[:-1] if path.suffix == ".npz" else content)
+    return folder
+
+
+@pytest.mark.parametrize("command", ["check", "score"])
+def test_damaged_model_fails_the_check(damaged, patients, command):
+    failed(run(command, damaged, *([patients] if command == "score" else [])), 1, "bytes of the manifest")
+
+
+def test_folder_that_is_no_model_fails_the_check(tmp_path):
+    failed(run("check", tmp_path), 1, "not a manifest")
+
+
+def test_model_whose_diagnostics_failed_fails_the_check(checked, shipped, monkeypatch):
+    from aemodel.answers import calibration
+    from aemodel.serving import reading
+
+    bad = SimpleNamespace(name="bad", folder=shipped.folder, diagnostics=Diagnostics(1.2, 50.0, 60.0, 3, 0.5, "scale"))
+    rows = json.loads(checked["json"].stdout)
+    table = SimpleNamespace(to_dict=lambda _: rows)
+    monkeypatch.setattr(reading, "load_model", lambda _: bad)
+    monkeypatch.setattr(calibration, "calibration_table", lambda _: table)
+    monkeypatch.setattr(calibration, "coverage", lambda _: {"rows": 74.0, "within50": 0.5, "within90": 0.9})
+    result = run("check", "--format", "json")
+    assert result.exit_code == 1
+    assert "R-hat 1.200" in result.stderr
+    assert "3 divergent transitions" in result.stderr
+
+
+# score: printed.
+
+
+def test_score_prints_a_block_for_each_patient(score):
+    result = score()
+    assert result.exit_code == 0, result.output
+    assert [f"Patient {number}:" in result.stdout for number in (1, 2, 3, 4)] == [True, True, True, False]
+    assert "90% interval" in result.stdout
+
+
+def test_score_as_json_agrees_with_the_package(score, shipped):
+    rows = json.loads(score("--format", "json").stdout)
+    frame = [{k: row[k] for k in HEADER.split(",")} for row in rows]
+    assert rows == aemodel.score(shipped, pa.Table.from_pylist(frame)).to_pylist()
+
+
+def test_score_as_csv_has_every_column(score):
+    rows = printed_csv(score("--format", "csv").stdout)
+    assert len(rows) == 3
+    assert len(rows[0]) == len(HEADER.split(",")) + 11 * 7
+
+
+def test_score_of_chosen_events_and_grades(score):
+    rows = printed_csv(score("--events", "sepsis,death", "--grades", "4-5", "--format", "csv").stdout)
+    added = [name for name in rows[0] if name not in HEADER.split(",")]
+    assert added == [
+        f"{event}_{what}" for event in ("sepsis", "death") for what in ("g4_risk", "g4_lower", "g4_upper", "support")
+    ]
+
+
+def test_score_of_another_interval(score):
+    narrow, wide = (
+        json.loads(score("--interval", width, "--events", "sepsis", "--format", "json").stdout)[0] for width in ("0.5", "0.99")
+    )
+    assert wide["sepsis_g3_lower"] < narrow["sepsis_g3_lower"]
+
+
+def test_score_shows_twenty_patients_and_counts_the_rest(score):
+    row = PATIENTS.splitlines()[1]
+    result = score("--events", "sepsis", content="\n".join([HEADER, *[row] * 23]))
+    assert "Patient 20:" in result.stdout
+    assert "Patient 21:" not in result.stdout
+    assert "and 3 more patients" in result.stdout
+
+
+@pytest.mark.parametrize("ids", [["007", "x", "9"], ["007", "008", "009"]], ids=["some", "all"])
+def test_score_keeps_ids_as_they_are_written(score, ids):
+    content = PATIENTS.replace("p1", ids[0]).replace("p2", ids[1]).replace("p3", ids[2])
+    assert [row["id"] for row in printed_csv(score("--format", "csv", content=content).stdout)] == ids
+
+
+@pytest.mark.parametrize("text", ["2020-01-02", "01/02/2020", "TRUE", "1.50", "1e5", "12:30", "NA", "null"])
+def test_score_keeps_other_columns_as_they_are_written(score, tmp_path, text):
+    content = "\n".join(f"{line},{extra}" for line, extra in zip(PATIENTS.splitlines(), ["own", *[text] * 3], strict=True))
+    score(tmp_path / "scored.csv", "--events", "sepsis", content=content)
+    with (tmp_path / "scored.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["own"] for row in csv.DictReader(file)] == [text] * 3
+
+
+# score: bad input is exit code 2 and one line.
+
+
+def test_score_of_a_missing_file():
+    failed(run("score", "aall1331", "nowhere.csv"), 2, "no file 'nowhere.csv'")
+
+
+def test_score_of_an_unknown_model(patients):
+    failed(run("score", "nowhere", patients), 2, "neither the folder of a saved model")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("p1,45,bm,20,female,hispanic", "column 'age': impossible value 45.0 (row 0)"),
+        ("p1,abc,bm,20,female,hispanic", "column 'age' must be a number; found 'abc' (row 0)"),
+        ("p1,19,bm,20,X7,hispanic", "column 'sex': impossible value 'X7' (row 0); allowed: male, female"),
+        ("p1,19,cns,20,male,hispanic", "column 'relapse_site': impossible value 'cns'"),
+        ("p1,19,bm,20,1,hispanic", "column 'sex': impossible value '1'"),
+        ("p1,19,bm,20,male,martian", 'new_levels="sample"'),
+    ],
+)
+def test_score_of_an_impossible_value(score, row, message):
+    failed(score(content=f"{HEADER}\n{row}\n"), 2, message)
+
+
+def test_score_without_a_column(score):
+    failed(score(content="age,sex\n19,male\n"), 2, "no column for relapse site and timing")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--interval", "2"], "interval: expected a probability"),
+        (["--events", "nausea"], "events: unknown ['nausea']"),
+        (["--grades", "3"], "grades: unknown ['3']"),
+        (["--format", "xml"], "'xml' is not one of"),
+        (["--new-levels", "maybe"], "'maybe' is not one of"),
+        (["--unheard-of"], "No such option"),
+    ],
+)
+def test_score_with_wrong_options(score, options, message):
+    failed(score(*options), 2, message)
+
+
+@pytest.mark.parametrize("name", ["patients.xlsx", "patients"])
+def test_score_of_another_kind_of_file(tmp_path, name):
+    (tmp_path / name).write_text(PATIENTS)
+    failed(run("score", "aall1331", tmp_path / name), 2, "must end in .csv or .parquet")
+
+
+def test_score_of_a_parquet_file_that_is_none(tmp_path):
+    (tmp_path / "patients.parquet").write_text(PATIENTS)
+    failed(run("score", "aall1331", tmp_path / "patients.parquet"), 2, "cannot be read as parquet")
+
+
+def test_score_of_a_folder_named_like_a_file(tmp_path):
+    (tmp_path / "patients.csv").mkdir()
+    failed(run("score", "aall1331", tmp_path / "patients.csv"), 2, "no file")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe\x01" * 50], ids=["empty", "binary"])
+def test_score_of_a_csv_file_that_is_none(tmp_path, content):
+    (tmp_path / "patients.csv").write_bytes(content)
+    result = run("score", "aall1331", tmp_path / "patients.csv")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_error_of_the_installed_command_is_one_line(tmp_path):
+    result = shell("score", "aall1331", tmp_path / "nowhere.csv")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1].startswith("Error: patients: no file")
+    assert "Traceback" not in result.stderr
+
+
+# score: files in and out.
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_output_file_has_the_printed_risks(score, tmp_path, kind):
+    expected = json.loads(score("--format", "json").stdout)
+    out = tmp_path / f"scored.{kind}"
+    assert score(out).exit_code == 0
+    found = read_rows(out)
+    assert [list(row) for row in found] == [list(row) for row in expected]
+    for row, other in zip(found, expected, strict=True):
+        assert row["sepsis_g3_risk"] == pytest.approx(other["sepsis_g3_risk"], abs=1e-12)
+        assert row["sepsis_support"] == other["sepsis_support"]
+
+
+def test_parquet_in_gives_the_same_risks(score, patients, tmp_path):
+    expected = json.loads(score("--format", "json").stdout)
+    with duckdb.connect() as connection:
+        connection.read_csv(str(patients)).write_parquet(str(tmp_path / "patients.parquet"))
+    result = run("score", "aall1331", tmp_path / "patients.parquet", "--format", "json")
+    assert json.loads(result.stdout) == expected
+
+
+def test_rows_keep_their_order(score, tmp_path):
+    rows = [f"p{i},{1 + i % 30},bm,20,female,hispanic" for i in range(5000)]
+    out = tmp_path / "scored.csv"
+    assert score(out, "--events", "sepsis", content="\n".join([HEADER, *rows])).exit_code == 0
+    assert [row["id"] for row in read_rows(out)] == [f"p{i}" for i in range(5000)]
+
+
+def test_output_file_is_announced_on_stderr_only(score, tmp_path):
+    result = score(tmp_path / "scored.csv")
+    assert result.stdout == ""
+    assert "3 patients scored" in result.stderr
+
+
+def test_input_file_may_be_replaced(score, patients):
+    assert score(patients, "--events", "sepsis").exit_code == 0
+    assert "sepsis_g3_risk" in read_rows(patients)[0]
+
+
+FORMULAS = ["=1+2", "+cmd", "-2+3", "@SUM(1)", "\t=1"]
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_formulas_in_text_are_neutralised_in_csv(score, tmp_path, formula):
+    score(tmp_path / "scored.csv", "--events", "sepsis", content=PATIENTS.replace("p1", formula))
+    with (tmp_path / "scored.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["id"] == f"'{formula}"
+
+
+@pytest.mark.parametrize("formula", FORMULAS[:4])
+def test_formulas_in_text_stay_as_they_are_in_parquet(score, tmp_path, formula):
+    score(tmp_path / "scored.parquet", "--events", "sepsis", content=PATIENTS.replace("p1", formula))
+    assert read_rows(tmp_path / "scored.parquet")[0]["id"] == formula
+
+
+@pytest.mark.parametrize("formula", FORMULAS[:4])
+def test_formulas_in_text_are_neutralised_in_printed_csv(score, formula):
+    rows = printed_csv(score("--format", "csv", "--events", "sepsis", content=PATIENTS.replace("p1", formula)).stdout)
+    assert rows[0]["id"] == f"'{formula}"
+
+
+def test_formulas_in_column_names_are_neutralised_in_csv(score, tmp_path):
+    score(tmp_path / "scored.csv", "--events", "sepsis", content=PATIENTS.replace("id,", "=1+2,", 1))
+    assert not (tmp_path / "scored.csv").read_text().startswith(("=", '"='))
+
+
+def test_negative_numbers_are_no_formulas(score, tmp_path):
+    content = "\n".join(
+        f"{line},{extra}" for line, extra in zip(PATIENTS.splitlines(), ["base_excess", -2.5, 1, ""], strict=True)
+    )
+    score(tmp_path / "scored.csv", "--events", "sepsis", content=content)
+    assert read_rows(tmp_path / "scored.csv")[0]["base_excess"] == -2.5
+
+
+def test_odd_column_names_survive(score, tmp_path):
+    content = PATIENTS.replace("id,", '"a ""b"", c",', 1)
+    assert score(tmp_path / "scored.csv", "--events", "sepsis", content=content).exit_code == 0
+    with (tmp_path / "scored.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.reader(file))[0] == 'a "b", c'
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_no_output_file_after_bad_input(score, tmp_path, kind):
+    result = score(tmp_path / f"scored.{kind}", content=f"{HEADER}\np1,45,bm,20,male,\n")
+    assert result.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["patients.csv"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_failed_writing_leaves_the_old_file(score, tmp_path, monkeypatch, kind):
+    from aemodel.serving import files
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    out = tmp_path / f"scored.{kind}"
+    out.write_text("old")
+    monkeypatch.setattr(files.os, "replace", fail)
+    assert score(out).exit_code == 2
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["patients.csv", out.name]
+
+
+def test_output_into_a_missing_folder(score, tmp_path):
+    failed(score(tmp_path / "nowhere" / "scored.csv"), 2, "cannot be written")
+
+
+def test_output_of_another_kind(score, tmp_path):
+    failed(score(tmp_path / "scored.xlsx"), 2, "out: ")
+
+
+def test_invalid_rows_can_be_kept(score, tmp_path):
+    out = tmp_path / "scored.parquet"
+    assert score(out, "--on-invalid", "null", content=PATIENTS + "p4,45,bm,20,male,\n").exit_code == 0
+    assert [row["sepsis_support"] == "invalid" for row in read_rows(out)] == [False, False, False, True]
+
+
+def test_new_levels_can_be_sampled(score):
+    rows = json.loads(score("--new-levels", "sample", "--format", "json", content=f"{HEADER}\np1,,,,,martian\n").stdout)
+    assert rows[0]["sepsis_support"] == "prior"
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_file_without_patients(score, form):
+    assert score("--format", form, content=HEADER + "\n").exit_code == 0
+
+
+def test_one_column_of_empty_cells(score):
+    rows = "\n".join(f"p{i},19,bm,20,," for i in range(3))
+    result = score("--format", "json", content=f"{HEADER}\n{rows}\n")
+    assert result.exit_code == 0, result.output
+
+
+# fit.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "-1"], "seed: expected zero or more, not -1"),
+        (["--draws", "0"], "draws: expected one or more, not 0"),
+        (["--chains", "a"], "'a' is not a valid integer"),
+    ],
+)
+def test_fit_with_wrong_options(tmp_path, options, message):
+    result = run("fit", "--out", tmp_path / "model", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_fit_with_wrong_options_makes_no_folder(tmp_path):
+    run("fit", "--out", tmp_path / "model", "--draws", "0")
+    assert not (tmp_path / "model").exists()
+
+
+def test_fit_needs_a_place_for_the_model():
+    failed(run("fit"), 2, "Missing option '--out'")
+
+
+def test_fit_does_not_start_where_it_could_not_save(tmp_path, monkeypatch):
+    """Minutes of sampling would be lost."""
+    from aemodel.inference import fitting
+
+    def fail(*_, **__):
+        raise AssertionError("sampling started")
+
+    (tmp_path / "thesis.txt").write_text("years of work")
+    monkeypatch.setattr(fitting, "fit", fail)
+    result = run("fit", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "holds something that is not a saved model" in result.stderr
+
+
+# Pipes.
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes differ there")
+@pytest.mark.parametrize("command", ["tables", "score"])
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_reader_that_stops_early_is_met_quietly(patients, command, form):
+    """The reader is gone before the first line is written, so that writing fails for certain."""
+    arguments = [*COMMAND, command, *(["aall1331", str(patients)] if command == "score" else []), "--format", form]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (errors, process.returncode) == ("", 0)
