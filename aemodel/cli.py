@@ -36,9 +36,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         except ModuleNotFoundError as error:
-            raise click.UsageError(
-                f"this needs {error.name}, which the base install leaves out: pip install 'aemodel[fit]'"
-            ) from error
+            remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
+            raise click.UsageError(f"this needs {error.name}, {remedy}") from error
         except (ValueError, TypeError, OSError) as error:
             raise click.UsageError(" ".join(str(error).split())) from error
         except Exception as error:
@@ -124,8 +123,9 @@ def fit(publication: str, out: Path, seed: int, draws: int, chains: int) -> None
 
     from aemodel.inference.fitting import fit as fit_tables
     from aemodel.publication.tables import load_tables
-    from aemodel.serving.saved import save_model
+    from aemodel.serving.saved import check_folder, save_model
 
+    check_folder(out)
     read = load_tables(publication)
     click.echo(f"Fitting {read.name}: compiling, then {chains} chains of {draws} draws.", err=True)
     started = time.monotonic()
@@ -218,7 +218,7 @@ def score(
     from aemodel.serving.scoring import score as score_frame
 
     loaded = load_model(model)
-    frame = read_file(patients, loaded.risks.covariates)
+    frame = read_file(patients)
     chosen = [part.split(",") if part else None for part in (events, grades)]
     scored = score_frame(
         loaded,
@@ -276,9 +276,11 @@ def _print(rows: Rows, form: str, title: str) -> None:
     if form == "json":
         click.echo(json.dumps(rows, indent=1, default=str))
     elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        from aemodel.serving.files import neutralised
+
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        for line in [list(rows[0]) if rows else [], *(list(row.values()) for row in rows)]:
+            writer.writerow([neutralised(cell) for cell in line])
     elif sys.stdout.isatty():
         _print_rich(rows, title)
     else:

@@ -140,7 +140,9 @@ def _family_loglik(logp, cells, states, n, counts, support, start, index, projec
     difference = np.where(support, target - logp, 0.0)
     t = project @ difference
     if not _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hessian):
-        return -np.inf
+        t[:] = 0.0  # a state of hardly any probability can throw the tabulated start far off
+        if not _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hessian):
+            return -np.inf
     value = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
     value -= 0.5 * margins * np.log(2 * np.pi)
     for j in range(margins):
@@ -156,9 +158,6 @@ def _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hes
     Once steps are short K'' hardly changes: its factor is kept until a step no longer gains three digits.
     """
     value = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
-    if not np.isfinite(value):
-        t[:] = 0.0
-        value = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
     before = np.inf
     keep = False
     for _ in range(MOST_STEPS):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from aemodel.publication.rules import Covariate, allowed_texts
-
 RISKY_FIRST = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def read_file(path: Path, covariates: Sequence[Covariate]) -> Any:
-    """A CSV or Parquet file as an Arrow table; CSV columns that hold levels are kept as text, empty cells are null.
+def read_file(path: Path) -> Any:
+    """A CSV or Parquet file as an Arrow table; CSV cells are kept as they are written, empty ones are null.
 
     Raises
     ------
@@ -29,9 +26,7 @@ def read_file(path: Path, covariates: Sequence[Covariate]) -> Any:
         try:
             if kind == "parquet":
                 return connection.read_parquet(str(path)).to_arrow_table()
-            header = connection.read_csv(str(path), header=True).columns
-            text = {c: "VARCHAR" for v in covariates for c in (v.name, *v.raw_columns) if c in header and allowed_texts(v, c)}
-            return connection.read_csv(str(path), header=True, dtype=text, sample_size=-1).to_arrow_table()
+            return connection.read_csv(str(path), header=True, all_varchar=True).to_arrow_table()
         except duckdb.Error as error:
             raise ValueError(f"patients: {str(path)!r} cannot be read as {kind}: {str(error).splitlines()[0]}") from error
 
@@ -59,12 +54,21 @@ def write_file(table: Any, path: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
+def neutralised(value: Any) -> Any:
+    """A cell as it may stand in CSV: text that a spreadsheet would run as a formula is given a leading apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(RISKY_FIRST) else value
+
+
 def _safe(name: str, kind: str) -> str:
-    column = '"' + name.replace('"', '""') + '"'
+    column, safe = (_quoted(text) for text in (name, neutralised(name)))
     if kind != "VARCHAR":
-        return column
+        return f"{column} AS {safe}"
     first = ", ".join(f"chr({ord(character)})" for character in RISKY_FIRST)
-    return f"CASE WHEN left({column}, 1) IN ({first}) THEN '''' || {column} ELSE {column} END AS {column}"
+    return f"CASE WHEN left({column}, 1) IN ({first}) THEN '''' || {column} ELSE {column} END AS {safe}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _kind(path: Path, argument: str) -> str:

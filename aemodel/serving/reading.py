@@ -29,6 +29,13 @@ MANIFEST = "manifest.json"
 FILE_NAME = re.compile(r"(scoring-[0-9a-f]{16}\.npz|posterior-[0-9a-f]{16}\.nc)")
 MOST_MANIFEST_BYTES = 4_000_000
 MOST_FILE_BYTES = 2_000_000_000
+WITHIN = {
+    "draws": "not all probabilities",
+    "levels": "not all levels",
+    "weight": "not all positive numbers",
+    "movement": "not all numbers of zero or more",
+    "source": "not all places in the list of sources",
+}
 FIELDS = {
     "format": int,
     "name": str,
@@ -239,7 +246,7 @@ def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) ->
     }
     for name, good in within.items():
         if not good.all():
-            raise SavedModelError(f"the array {name!r} holds values that it cannot have")
+            raise SavedModelError(f"the array {name!r} holds values that are {WITHIN[name]}")
 
 
 def _read_arrays(content: bytes, expected: Mapping[str, tuple[Any, tuple[int, ...]]]) -> dict[str, Any]:

@@ -48,8 +48,7 @@ def save_model(model: Any, folder: str | Path) -> LoadedModel:
         It cannot be written; what was there stays.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())):
-        raise FileExistsError(f"folder: {str(folder)!r} holds something that is not a saved model; name another folder")
+    check_folder(folder)
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -60,6 +59,12 @@ def save_model(model: Any, folder: str | Path) -> LoadedModel:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     return load_model(folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place where no model can be saved, before anything is computed for it."""
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())):
+        raise FileExistsError(f"folder: {str(folder)!r} holds something that is not a saved model; name another folder")
 
 
 def _write(model: Any, folder: Path, scratch: Path) -> None:

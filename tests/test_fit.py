@@ -1,0 +1,272 @@
+"""Fitting an invented publication, end to end; and what `fit` refuses."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import nutpie
+import pandas as pd
+import pymc as pm
+import pytest
+import xarray as xr
+
+import aemodel
+from aemodel.inference import fitting
+from aemodel.inference.design import all_margins, make_design
+from aemodel.inference.model import build_model, margin_data
+
+DRAWS, CHAINS = 300, 4
+PATIENTS = pd.DataFrame(
+    {
+        "arm": ["high", "low", None],
+        "stage": ["distant_large", "local_small", None],
+        "region": ["north", None, None],
+    },
+    index=["ann", "bea", "cyd"],
+)
+
+
+@pytest.fixture(scope="module")
+def design(invented):
+    return make_design(invented)
+
+
+@pytest.fixture(scope="module")
+def model(invented, design):
+    return build_model(design, all_margins(design, invented.frequencies))
+
+
+@pytest.fixture(scope="module")
+def compiled(model):
+    """The model compiled once for all tests of this file: by far the longest step."""
+    return nutpie.compile_pymc_model(model)
+
+
+@pytest.fixture(scope="module")
+def fit(compiled):
+    """`aemodel.fit` on the compiled model, its warnings in a list."""
+
+    def run(tables, **options):
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
+            patch.setattr(fitting.nutpie, "compile_pymc_model", lambda _: compiled)
+            warnings.simplefilter("always")
+            return aemodel.fit(tables, progress=False, **options), caught
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def fitted(fit, invented):
+    return fit(invented, seed=1, draws=DRAWS, chains=CHAINS, tune=300)[0]
+
+
+@pytest.fixture(scope="module")
+def saved(fitted, tmp_path_factory):
+    return aemodel.save_model(fitted, tmp_path_factory.mktemp("fit") / "model")
+
+
+# Arguments.
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"seed": -1}, ValueError, "seed: expected zero or more, not -1"),
+        ({"seed": 1.5}, TypeError, "seed: expected a whole number, not 1.5"),
+        ({"seed": None}, TypeError, "seed: expected a whole number, not None"),
+        ({"seed": True}, TypeError, "seed: expected a whole number, not True"),
+        ({"draws": 0}, ValueError, "draws: expected one or more, not 0"),
+        ({"draws": 3}, ValueError, "draws: at least 4"),
+        ({"draws": "many"}, TypeError, "draws: expected a whole number, not 'many'"),
+        ({"chains": "a"}, TypeError, "chains: expected a whole number, not 'a'"),
+        ({"chains": 0}, ValueError, "chains: expected one or more, not 0"),
+        ({"tune": -5}, ValueError, "tune: expected one or more, not -5"),
+    ],
+)
+def test_wrong_argument_is_refused(invented, options, error, message):
+    with pytest.raises(error, match=message):
+        aemodel.fit(invented, **{"seed": 1, **options})
+
+
+@pytest.mark.parametrize("wrong", ["aall1331", None, {}, pd.DataFrame()], ids=lambda x: type(x).__name__)
+def test_what_are_no_tables_is_refused(wrong):
+    with pytest.raises(TypeError, match=f"tables: expected what load_tables returns, not {type(wrong).__name__}"):
+        aemodel.fit(wrong, seed=1)
+
+
+def test_seed_must_be_given(invented):
+    with pytest.raises(TypeError, match="seed"):
+        aemodel.fit(invented)
+
+
+# The model.
+
+
+def test_model_has_finite_log_density_and_gradient_at_its_start(model):
+    point = model.initial_point()
+    assert np.isfinite(model.compile_logp()(point))
+    assert np.isfinite(model.compile_dlogp()(point)).all()
+
+
+def test_margins_can_be_swapped_without_compiling_again(invented, design):
+    model = build_model(design, all_margins(design, invented.frequencies))
+    logp, point = model.compile_logp(), model.initial_point()
+    before = logp(point)
+    fewer = all_margins(design, invented.frequencies.query("event != 'rash'"))
+    with model:
+        pm.set_data({f"margins_{name}": value for name, value in margin_data(fewer)._asdict().items()})
+    expected = build_model(design, fewer).compile_logp()(point)
+    assert expected != pytest.approx(before, abs=1)
+    assert logp(point) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_margins_can_be_swapped_in_the_compiled_sampler(invented, design, compiled):
+    fewer = margin_data(all_margins(design, invented.frequencies.query("event != 'rash'")))
+    other = compiled.with_data(**{f"margins_{name}": value for name, value in fewer._asdict().items()})
+    rates = {}
+    for name, sampler in (("all", compiled), ("without rash", other)):
+        posterior = nutpie.sample(sampler, draws=100, tune=150, chains=2, seed=2, progress_bar=False)["posterior"]
+        rates[name] = float(posterior["intercept"].sel(branch="rash in any_toxicity").std())
+    # Without its rows only the prior speaks of rash.
+    assert rates["without rash"] > 2 * rates["all"]
+
+
+@pytest.mark.slow
+def test_plain_pymc_samples_the_model(model):
+    with model, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # so short a run has nothing good to say of itself
+        idata = pm.sample(draws=50, tune=50, chains=2, cores=1, random_seed=1, progressbar=False, compute_convergence_checks=False)
+    assert idata["posterior"].sizes["draw"] == 50
+    assert np.isfinite(idata["posterior"]["intercept"]).all()
+
+
+# End to end.
+
+
+@pytest.mark.slow
+def test_fit_has_the_draws_asked_for(fitted):
+    assert (fitted.posterior.sizes["chain"], fitted.posterior.sizes["draw"]) == (CHAINS, DRAWS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["posterior", "prior", "sample_stats", "observed_data"])
+def test_fit_keeps_every_group(fitted, group):
+    assert group in fitted.idata.groups()
+
+
+@pytest.mark.slow
+def test_fit_records_its_settings(fitted):
+    assert {name: fitted.settings[name] for name in ("seed", "draws", "chains", "tune")} == {
+        "seed": 1, "draws": DRAWS, "chains": CHAINS, "tune": 300,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_fit_mixes(fitted):
+    """Short, so not held to the gate of a real fit."""
+    assert fitted.diagnostics.r_hat < 1.05
+    assert fitted.diagnostics.divergences <= 0.01 * DRAWS * CHAINS
+
+
+@pytest.mark.slow
+def test_fitted_rates_are_near_the_counts(fitted):
+    """Predictive 99 % or so: two-sided mid-P over 0.01 for every row, which the model saw."""
+    table = aemodel.calibration_table(fitted)
+    assert table["tail_probability"].min() > 0.01, table[table["tail_probability"] <= 0.01].to_string()
+
+
+@pytest.mark.slow
+def test_fit_finds_the_effect_of_the_dose(fitted):
+    """Higher doses were simulated riskier for every event: posterior probability over 0.9 for the one with most events."""
+    risk = aemodel.posterior_epred(fitted, pd.DataFrame({"arm": ["low", "high"], "stage": [None] * 2, "region": [None] * 2}))
+    risk = risk.sel(event="blood_toxicity", grade="3-5")
+    assert float((risk.isel(patient=1) > risk.isel(patient=0)).mean()) > 0.9
+
+
+@pytest.mark.slow
+def test_fitted_risks_never_contradict_each_other(fitted):
+    risks = fitted.risks
+    at = {event: risks.draws[:, :, i].astype(float) for i, event in enumerate(risks.events)}
+    for inner, outer in [("anemia", "blood_toxicity"), ("rash", "any_toxicity"), ("vomiting", "stomach_upset")]:
+        assert (at[inner] - at[outer]).max() <= 1e-6, inner
+
+
+@pytest.mark.slow
+def test_fitted_model_is_saved_and_answers_the_same(fitted, saved):
+    expected = aemodel.posterior_epred(fitted, PATIENTS)
+    xr.testing.assert_identical(aemodel.posterior_epred(aemodel.load_model(saved.folder), PATIENTS), expected)
+
+
+@pytest.mark.slow
+def test_fitted_model_is_saved_and_calibrates_the_same(fitted, saved):
+    pd.testing.assert_frame_equal(aemodel.calibration_table(saved), aemodel.calibration_table(fitted))
+
+
+@pytest.mark.slow
+def test_fitted_model_is_saved_and_identifies_the_same(fitted, saved):
+    pd.testing.assert_frame_equal(aemodel.identification_table(saved), aemodel.identification_table(fitted), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_fitted_model_scores(fitted):
+    scored = aemodel.score(fitted, PATIENTS)
+    assert scored["neuropathy_g3_risk"].between(0, 1).all()
+
+
+@pytest.mark.slow
+def test_saved_model_holds_no_patient(saved, invented_patients):
+    assert len(invented_patients) == saved.tables.n
+    assert not set(invented_patients.columns) & set(saved.manifest)
+
+
+# Seeds and warnings.
+
+
+SHORT = {"draws": 20, "chains": 2, "tune": 40}
+
+
+@pytest.fixture(scope="module")
+def short(fit, invented):
+    return fit(invented, seed=5, **SHORT)
+
+
+@pytest.mark.slow
+def test_failed_diagnostics_are_a_warning(short):
+    fitted, caught = short
+    messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    assert str(fitted.diagnostics) in messages
+    assert "FAILED" in str(fitted.diagnostics)
+
+
+@pytest.mark.slow
+def test_failed_diagnostics_are_kept(short):
+    assert not short[0].diagnostics.passed
+
+
+@pytest.mark.slow
+def test_same_seed_same_draws(short, fit, invented):
+    again, _ = fit(invented, seed=5, **SHORT)
+    xr.testing.assert_identical(again.posterior, short[0].posterior)
+    np.testing.assert_array_equal(again.risks.draws, short[0].risks.draws)
+
+
+@pytest.mark.slow
+def test_other_seed_other_draws(short, fit, invented):
+    other, _ = fit(invented, seed=6, **SHORT)
+    assert not other.posterior.equals(short[0].posterior)
+
+
+@pytest.mark.slow
+def test_fit_does_not_use_the_global_generator(short, fit, invented):
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    fit(invented, seed=5, **SHORT)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+@pytest.mark.slow
+def test_one_chain_cannot_pass_the_gate(fit, invented):
+    """Chains that agree are the evidence; one has none to agree with."""
+    fitted, _ = fit(invented, seed=5, **SHORT | {"chains": 1})
+    assert not fitted.diagnostics.passed

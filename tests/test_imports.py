@@ -1,0 +1,230 @@
+"""What loads what: scoring stays light, public names exist, and modules import one way along the flow."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import aemodel
+
+PACKAGE = Path(aemodel.__file__).parent
+ROOMS = ("publication", "inference", "answers", "serving", "cli")
+HEAVY = ("pymc", "arviz", "pytensor", "nutpie", "xarray", "scipy", "numba", "matplotlib")
+LIGHT = (
+    "aemodel.publication.rules",
+    "aemodel.publication.patients",
+    "aemodel.inference.risks",
+    "aemodel.inference.diagnostics",
+    "aemodel.serving.reading",
+    "aemodel.serving.scoring",
+    "aemodel.serving.files",
+    "aemodel.cli",
+)
+PATIENT = {"age": [19.0], "relapse_site": ["bm"], "months_to_relapse": [20.0], "sex": ["female"], "race_ethnicity": ["hispanic"]}
+SCORE = f"""
+import pyarrow as pa
+aemodel.score(aemodel.load_model("aall1331"), pa.table({PATIENT!r}), events=["sepsis"])
+"""
+
+
+def loaded_after(code):
+    """Top-level modules a fresh interpreter holds after the code."""
+    program = f"import sys, json\nimport aemodel\n{code}\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    result = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def after_scoring():
+    return loaded_after(SCORE)
+
+
+def test_import_loads_nothing_but_the_package():
+    assert loaded_after("") & {*HEAVY, "pandas", "numpy", "narwhals", "pyarrow", "duckdb", "click", "rich"} == set()
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_scoring_does_not_load(after_scoring, library):
+    assert library not in after_scoring
+
+
+def test_scoring_a_pyarrow_table_loads_no_polars(after_scoring):
+    assert "polars" not in after_scoring
+
+
+def without(*libraries):
+    """Code that makes libraries look as if they were not installed."""
+    return f"sys.modules.update(dict.fromkeys({libraries!r}))"
+
+
+def test_scoring_a_pyarrow_table_needs_no_pandas():
+    """PyArrow itself loads pandas with the first array it makes, where pandas is installed."""
+    loaded_after(without(*HEAVY, "pandas", "polars") + SCORE)
+
+
+def test_scoring_a_polars_frame_loads_no_pandas():
+    found = loaded_after(SCORE.replace("import pyarrow as pa", "import polars").replace("pa.table", "polars.DataFrame"))
+    assert found & {*HEAVY, "pandas", "pyarrow"} == set()
+
+
+def test_scoring_on_the_command_line_loads_nothing_heavy_and_needs_no_pandas(tmp_path):
+    path = tmp_path / "patients.csv"
+    path.write_text(",".join(PATIENT) + "\n" + ",".join(str(values[0]) for values in PATIENT.values()) + "\n")
+    command = f"from aemodel.cli import main\nmain({['score', 'aall1331', str(path), '--events', 'sepsis']!r}, standalone_mode=False)"
+    found = loaded_after(f"{without('pandas', 'polars')}\n{command}")
+    assert found & set(HEAVY) == set()
+
+
+def test_help_on_the_command_line_loads_no_numbers():
+    found = loaded_after("from aemodel.cli import main\nmain(['--help'], standalone_mode=False)")
+    assert found & {*HEAVY, "pandas", "numpy", "narwhals", "duckdb"} == set()
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_module_loads_nothing_heavy(module):
+    assert loaded_after(f"import {module}") & {*HEAVY, "pandas"} == set()
+
+
+def test_nothing_but_fitting_loads_arviz():
+    assert [path.stem for path in modules() if any(name.split(".")[0] == "arviz" for name, _ in imports_of(path))] == ["fitting"]
+
+
+# Public names.
+
+
+@pytest.mark.parametrize("name", aemodel.__all__)
+def test_public_name_exists(name):
+    assert getattr(aemodel, name).__name__ == name
+
+
+def test_everything_can_be_imported_by_star():
+    names = {}
+    exec("from aemodel import *", names)
+    assert set(aemodel.__all__) <= set(names)
+
+
+@pytest.mark.parametrize("name", aemodel.__all__)
+def test_public_name_has_a_docstring(name):
+    assert getattr(aemodel, name).__doc__
+
+
+def test_contract_names_are_public():
+    contract = (
+        "load_tables fit calibration_table identification_table posterior_epred posterior_predict save_model load_model score "
+        "score_summary margin_loglik SavedModelError"
+    )
+    assert set(contract.split()) <= set(aemodel.__all__)
+
+
+def test_dir_lists_the_public_names():
+    assert set(aemodel.__all__) <= set(dir(aemodel))
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'aemodel' has no attribute 'nothing'"):
+        _ = aemodel.nothing
+
+
+def test_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    assert aemodel.__version__ == version("aemodel")
+
+
+def test_without_the_fitting_libraries_the_error_says_what_to_install():
+    blocked = "sys.modules['pymc'] = None\ntry:\n    aemodel.fit\nexcept ImportError as error:\n    print(error, file=sys.stderr)\n    raise"
+    program = f"import sys\nimport aemodel\n{blocked}"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert "aemodel.fit needs pymc" in result.stderr
+    assert "pip install 'aemodel[fit]'" in result.stderr
+
+
+# One direction.
+
+
+def modules():
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path):
+    """Names of imported modules, each with whether the import is inside a function."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(node) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in ast.walk(f)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in inside) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append((node.module, id(node) in inside))
+    return found
+
+
+def own(path, *, lazy):
+    return [name for name, inside in imports_of(path) if name.startswith("aemodel.") and (lazy or not inside)]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_import_one_way(path):
+    """Lazily too, except that what reads a saved model may call for more of it."""
+    here = ROOMS.index(room_of(path))
+    for name in own(path, lazy=True):
+        assert ROOMS.index(name.split(".")[1]) <= here, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_command_line_and_models_read_back_import_lazily(path):
+    lazy = {name for name, inside in imports_of(path) if inside and name.startswith("aemodel.")}
+    assert not lazy or path.stem in ("cli", "reading"), lazy
+
+
+def test_modules_do_not_import_in_circles():
+    graph = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): own(path, lazy=False) for path in modules()}
+    done, under_way = set(), []
+
+    def visit(name):
+        assert name not in under_way, " -> ".join([*under_way, name])
+        if name in done or name not in graph:
+            return
+        under_way.append(name)
+        for other in graph[name]:
+            visit(other)
+        done.add(under_way.pop())
+
+    for name in graph:
+        visit(name)
+
+
+def test_answers_do_not_know_how_models_are_sampled():
+    for path in (PACKAGE / "answers").glob("*.py"):
+        assert not {"aemodel.inference.fitting", "aemodel.inference.model"} & set(own(path, lazy=True)), path.name
+
+
+def test_modules_stay_short():
+    """Readable in one sitting; split a module that does two things."""
+    long = {path.name: count for path in modules() if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400}
+    assert not long
+
+
+def test_no_module_prints():
+    """Results go to the caller or, by the command line, through click."""
+    for path in modules():
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), path.name
+
+
+def test_every_module_says_what_it_makes():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path

@@ -1,0 +1,170 @@
+"""What the priors imply for marginal odds ratios, and what the deviation from additivity leaves alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+import aemodel
+from aemodel.answers import calibration
+from aemodel.answers.calibration import rate_draws
+from aemodel.answers.identification import _prior_risks, level_effects
+from aemodel.answers.states import ModelForward, make_model_forward
+from aemodel.inference import priors
+from aemodel.inference.forward import make_forward
+
+COVARIATES = ("age_band", "relapse_group", "sex", "race_ethnicity")
+ONE_TERM = ("age_band", "sex", "race_ethnicity")
+"""Covariates whose levels are exchangeable; relapse groups are sites and timings within them, so their effects add up."""
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return aemodel.load_model("aall1331")
+
+
+@pytest.fixture(scope="module")
+def prior_risks(shipped):
+    forward, draws, seed = make_model_forward(shipped)
+    return _prior_risks(shipped.tables, forward.forward, shipped.prior, draws, seed)
+
+
+@pytest.fixture(scope="module")
+def contrasts(prior_risks):
+    """Prior sd of the log odds ratio between the first and last level, by covariate: (event, grade)."""
+    effects = level_effects(prior_risks)
+    return {c.name: (e[:, 0] - e[:, -1]).std(axis=0) for c, e in zip(prior_risks.covariates, effects, strict=True)}
+
+
+# Marginal odds ratios.
+
+
+@pytest.mark.parametrize("covariate", COVARIATES)
+def test_odds_ratios_between_levels_are_plausible_a_priori(contrasts, prior_risks, covariate):
+    """At every event and grade between 0.4 and 1.3 on the log odds: the middle 95 % of ratios within 0.08 and 13."""
+    found = dict(zip(prior_risks.events, contrasts[covariate].tolist(), strict=True))
+    assert contrasts[covariate].min() > 0.4, found
+    assert contrasts[covariate].max() < 1.3, found
+
+
+@pytest.mark.parametrize("covariate", ONE_TERM)
+def test_odds_ratios_are_alike_whatever_an_events_depth_of_nesting(contrasts, prior_risks, covariate):
+    found = contrasts[covariate][:, prior_risks.grades.index("3-5")]
+    assert found.max() < 2 * found.min(), dict(zip(prior_risks.events, found, strict=True))
+
+
+def test_odds_ratios_are_alike_whatever_the_number_of_levels(contrasts):
+    means = [contrasts[covariate].mean() for covariate in ONE_TERM]
+    assert max(means) < 1.25 * min(means)
+
+
+def test_effects_are_centred_at_zero_a_priori(prior_risks):
+    """Mean log odds ratio of two levels over 1,000 draws within 4 standard errors; levels are exchangeable."""
+    for covariate, effects in zip(prior_risks.covariates, level_effects(prior_risks), strict=True):
+        contrast = effects[:, 0] - effects[:, -1]
+        error = contrast.std(axis=0) / np.sqrt(len(contrast))
+        assert (abs(contrast.mean(axis=0)) < 4 * error).all(), covariate.name
+
+
+def test_prior_draws_are_those_of_the_priors(shipped):
+    """Intercepts of 1,000 draws: mean and sd within 4 standard errors of what `priors` says."""
+    from aemodel.inference.design import make_design
+
+    prior = shipped.prior["intercept"].isel(chain=0)
+    for branch in make_design(shipped.tables).branches:
+        centre, spread = priors.INTERCEPT[branch.pool]
+        values = prior.sel(branch=branch.name).values.astype(float)
+        assert abs(values.mean() - centre) < 4 * spread / np.sqrt(len(values)), branch.name
+        assert abs(values.std() - spread) < 4 * spread / np.sqrt(2 * len(values)), branch.name
+
+
+@pytest.mark.parametrize("pool", list(priors.SCALE))
+def test_prior_scales_are_half_normal(shipped, pool):
+    """Mean sqrt(2 / pi) s and second moment s^2 over 5 terms x 1,000 draws, within 4 standard errors."""
+    scaled = shipped.prior["scale"].sel(pool=pool).values.astype(float).ravel() / priors.SCALE[pool]
+    assert abs(scaled.mean() - np.sqrt(2 / np.pi)) < 4 * np.sqrt((1 - 2 / np.pi) / scaled.size)
+    assert abs((scaled**2).mean() - 1) < 4 * np.sqrt(2 / scaled.size)
+
+
+def test_saved_model_records_the_priors_of_the_code(shipped):
+    import json
+
+    assert shipped.settings["priors"] == json.loads(json.dumps(priors.describe()))
+
+
+# The prior on the risk scale.
+
+
+@pytest.fixture(scope="module")
+def prior_predictive(shipped):
+    """Risk draws from the prior, intercepts included."""
+    from aemodel.inference.forward import risk_draws
+
+    forward, _, seed = make_model_forward(shipped)
+    return risk_draws(shipped.tables, forward.forward, shipped.prior, seed)
+
+
+def cohort_risks(risks):
+    return np.average(risks.draws.astype(float), axis=1, weights=risks.weight)
+
+
+def test_published_totals_are_nowhere_surprising_a_priori(prior_predictive, shipped):
+    """Two-sided mid-P of each count in its prior predictive distribution above 1 %."""
+    risks = cohort_risks(prior_predictive)
+    totals = shipped.tables.frequencies.query("covariate == 'total' and grade in ('3-5', '4-5')")
+    for row in totals.itertuples():
+        draws = risks[:, prior_predictive.events.index(row.event), prior_predictive.grades.index(row.grade)]
+        at_most, below = binom.cdf([[row.observed], [row.observed - 1]], row.n, draws).mean(axis=1)
+        middle = (at_most + below) / 2
+        assert 0.005 < middle < 0.995, (row.event, row.grade, middle)
+
+
+def test_risks_are_spread_over_most_of_the_scale_a_priori(prior_predictive):
+    risks = cohort_risks(prior_predictive)[:, :, prior_predictive.grades.index("3-5")]
+    widths = np.quantile(risks, 0.95, axis=0) - np.quantile(risks, 0.05, axis=0)
+    assert widths.min() > 0.1
+
+
+# The deviation from additivity.
+
+
+@pytest.fixture(scope="module")
+def rates(shipped):
+    """Draws of every published margin's rate without deviation and with it: two arrays (sample, row)."""
+    forward, draws, seed = make_model_forward(shipped)
+    found = []
+    for deviation in (0.0, priors.DEVIATION):
+        changed = ModelForward(make_forward(forward.forward.design, deviation), forward.family_slices)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(calibration, "make_model_forward", lambda _, changed=changed: (changed, draws, seed))
+            found.append(rate_draws(shipped, shipped.tables.frequencies))
+    return found
+
+
+def test_deviation_does_not_move_the_mean_of_any_margin(rates):
+    additive, deviating = rates
+    moved = abs(deviating.mean(axis=0) - additive.mean(axis=0)) / additive.std(axis=0)
+    assert moved.max() < 0.1, moved
+
+
+def test_deviation_moves_margins_draw_by_draw_much_less_than_they_are_uncertain(rates):
+    additive, deviating = rates
+    moved = np.sqrt(((deviating - additive) ** 2).mean(axis=0)) / additive.std(axis=0)
+    assert moved.max() < 0.3, moved
+
+
+def test_deviation_does_not_widen_margins(rates):
+    additive, deviating = rates
+    np.testing.assert_allclose(deviating.std(axis=0), additive.std(axis=0), rtol=0.06)
+
+
+def test_deviation_widens_the_risk_of_a_patient(shipped):
+    forward, draws, seed = make_model_forward(shipped)
+    some = draws.isel(draw=slice(0, 100))
+    spreads = []
+    for deviation in (0.0, priors.DEVIATION):
+        states = make_forward(forward.forward.design, deviation).states(some, seed)
+        p = forward.events_having([("infections", "3-5")]).astype(float) @ np.stack(list(states))
+        spreads.append(np.log(p / (1 - p)).std(axis=0)[0, :144].mean())
+    assert spreads[1] > spreads[0]
