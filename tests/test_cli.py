@@ -375,7 +375,12 @@ def test_parquet_in_gives_the_same_risks(score, patients, tmp_path):
     with duckdb.connect() as connection:
         connection.read_csv(str(patients)).write_parquet(str(tmp_path / "patients.parquet"))
     result = run("score", "aall1331", tmp_path / "patients.parquet", "--format", "json")
-    assert json.loads(result.stdout) == expected
+    assert [added(row) for row in json.loads(result.stdout)] == [added(row) for row in expected]
+
+
+def added(row):
+    """What scoring adds; CSV cells stay as they were written, Parquet has numbers."""
+    return {name: value for name, value in row.items() if name.endswith(("_risk", "_lower", "_upper", "_support"))}
 
 
 def test_rows_keep_their_order(score, tmp_path):

@@ -17,6 +17,8 @@ from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.model import build_model, margin_data
 
 DRAWS, CHAINS = 300, 4
+UNCOMPILED = {"mode": "FAST_COMPILE"}
+"""PyTensor runs the graph in Python: nothing to compile, and nothing to say about a missing BLAS."""
 PATIENTS = pd.DataFrame(
     {
         "arm": ["high", "low", None],
@@ -81,6 +83,7 @@ def saved(fitted, tmp_path_factory):
         ({"draws": "many"}, TypeError, "draws: expected a whole number, not 'many'"),
         ({"chains": "a"}, TypeError, "chains: expected a whole number, not 'a'"),
         ({"chains": 0}, ValueError, "chains: expected one or more, not 0"),
+        ({"chains": 1}, ValueError, "chains: at least 2 are needed"),
         ({"tune": -5}, ValueError, "tune: expected one or more, not -5"),
     ],
 )
@@ -105,18 +108,18 @@ def test_seed_must_be_given(invented):
 
 def test_model_has_finite_log_density_and_gradient_at_its_start(model):
     point = model.initial_point()
-    assert np.isfinite(model.compile_logp()(point))
-    assert np.isfinite(model.compile_dlogp()(point)).all()
+    assert np.isfinite(model.compile_logp(**UNCOMPILED)(point))
+    assert np.isfinite(model.compile_dlogp(**UNCOMPILED)(point)).all()
 
 
 def test_margins_can_be_swapped_without_compiling_again(invented, design):
     model = build_model(design, all_margins(design, invented.frequencies))
-    logp, point = model.compile_logp(), model.initial_point()
+    logp, point = model.compile_logp(**UNCOMPILED), model.initial_point()
     before = logp(point)
     fewer = all_margins(design, invented.frequencies.query("event != 'rash'"))
     with model:
         pm.set_data({f"margins_{name}": value for name, value in margin_data(fewer)._asdict().items()})
-    expected = build_model(design, fewer).compile_logp()(point)
+    expected = build_model(design, fewer).compile_logp(**UNCOMPILED)(point)
     assert expected != pytest.approx(before, abs=1)
     assert logp(point) == pytest.approx(expected, abs=1e-9)
 
@@ -135,9 +138,11 @@ def test_margins_can_be_swapped_in_the_compiled_sampler(invented, design, compil
 
 @pytest.mark.slow
 def test_plain_pymc_samples_the_model(model):
-    with model, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # so short a run has nothing good to say of itself
-        idata = pm.sample(draws=50, tune=50, chains=2, cores=1, random_seed=1, progressbar=False, compute_convergence_checks=False)
+    with model:
+        idata = pm.sample(
+            draws=50, tune=50, chains=2, cores=1, random_seed=1, progressbar=False, compute_convergence_checks=False,
+            compile_kwargs=UNCOMPILED,
+        )  # fmt: skip
     assert idata["posterior"].sizes["draw"] == 50
     assert np.isfinite(idata["posterior"]["intercept"]).all()
 
@@ -195,8 +200,10 @@ def test_fitted_risks_never_contradict_each_other(fitted):
 
 @pytest.mark.slow
 def test_fitted_model_is_saved_and_answers_the_same(fitted, saved):
-    expected = aemodel.posterior_epred(fitted, PATIENTS)
-    xr.testing.assert_identical(aemodel.posterior_epred(aemodel.load_model(saved.folder), PATIENTS), expected)
+    """But for the order in which float32 numbers are added up."""
+    found, expected = (aemodel.posterior_epred(m, PATIENTS) for m in (aemodel.load_model(saved.folder), fitted))
+    np.testing.assert_array_equal(found["support"], expected["support"])
+    xr.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -206,7 +213,9 @@ def test_fitted_model_is_saved_and_calibrates_the_same(fitted, saved):
 
 @pytest.mark.slow
 def test_fitted_model_is_saved_and_identifies_the_same(fitted, saved):
-    pd.testing.assert_frame_equal(aemodel.identification_table(saved), aemodel.identification_table(fitted), rtol=1e-4, atol=1e-6)
+    pd.testing.assert_frame_equal(
+        aemodel.identification_table(saved), aemodel.identification_table(fitted), rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.slow
@@ -248,7 +257,7 @@ def test_failed_diagnostics_are_kept(short):
 @pytest.mark.slow
 def test_same_seed_same_draws(short, fit, invented):
     again, _ = fit(invented, seed=5, **SHORT)
-    xr.testing.assert_identical(again.posterior, short[0].posterior)
+    xr.testing.assert_equal(again.posterior, short[0].posterior)
     np.testing.assert_array_equal(again.risks.draws, short[0].risks.draws)
 
 
@@ -263,10 +272,3 @@ def test_fit_does_not_use_the_global_generator(short, fit, invented):
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     fit(invented, seed=5, **SHORT)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
-
-
-@pytest.mark.slow
-def test_one_chain_cannot_pass_the_gate(fit, invented):
-    """Chains that agree are the evidence; one has none to agree with."""
-    fitted, _ = fit(invented, seed=5, **SHORT | {"chains": 1})
-    assert not fitted.diagnostics.passed

@@ -56,7 +56,15 @@ def write_file(table: Any, path: Path) -> None:
 
 def neutralised(value: Any) -> Any:
     """A cell as it may stand in CSV: text that a spreadsheet would run as a formula is given a leading apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(RISKY_FIRST) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(RISKY_FIRST) and not _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _safe(name: str, kind: str) -> str:
@@ -64,7 +72,8 @@ def _safe(name: str, kind: str) -> str:
     if kind != "VARCHAR":
         return f"{column} AS {safe}"
     first = ", ".join(f"chr({ord(character)})" for character in RISKY_FIRST)
-    return f"CASE WHEN left({column}, 1) IN ({first}) THEN '''' || {column} ELSE {column} END AS {safe}"
+    formula = f"left({column}, 1) IN ({first}) AND try_cast({column} AS DOUBLE) IS NULL"
+    return f"CASE WHEN {formula} THEN '''' || {column} ELSE {column} END AS {safe}"
 
 
 def _quoted(name: str) -> str:
