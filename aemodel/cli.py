@@ -34,6 +34,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             # The reader of a pipe has seen enough (`| head`).
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
+            click.echo("Interrupted; nothing was saved.", err=True)
             raise SystemExit(130) from None
         except ModuleNotFoundError as error:
             remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
