@@ -316,3 +316,7 @@ def _print_rich(rows: Rows, title: str) -> None:
 
 def _wrapped(text: str) -> None:
     click.echo(click.wrap_text(text, width=100, initial_indent="  - ", subsequent_indent="    "))
+
+
+if __name__ == "__main__":
+    main()
