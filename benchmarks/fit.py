@@ -86,19 +86,15 @@ def figures(idata, names: list[str], compile_time: float, sampling: float) -> di
 
 def overall_sd(tables, design, posterior) -> float:
     """Posterior sd of the cohort's risk of the first event that has margins by two covariates."""
+    import numpy as np
+
     from aemodel.inference.forward import make_forward, risk_draws, thinned
 
     counted = tables.frequencies[~tables.frequencies["derived"]].groupby("event", sort=False)["covariate"].nunique()
     event = counted[counted >= 2].index[0]
     risks = risk_draws(tables, make_forward(design), thinned(posterior), 1)
-    everybody = [[covariate.everything for covariate in risks.covariates]]
-    return float(risks.risks(as_array(everybody))[:, 0, risks.events.index(event), 0].std())
-
-
-def as_array(values):
-    import numpy as np
-
-    return np.asarray(values)
+    everybody = np.array([[covariate.everything for covariate in risks.covariates]])
+    return float(risks.risks(everybody)[:, 0, risks.events.index(event), 0].std())
 
 
 def prepared():

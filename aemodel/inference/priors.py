@@ -14,7 +14,7 @@ ratio between two levels of any covariate, however many levels it has.
   covariate they have prior standard deviations of 0.5 to 1.1 (`tests/test_priors.py`): odds ratios of 0.2 to 5 are
   expected at the ends.
 - `DEVIATION` lets patients' log odds depart from additivity in the covariates, which no margin can test: its scale is
-  half-normal(0.15), an odds ratio of 1.16 at one standard deviation. See `aemodel.inference.risks`.
+  half-normal(0.15), an odds ratio of 1.16 at one standard deviation. See `aemodel.inference.forward`.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.inference.states import compiled
 from aemodel.publication.margins import Margins
 
 Floats = NDArray[np.float64]
@@ -96,11 +96,7 @@ def _with_start(packed: Packed) -> Packed:
     return packed._replace(project=project.ravel(), target=target)
 
 
-def _jit(function):  # type: ignore[no-untyped-def]
-    return numba.njit(cache=True, error_model="numpy")(function)
-
-
-@_jit
+@compiled
 def joint_loglik(logp, sizes, n, counts, support, start, index, project, target):  # type: ignore[no-untyped-def]
     """Log likelihood of each family (family,) and its gradient with respect to ``logp`` (pairs,).
 
@@ -132,7 +128,7 @@ def joint_loglik(logp, sizes, n, counts, support, start, index, project, target)
     return values, gradient
 
 
-@_jit
+@compiled
 def _family_loglik(logp, cells, states, n, counts, support, start, index, project, target, gradient):  # type: ignore[no-untyped-def]
     margins = counts.size
     tilted = np.zeros((cells, states))
@@ -151,7 +147,7 @@ def _family_loglik(logp, cells, states, n, counts, support, start, index, projec
     return value
 
 
-@_jit
+@compiled
 def _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hessian):  # type: ignore[no-untyped-def]
     """Newton's method with step halving, in place; at the end `hessian` holds the Cholesky factor of K''(t).
 
@@ -179,7 +175,7 @@ def _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hes
     return False
 
 
-@_jit
+@compiled
 def _search(logp, cells, states, n, counts, support, start, index, t, tilted, step, decrement, value):  # type: ignore[no-untyped-def]
     """Go along a Newton step, halving it until the objective falls enough; the new objective, infinite if it never does."""
     origin = t.copy()
@@ -194,7 +190,7 @@ def _search(logp, cells, states, n, counts, support, start, index, t, tilted, st
     return np.inf
 
 
-@_jit
+@compiled
 def _objective(logp, cells, states, n, counts, support, start, index, t, tilted):  # type: ignore[no-untyped-def]
     """K(t) - t . y, and the tilted state probabilities in place."""
     value = -np.dot(t, counts)
@@ -221,7 +217,7 @@ def _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
     return value
 
 
-@_jit
+@compiled
 def _slope(cells, states, n, start, index, tilted, counts):  # type: ignore[no-untyped-def]
     """K'(t) - y."""
     slope = -counts
@@ -233,7 +229,7 @@ def _slope(cells, states, n, start, index, tilted, counts):  # type: ignore[no-u
     return slope
 
 
-@_jit
+@compiled
 def _factorise(cells, states, n, start, index, tilted, hessian):  # type: ignore[no-untyped-def]
     """K''(t), replaced by its Cholesky factor; False where it is singular."""
     margins = hessian.shape[0]
@@ -256,7 +252,7 @@ def _factorise(cells, states, n, start, index, tilted, hessian):  # type: ignore
     return _cholesky(hessian)
 
 
-@_jit
+@compiled
 def _gradient(cells, states, n, start, index, tilted, inverse, gradient):  # type: ignore[no-untyped-def]
     margins = inverse.shape[0]
     pull = np.zeros(margins)
@@ -295,7 +291,7 @@ def _gradient(cells, states, n, start, index, tilted, inverse, gradient):  # typ
             gradient[c * states + s] = n[c] * tilted[c, s] * (1.0 + along) - weights[c, s]
 
 
-@_jit
+@compiled
 def _cholesky(matrix):  # type: ignore[no-untyped-def]
     """Lower factor in place of a matrix of which the lower triangle is read; False where it is not positive definite."""
     for j in range(matrix.shape[0]):
@@ -312,7 +308,7 @@ def _cholesky(matrix):  # type: ignore[no-untyped-def]
     return True
 
 
-@_jit
+@compiled
 def _cholesky_solve(factor, vector):  # type: ignore[no-untyped-def]
     size = vector.size
     for j in range(size):
@@ -325,7 +321,7 @@ def _cholesky_solve(factor, vector):  # type: ignore[no-untyped-def]
         vector[j] /= factor[j, j]
 
 
-@_jit
+@compiled
 def _inverse(factor):  # type: ignore[no-untyped-def]
     """Inverse of L L' from its lower factor L, by the inverse of L."""
     size = factor.shape[0]

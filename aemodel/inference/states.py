@@ -38,11 +38,12 @@ def make_paths(families: Sequence[Family]) -> Paths:
     return Paths(np.array(start), np.array(branch), np.array(yes))
 
 
-def _jit(function):  # type: ignore[no-untyped-def]
+def compiled(function):  # type: ignore[no-untyped-def]
+    """Compile a kernel once, and keep it on disk."""
     return numba.njit(cache=True, error_model="numpy")(function)
 
 
-@_jit
+@compiled
 def state_probabilities(logits, start, branch, yes):  # type: ignore[no-untyped-def]
     """Probabilities (state, cell) from logits (branch, cell); cells run fastest, so that loops over them vectorise."""
     branches, cells = logits.shape
@@ -64,7 +65,7 @@ def state_probabilities(logits, start, branch, yes):  # type: ignore[no-untyped-
     return p
 
 
-@_jit
+@compiled
 def pull_back(logits, p, weight, start, branch, yes):  # type: ignore[no-untyped-def]
     """Gradient (branch, cell) of sum(weight * p) with respect to logits; ``p`` and ``weight`` are (state, cell)."""
     branches, cells = logits.shape
