@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aemodel.answers.calibration import calibration_table
+    from aemodel.answers.contrasts import contrast_table
+    from aemodel.answers.evidence import ordering_table, selection_table
     from aemodel.answers.identification import identification_table
+    from aemodel.answers.plots import plot_calibration, plot_identification, plot_prior
+    from aemodel.answers.prior_check import prior_predictive_table
     from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
+    from aemodel.answers.sensitivity import sensitivity_table
+    from aemodel.answers.table_uncertainty import table_uncertainty
     from aemodel.inference.fitting import Fitted, fit
     from aemodel.inference.likelihood import margin_loglik
     from aemodel.publication.tables import Tables, load_tables
@@ -30,17 +36,26 @@ _HOME = {
     "SavedModelError": "serving.reading",
     "Tables": "publication.tables",
     "calibration_table": "answers.calibration",
+    "contrast_table": "answers.contrasts",
     "fit": "inference.fitting",
     "identification_table": "answers.identification",
     "load_model": "serving.reading",
     "load_tables": "publication.tables",
     "margin_loglik": "inference.likelihood",
+    "ordering_table": "answers.evidence",
+    "plot_calibration": "answers.plots",
+    "plot_identification": "answers.plots",
+    "plot_prior": "answers.plots",
     "posterior_epred": "answers.risk",
     "posterior_predict": "answers.risk",
+    "prior_predictive_table": "answers.prior_check",
     "risk_table": "answers.risk",
     "save_model": "serving.saved",
     "score": "serving.scoring",
     "score_summary": "serving.scoring",
+    "selection_table": "answers.evidence",
+    "sensitivity_table": "answers.sensitivity",
+    "table_uncertainty": "answers.table_uncertainty",
 }
 
 __all__ = [
@@ -49,17 +64,26 @@ __all__ = [
     "SavedModelError",
     "Tables",
     "calibration_table",
+    "contrast_table",
     "fit",
     "identification_table",
     "load_model",
     "load_tables",
     "margin_loglik",
+    "ordering_table",
+    "plot_calibration",
+    "plot_identification",
+    "plot_prior",
     "posterior_epred",
     "posterior_predict",
+    "prior_predictive_table",
     "risk_table",
     "save_model",
     "score",
     "score_summary",
+    "selection_table",
+    "sensitivity_table",
+    "table_uncertainty",
 ]
 
 

@@ -107,8 +107,21 @@ def _wide(rows: Rows) -> Rows:
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--draws", type=int, default=1000, show_default=True, help="Kept draws per chain.")
 @click.option("--chains", type=int, default=4, show_default=True)
+@click.option(
+    "--ordering",
+    type=click.Choice(["both", "either", "order", "none"]),
+    default="both",
+    show_default=True,
+    help="Use published orderings of groups, with significant tests at both grades, at either, or the order alone.",
+)
+@click.option(
+    "--selection/--no-selection", default=True, show_default=True, help="Use tests that were not significant, or not listed."
+)
+@click.option("--prior-scale", type=float, default=1.0, show_default=True, help="Multiplies the prior scale of all effects.")
 @one_line_errors
-def fit(publication: str, out: Path, seed: int, draws: int, chains: int) -> None:
+def fit(
+    publication: str, out: Path, seed: int, draws: int, chains: int, ordering: Any, selection: bool, prior_scale: float
+) -> None:
     r"""Fit a publication's tables and save the model.
 
     Takes a minute or two, most of it compiling. Exit code 1 if the sampler's diagnostics fail; the model is saved either
@@ -118,6 +131,7 @@ def fit(publication: str, out: Path, seed: int, draws: int, chains: int) -> None
     Examples:
       aemodel fit --out models/mine
       aemodel fit my/publication --out models/mine --seed 7 --draws 2000
+      aemodel fit --out models/margins-only --ordering none --no-selection
     """
     import time
     import warnings
@@ -132,7 +146,15 @@ def fit(publication: str, out: Path, seed: int, draws: int, chains: int) -> None
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the verdict is printed below
-        fitted = fit_tables(read, seed=seed, draws=draws, chains=chains)
+        fitted = fit_tables(
+            read,
+            seed=seed,
+            draws=draws,
+            chains=chains,
+            ordering=None if ordering == "none" else ordering,
+            selection=selection,
+            prior_scale=prior_scale,
+        )
     saved = save_model(fitted, out)
     click.echo(f"{fitted.diagnostics}.\nSaved in {saved.folder} after {time.monotonic() - started:.0f} s.")
     if not fitted.diagnostics.passed:

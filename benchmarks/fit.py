@@ -139,12 +139,11 @@ def product(draws: int) -> dict[str, float]:
     import pymc as pm
     import pytensor.tensor as pt
 
-    from aemodel.inference.forward import states_having
     from aemodel.inference.model import coordinates, prior_logits
 
     tables, design, _ = prepared()
     rows = tables.frequencies[~tables.frequencies["derived"]]
-    having = np.array([states_having(design, e, g) for e, g in zip(rows["event"], rows["grade"], strict=True)], dtype=float)
+    having = np.array([design.states_having(e, g) for e, g in zip(rows["event"], rows["grade"], strict=True)], dtype=float)
     inside = np.array([design.cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
     weights = inside * design.cells.n
     weights /= weights.sum(axis=1, keepdims=True)

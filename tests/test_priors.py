@@ -9,9 +9,10 @@ from scipy.stats import binom
 import aemodel
 from aemodel.answers import calibration
 from aemodel.answers.calibration import rate_draws
-from aemodel.answers.identification import _prior_risks, level_effects
 from aemodel.answers.states import ModelForward, make_model_forward
 from aemodel.inference import priors
+from aemodel.inference.contraction import level_effects
+from aemodel.inference.contraction import prior_risks as make_prior_risks
 from aemodel.inference.forward import make_forward
 
 COVARIATES = ("age_band", "relapse_group", "sex", "race_ethnicity")
@@ -27,7 +28,7 @@ def shipped():
 @pytest.fixture(scope="module")
 def prior_risks(shipped):
     forward, draws, seed = make_model_forward(shipped)
-    return _prior_risks(shipped.tables, forward.forward, shipped.prior, draws, seed)
+    return make_prior_risks(shipped.tables, forward.forward, shipped.prior, draws, seed)
 
 
 @pytest.fixture(scope="module")

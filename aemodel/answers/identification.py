@@ -1,98 +1,109 @@
-"""What the data say about each effect, against what the prior already said."""
+"""What the data say about each effect and each profile's risk, against what the prior already said."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.answers.states import make_model_forward
-from aemodel.inference.forward import KEPT_DRAWS, Forward, risk_draws
+from aemodel.inference.contraction import level_effects, prior_risks
+from aemodel.inference.forward import logit
 from aemodel.inference.risks import SUPPORT, RiskDraws
-from aemodel.publication.tables import Tables
+
+MEASURES = ["prior_sd", "posterior_mean", "posterior_sd", "contraction"]
 
 
-def identification_table(model: Any) -> pd.DataFrame:
-    """How much the published tables narrow each covariate effect on each event.
-
-    Prior effects are taken at the fitted intercepts, so that only what was learned of the effect counts as contraction.
+def identification_table(model: Any, of: Literal["effects", "risks"] = "effects") -> pd.DataFrame:
+    """How much the published tables narrow each covariate effect, or each profile's risk.
 
     The effect of a level is the log odds of the risk standardised to that level (everything else as in the cohort) less
     the log odds of the cohort's risk. Contraction is 1 - (posterior sd / prior sd)^2: 1 is learned, 0 is all prior.
+    Priors are taken at the fitted intercepts, so that only what was learned of effects counts as contraction.
 
     Parameters
     ----------
     model
         From `fit` or `load_model`.
+    of
+        ``"effects"`` of every level of every covariate, or the ``"risks"`` (log odds) of every combination of levels.
 
     Returns
     -------
     pandas.DataFrame
-        Columns event, grade, covariate, level, prior_sd, effect (posterior mean), posterior_sd (log odds), contraction,
-        source: ``data`` (the event's own margin by this covariate is published), ``pooled`` (only other events' are) or
-        ``prior`` (nobody's is).
+        Columns event, grade; covariate and level, or one column per covariate; prior_sd, posterior_mean, posterior_sd
+        (log odds), contraction, source. The source of an effect is the nearest thing that speaks of it: ``data`` (the
+        event's own margin by the covariate, and a contraction of 0.25 or more), ``null`` (a test of this very pair that
+        was not significant, or not listed), ``pooled`` (other events' margins, and a contraction of 0.1 or more),
+        ``ordering`` (a published ordering of the covariate's levels) or ``prior``. The source of a risk is its support
+        flag, as `score` gives it.
+
+    Raises
+    ------
+    ValueError
+        ``of`` is neither.
     """
+    if of not in ("effects", "risks"):
+        raise ValueError(f"of: expected 'effects' or 'risks', not {of!r}")
     forward, draws, seed = make_model_forward(model)
-    posterior = level_effects(model.risks)
-    prior = level_effects(_prior_risks(model.tables, forward.forward, model.prior, draws, seed))
-    rows = []
-    for k, covariate in enumerate(model.tables.covariates):
-        for v, level in enumerate(covariate.names):
-            for i, event in enumerate(model.risks.events):
-                for j, grade in enumerate(model.risks.grades):
-                    before, after = prior[k][:, v, i, j], posterior[k][:, v, i, j]
-                    spread = before.std(), after.std()
-                    contraction = 1 - (spread[1] / spread[0]) ** 2
-                    source = SUPPORT[model.risks.source[k, i, j]]
-                    rows.append((event, grade, covariate.name, level, spread[0], after.mean(), spread[1], contraction, source))
-    columns = ["event", "grade", "covariate", "level", "prior_sd", "effect", "posterior_sd", "contraction", "source"]
-    table = pd.DataFrame(rows, columns=columns)
-    order = {event: i for i, event in enumerate(model.risks.events)}
-    return table.sort_values(
-        ["event", "grade"], key=lambda c: c.map(order) if c.name == "event" else c, kind="stable", ignore_index=True
-    )
+    before = prior_risks(model.tables, forward.forward, model.prior, draws, seed)
+    return _effects(model, before) if of == "effects" else _risks(model.risks, before)
 
 
-def level_effects(risks: RiskDraws) -> list[NDArray[np.float64]]:
-    """For each covariate, draws of the log odds at each level less the cohort's: (sample, level, event, grade)."""
-    everything = np.array([covariate.everything for covariate in risks.covariates])
-    cohort = _logit(risks.risks(everything[None]))
-    found = []
-    for k, covariate in enumerate(risks.covariates):
-        sets = np.repeat(everything[None], len(covariate.levels), axis=0)
-        sets[:, k] = 1 << np.arange(len(covariate.levels))
-        found.append(_logit(_standardised(risks, sets)) - cohort)
-    return found
+def _effects(model: Any, before: RiskDraws) -> pd.DataFrame:
+    parts = []
+    pairs = zip(model.risks.covariates, level_effects(model.risks), level_effects(before), strict=True)
+    for k, (covariate, after, prior) in enumerate(pairs):
+        source = np.broadcast_to(_sources(model, k), after.shape[1:])
+        part = _measured(model.risks, after, prior, source)
+        part.insert(2, "covariate", covariate.name)
+        part.insert(3, "level", np.repeat(covariate.names, len(part) // len(covariate.levels)))
+        parts.append(part)
+    return _sorted(pd.concat(parts), model.risks)
 
 
-def _standardised(risks: RiskDraws, sets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Risks were everybody at the level, the other covariates distributed as in the whole cohort."""
-    k = int(np.flatnonzero((sets != sets[0]).any(axis=0))[0])
-    covariate = risks.covariates[k]
+def _sources(model: Any, k: int) -> NDArray[np.str_]:
+    """The nearest thing that speaks of a covariate's effects, (event, grade)."""
+    risks, tables = model.risks, model.tables
+    name = risks.covariates[k].name
+    source = np.array([*SUPPORT, "null", "ordering"])[risks.source[k]]
+    if model.settings.get("ordering") and name in {item.covariate for item in tables.orderings}:
+        source = np.where(source == "prior", "ordering", source)
+    if model.settings.get("selection"):
+        nulls = {(null.event, null.grade) for null in tables.nulls if null.covariate == name}
+        own = np.array([[(event, grade) in nulls for grade in risks.grades] for event in risks.events])
+        source = np.where(own & (source != "data"), "null", source)
+    return source
+
+
+def _risks(risks: RiskDraws, before: RiskDraws) -> pd.DataFrame:
     usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
-    others = np.delete(risks.levels, k, axis=1)
-    _, group = np.unique(others, axis=0, return_inverse=True)
-    share = np.bincount(group[usual], weights=risks.weight[usual], minlength=group.max() + 1)
-    flat = risks.draws.reshape(*risks.draws.shape[:2], -1)
-    means = []
-    for level in range(len(covariate.levels)):
-        cells = usual & (risks.levels[:, k] == level)
-        weight = (share[group[cells]] / share[group[cells]].sum()).astype(np.float32)
-        means.append(np.einsum("c,scx->sx", weight, flat[:, cells]))
-    return np.stack(means, axis=1).reshape(len(flat), len(means), *risks.draws.shape[2:]).astype(np.float64)
+    levels = risks.levels[usual]
+    source = np.array(SUPPORT)[risks.support(1 << levels)]
+    table = _measured(risks, logit(risks.draws[:, usual]), logit(before.draws[:, usual]), source)
+    each = len(table) // len(levels)
+    for k, covariate in enumerate(risks.covariates):
+        table.insert(2 + k, covariate.name, np.repeat(np.array(covariate.names)[levels[:, k]], each))
+    return _sorted(table, risks)
 
 
-def _prior_risks(tables: Tables, forward: Forward, prior: xr.Dataset, draws: xr.Dataset, seed: int) -> RiskDraws:
-    """Effects from the prior at the fitted intercepts: how far an effect moves a risk depends on where the risk is."""
-    size = draws.sizes["chain"] * draws.sizes["draw"]
-    intercepts = draws["intercept"].values.reshape(size, -1)[np.arange(prior.sizes["draw"]) % size]
-    mixed = prior.assign(intercept=(prior["intercept"].dims, intercepts[None]))
-    return risk_draws(tables, forward, mixed.isel(draw=slice(0, KEPT_DRAWS)), seed)
+def _measured(
+    risks: RiskDraws, after: NDArray[np.float64], prior: NDArray[np.float64], source: NDArray[np.str_]
+) -> pd.DataFrame:
+    """One row for each level or profile, event and grade of draws (sample, level, event, grade), grades fastest."""
+    _, rows, events, grades = after.shape
+    prior_sd, posterior_sd = prior.std(axis=0).ravel(), after.std(axis=0).ravel()
+    values = (prior_sd, after.mean(axis=0).ravel(), posterior_sd, 1 - (posterior_sd / prior_sd) ** 2)
+    names = {
+        "event": np.tile(np.repeat(risks.events, grades), rows),
+        "grade": np.tile(risks.grades, rows * events),
+    }
+    return pd.DataFrame(names | dict(zip(MEASURES, values, strict=True)) | {"source": source.ravel()})
 
 
-def _logit(p: Any) -> NDArray[np.float64]:
-    p = np.clip(np.asarray(p, dtype=np.float64), 1e-9, 1 - 1e-9)
-    return np.log(p / (1 - p))
+def _sorted(table: pd.DataFrame, risks: RiskDraws) -> pd.DataFrame:
+    order = {event: i for i, event in enumerate(risks.events)}
+    keys = table["event"].map(order) * len(risks.grades) + table["grade"].map(list(risks.grades).index)
+    return table.iloc[np.argsort(keys.to_numpy(), kind="stable")].reset_index(drop=True)

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.inference.design import make_design
-from aemodel.inference.forward import Forward, make_forward, states_having, thinned
+from aemodel.inference.forward import Forward, make_forward, thinned
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ModelForward:
 
     def events_having(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
         """Which states have an event at a grade, for each pair: (pair, state)."""
-        return np.array([states_having(self.forward.design, event, grade) for event, grade in pairs])
+        return np.array([self.forward.design.states_having(event, grade) for event, grade in pairs])
 
 
 def make_model_forward(model: Any) -> tuple[ModelForward, xr.Dataset, int]:

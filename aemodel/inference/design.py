@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,28 @@ class Design:
     def columns_of(self, term: int) -> NDArray[np.int64]:
         return np.flatnonzero(self.term_of == term)
 
+    def family_of(self, event: str) -> int:
+        """Which family an event belongs to."""
+        return next(i for i, family in enumerate(self.families) if event in [e.name for e in family.events])
+
+    def states_having(self, event: str, grade: str) -> NDArray[np.bool_]:
+        """Which of all states, families end to end, have an event at a grade: (state,)."""
+        mine = self.family_of(event)
+        parts = [
+            family.having(event, grade) if i == mine else np.zeros(len(family.grades), dtype=bool)
+            for i, family in enumerate(self.families)
+        ]
+        return np.concatenate(parts)
+
+    def groups(
+        self, covariate: str, levels: Sequence[str], within: tuple[str, str] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Composition of some levels of a covariate, (group, cell) with rows that sum to 1, and their sizes, (group,)."""
+        inside = np.ones(len(self.cells.n), dtype=bool) if within is None else self.cells.having(*within)
+        weights = np.array([self.cells.having(covariate, level) & inside for level in levels]) * self.cells.n
+        n = weights.sum(axis=1)
+        return weights / n[:, None], n
+
     @property
     def contrasts(self) -> list[str]:
         """Names of the contrasts: term and number."""
@@ -73,6 +96,17 @@ def make_design(tables: Tables) -> Design:
 def all_margins(design: Design, rows: pd.DataFrame) -> tuple[FamilyMargins, ...]:
     """Margins of every family from the frequencies to be used."""
     return tuple(family_margins(family, design.cells, rows) for family in design.families)
+
+
+def family_averages(design: Design, margins: tuple[FamilyMargins, ...]) -> list[NDArray[np.float64]]:
+    """The cohort's composition within each family's own cells: (family cell, cell), rows sum to 1."""
+    found = []
+    for family in margins:
+        weights = np.zeros((len(family.margins.n), len(design.cells.n)))
+        weights[family.coarse, np.arange(len(design.cells.n))] = design.cells.n
+        total = weights.sum(axis=1, keepdims=True)
+        found.append(weights / np.where(total > 0, total, 1))
+    return found
 
 
 def _terms(covariate: Covariate) -> list[Term]:

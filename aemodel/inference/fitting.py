@@ -1,4 +1,4 @@
-"""Fitting: compile, sample with nutpie, check the sampler. Everything that touches ArviZ is here."""
+"""Fitting: compile, sample with nutpie, check the sampler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import arviz as az
 import numpy as np
 import nutpie
 import pymc as pm
@@ -16,10 +15,14 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from aemodel.inference import priors
+from aemodel.inference.contraction import prior_risks, with_sources
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
+from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.forward import make_forward, risk_draws, thinned
-from aemodel.inference.model import build_model
+from aemodel.inference.idata import diagnose
+from aemodel.inference.model import SAMPLED, build_model
+from aemodel.inference.ordering import Significance
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.tables import Tables
 
@@ -33,7 +36,7 @@ class Fitted:
     """
 
     tables: Tables
-    idata: az.InferenceData
+    idata: Any
     diagnostics: Diagnostics
     settings: Mapping[str, Any]
     risks: RiskDraws
@@ -56,7 +59,16 @@ class Fitted:
 
 
 def fit(
-    tables: Tables, *, seed: int, draws: int = 1000, chains: int = 4, tune: int = 600, progress: bool | None = None
+    tables: Tables,
+    *,
+    seed: int,
+    draws: int = 1000,
+    chains: int = 4,
+    tune: int = 600,
+    ordering: Significance | None = "both",
+    selection: bool = True,
+    prior_scale: float = 1.0,
+    progress: bool | None = None,
 ) -> Fitted:
     """Fit the hierarchical model to all published margins at once.
 
@@ -68,6 +80,13 @@ def fit(
         The same seed, package versions and machine give the same draws.
     draws, chains, tune
         Kept draws and warm-up draws per chain.
+    ordering
+        Use the orderings of groups that the publication states, with significant tests at ``"both"`` grades, at
+        ``"either"`` or both, or the ``"order"`` alone; None leaves them out.
+    selection
+        Use the tests that the publication states, or by not listing them implies, were not significant.
+    prior_scale
+        Multiplies the prior scales of the effects: 0.5 and 2 show how much answers depend on them.
     progress
         Show a progress bar on stderr; by default only in a terminal or a notebook.
 
@@ -84,15 +103,28 @@ def fit(
         Stopped by the user; nothing is left behind.
     """
     _check_arguments(tables, seed=seed, draws=draws, chains=chains, tune=tune)
+    _check_scale(prior_scale)
+    evidence = choose_evidence(tables, ordering, selection)
     design = make_design(tables)
-    model = build_model(design, all_margins(design, tables.frequencies))
+    model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale)
     idata = _sample(model, seed=seed, draws=draws, chains=chains, tune=tune, progress=progress)
     idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
     diagnostics = diagnose(idata)
     if not diagnostics.passed:
         warnings.warn(str(diagnostics), stacklevel=2)
-    settings = {"seed": seed, "draws": draws, "chains": chains, "tune": tune, "priors": priors.describe()}
-    risks = risk_draws(tables, make_forward(design), thinned(idata["posterior"]), seed)
+    settings = {
+        "seed": seed,
+        "draws": draws,
+        "chains": chains,
+        "tune": tune,
+        "ordering": ordering,
+        "selection": selection,
+        "prior_scale": float(prior_scale),
+        "priors": priors.describe(),
+    }
+    forward, kept = make_forward(design), thinned(idata["posterior"])
+    before = prior_risks(tables, forward, idata["prior"], kept, seed)
+    risks = with_sources(tables, risk_draws(tables, forward, kept, seed), before)
     return Fitted(tables, idata, diagnostics, settings, risks)
 
 
@@ -110,7 +142,12 @@ def _check_arguments(tables: Tables, **numbers: int) -> None:
         raise ValueError(f"draws: at least 4 are needed to judge the chains, not {numbers['draws']}")
 
 
-def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> az.InferenceData:
+def _check_scale(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < np.inf:
+        raise ValueError(f"prior_scale: expected a number above 0, not {value!r}")
+
+
+def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> Any:
     if progress is None:
         progress = sys.stderr.isatty() or "ipykernel" in sys.modules
     compiled = nutpie.compile_pymc_model(model)
@@ -128,24 +165,9 @@ def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, p
     return idata
 
 
-def diagnose(idata: az.InferenceData) -> Diagnostics:
-    """Judge a run by its worst parameter."""
-    posterior, stats = idata["posterior"], idata["sample_stats"]
-    bulk, tail = az.ess(posterior), az.ess(posterior, method="tail")
-    least = min(((float(d[name].min()), str(name)) for d in (bulk, tail) for name in d), default=(np.nan, ""))
-    return Diagnostics(
-        r_hat=float(max(values.max() for values in az.rhat(posterior).values())),
-        ess_bulk=float(min(values.min() for values in bulk.values())),
-        ess_tail=float(min(values.min() for values in tail.values())),
-        divergences=int(stats["diverging"].sum()),
-        bfmi=float(np.min(az.bfmi(idata))),
-        worst=least[1],
-    )
-
-
 def _parameters(model: pm.Model) -> list[str]:
     """Names of all parameters on their natural scale."""
-    return [variable.name for variable in model.unobserved_RVs]
+    return [variable.name for variable in model.unobserved_RVs if not variable.name.endswith(SAMPLED)]
 
 
 def _prior(model: pm.Model, seed: int, draws: int = 1000) -> xr.Dataset:
@@ -163,18 +185,3 @@ def _observed(tables: Tables) -> xr.Dataset:
     coords = {name: ("margin", rows[name].astype(str).to_numpy()) for name in ("event", "grade", "covariate", "level")}
     data = {"observed": ("margin", rows["observed"].to_numpy()), "n": ("margin", rows["n"].to_numpy())}
     return xr.Dataset(data, coords | {"margin": np.arange(len(rows))})
-
-
-def read_idata(path: str) -> az.InferenceData:
-    """The full draws of a saved model."""
-    return az.from_netcdf(path, engine="h5netcdf")
-
-
-def write_idata(idata: az.InferenceData, path: str) -> None:
-    """Write all groups, parameters as compressed float32, which the risk draws are computed from in any case."""
-    small = idata.map(lambda group: group.astype(np.float32), groups=["posterior", "prior"])
-    small.attrs.clear()
-    for group in small.groups():
-        # Times of creation would make each saved model differ from the last.
-        small[group].attrs.clear()
-    small.to_netcdf(path, engine="h5netcdf", compress=True)

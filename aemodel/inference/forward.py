@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
-from aemodel.inference.risks import RiskDraws, cells_with_new
+from aemodel.inference.risks import SUPPORT, RiskDraws, cells_with_new
 from aemodel.inference.states import make_paths, state_probabilities
 from aemodel.publication.events import GRADES
 from aemodel.publication.families import POOLS
@@ -131,7 +131,7 @@ def _additive_residual(design: Design) -> Floats:
 
 
 def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -> RiskDraws:
-    """Risks of all events and grades in every cell, and what each covariate's effect on them rests on."""
+    """Risks of all events and grades in every cell; what covariates' effects rest on is left at prior."""
     sums = _event_sums(forward.design, tables)
     p = np.stack([(sums @ states).T for states in forward.states(draws, seed)]).astype(np.float32)
     risks = np.clip(p, 0, 1).reshape(len(p), len(forward.levels), len(tables.events), len(GRADES))
@@ -143,7 +143,7 @@ def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -
         levels=forward.levels,
         weight=forward.weight,
         movement=_movement(forward, risks),
-        source=_sources(tables),
+        source=np.full((len(tables.covariates), len(tables.events), len(GRADES)), SUPPORT.index("prior")),
         published=np.array([[grade in event.grades for grade in GRADES] for event in tables.events]),
         chains=draws.sizes["chain"],
     )
@@ -151,22 +151,13 @@ def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -
 
 def _event_sums(design: Design, tables: Tables) -> Floats:
     """0/1 (event and grade, state): which states, families end to end, have each event at each grade."""
-    return np.array([states_having(design, event.name, grade) for event in tables.events for grade in GRADES], dtype=float)
-
-
-def states_having(design: Design, event: str, grade: str) -> NDArray[np.bool_]:
-    """Which of all states, families end to end, have an event at a grade: (state,)."""
-    parts = [
-        family.having(event, grade) if event in [e.name for e in family.events] else np.zeros(len(family.grades), dtype=bool)
-        for family in design.families
-    ]
-    return np.concatenate(parts)
+    return np.array([design.states_having(event.name, grade) for event in tables.events for grade in GRADES], dtype=float)
 
 
 def _movement(forward: Forward, risks: Any) -> NDArray[np.float32]:
     """Root mean square over draws of logit risk less logit of the risk averaged over one covariate's levels."""
     covariates = forward.design.cells.covariates
-    logit = _logit(risks)
+    log_odds = logit(risks)
     movement = np.zeros((len(covariates), *risks.shape[1:]), dtype=np.float32)
     for k, covariate in enumerate(covariates):
         others = np.delete(forward.levels, k, axis=1)
@@ -177,25 +168,11 @@ def _movement(forward: Forward, risks: Any) -> NDArray[np.float32]:
         mix = (group[:, None] == group[None, :]) * weight[None, :]
         mix = (mix / mix.sum(axis=1, keepdims=True)).astype(np.float32)
         average = np.einsum("cd,sdeg->sceg", mix, risks, optimize=True)
-        movement[k] = np.sqrt(np.mean((logit - _logit(average)) ** 2, axis=0))
+        movement[k] = np.sqrt(np.mean((log_odds - logit(average)) ** 2, axis=0))
     return movement
 
 
-def _logit(p: Any) -> Any:
-    p = np.clip(p, 1e-7, 1 - 1e-7)
+def logit(p: Any) -> Any:
+    """Log odds, of probabilities kept a little away from 0 and 1."""
+    p = np.clip(np.asarray(p, dtype=np.float64), 1e-9, 1 - 1e-9)
     return np.log(p / (1 - p))
-
-
-def _sources(tables: Tables) -> NDArray[np.int64]:
-    """For each covariate, event and grade: 0 its own margin is published, 1 another event's is, 2 none is."""
-    rows = tables.frequencies[~tables.frequencies["derived"]]
-    fatal = {event.name for event in tables.events if event.relation == "fatal"}
-    own = set(zip(rows["covariate"], rows["event"], rows["grade"], strict=True))
-    anywhere = set(rows["covariate"])
-
-    def rests_on(covariate: str, event: str, grade: str) -> int:
-        # A fatal event is grade 5: its row at 3-5 speaks for 4-5 too.
-        given = (covariate, event, grade) in own or (event in fatal and (covariate, event, "3-5") in own)
-        return 0 if given else 1 if covariate in anywhere else 2
-
-    return np.array([[[rests_on(c.name, e.name, g) for g in GRADES] for e in tables.events] for c in tables.covariates])

@@ -9,23 +9,35 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from aemodel.inference import priors
-from aemodel.inference.design import Design
+from aemodel.inference.design import Design, family_averages
+from aemodel.inference.evidence import Evidence, evidence_logp
 from aemodel.inference.likelihood import StateProbabilities, joint_margins
 from aemodel.inference.saddlepoint import Packed, pack
 from aemodel.inference.states import make_paths
 from aemodel.publication.families import POOLS
 from aemodel.publication.margins import FamilyMargins
 
+CENTRED_FROM = 0.8
+"""Scale of effects (log odds) above which they are sampled more as they are than in units of the scale."""
 
-def build_model(design: Design, margins: tuple[FamilyMargins, ...]) -> pm.Model:
-    """Priors, branch logits over all cells, and the joint likelihood of each family's margins as a potential.
+SAMPLED = "_sampled"
+"""Ends the names of variables that only the sampler needs."""
 
-    The margins are `pm.Data`, named ``margins_*``: they can be exchanged in the compiled model.
+
+def build_model(
+    design: Design, margins: tuple[FamilyMargins, ...], evidence: Evidence | None = None, prior_scale: float = 1.0
+) -> pm.Model:
+    """Priors, branch logits over all cells, the joint likelihood of each family's margins, and further evidence.
+
+    The likelihood is a potential whose margins are `pm.Data`, named ``margins_*``: they can be exchanged in the compiled
+    model, and so can ``prior_scale``, which multiplies the scales of the effects' priors.
     """
     with pm.Model(coords=coordinates(design)) as model:
-        logp = cell_state_logp(design, prior_logits(design), margins)
+        p = state_probabilities(design, prior_logits(design, pm.Data("prior_scale", float(prior_scale))))
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(margins)._asdict().items()]
-        pm.Potential("margins", joint_margins(logp, data))
+        pm.Potential("margins", joint_margins(family_state_logp(design, p, margins), data))
+        for name, logp in evidence_logp(design, evidence, margins, p).items() if evidence else ():
+            pm.Potential(name, logp)
     return model
 
 
@@ -40,11 +52,11 @@ def coordinates(design: Design) -> dict[str, list[str]]:
     }
 
 
-def prior_logits(design: Design) -> Any:
+def prior_logits(design: Design, prior_scale: Any = 1.0) -> Any:
     """The hierarchical prior, inside a `pm.Model`: logits of branches in every cell, (branch, cell)."""
     centre, spread = np.array([priors.INTERCEPT[branch.pool] for branch in design.branches]).T
     intercept = pm.Normal("intercept", centre, spread, dims="branch")
-    return branch_logits(design, intercept, _coefficients(design))
+    return branch_logits(design, intercept, _coefficients(design, prior_scale))
 
 
 def branch_logits(design: Design, intercept: Any, coefficients: Any) -> Any:
@@ -68,8 +80,8 @@ def margin_data(margins: tuple[FamilyMargins, ...]) -> Packed:
     return packed._replace(support=packed.support.astype(np.int64))
 
 
-def _coefficients(design: Design) -> Any:
-    """Effects in contrasts (branch, contrast): shared by the pool, plus the branch's own, both non-centred.
+def _coefficients(design: Design, prior_scale: Any) -> Any:
+    """Effects in contrasts (branch, contrast): shared by the pool, plus the branch's own.
 
     The scale of a pool's effects and the share that its branches have in common are separate parameters: margins speak
     of the former much more than of the latter.
@@ -79,10 +91,8 @@ def _coefficients(design: Design) -> Any:
     # sampler where the scale is large, and too flat where it is small.
     score = pm.Normal("scale_score", dims=("pool", "term"))
     half_normal = np.sqrt(2) * pt.erfcinv(0.5 * pt.erfc(score / np.sqrt(2)))
-    scale = pm.Deterministic("scale", spread * half_normal, dims=("pool", "term"))
+    scale = pm.Deterministic("scale", prior_scale * spread * half_normal, dims=("pool", "term"))
     alike = pm.Beta("alike", *priors.ALIKE, dims=("sharing_pool", "term"))
-    own_raw = pm.Normal("own_raw", dims=("branch", "contrast"))
-    shared_raw = pm.Normal("shared_raw", dims=("sharing_pool", "contrast"))
     # 0/1 matrices pick scales: cheaper to differentiate and to compile than indexing.
     to_contrast = np.eye(len(design.terms))[:, design.term_of]
     to_branch = np.eye(len(POOLS))[design.pool_of]
@@ -90,23 +100,33 @@ def _coefficients(design: Design) -> Any:
     alone = np.ones((len(POOLS), 1)) - from_sharing.sum(axis=1, keepdims=True)
     own_scale = scale * (alone + pt.dot(from_sharing, pt.sqrt(1 - alike)))
     shared_scale = scale * pt.dot(from_sharing, pt.sqrt(alike))
-    own = own_raw * pt.dot(to_branch, pt.dot(own_scale, to_contrast))
-    shared = pt.dot(from_sharing, shared_raw) * pt.dot(shared_scale, to_contrast)
-    return own + pt.dot(to_branch, shared)
+    own_scale = pt.dot(to_branch, pt.dot(own_scale, to_contrast))
+    shared_scale = pt.dot(shared_scale, to_contrast)
+    own = _standard_normal("own_raw", own_scale, ("branch", "contrast")) * own_scale
+    shared_raw = _standard_normal("shared_raw", pt.dot(from_sharing.T, shared_scale), ("sharing_pool", "contrast"))
+    return own + pt.dot(to_branch, pt.dot(from_sharing, shared_raw) * shared_scale)
 
 
-def cell_state_logp(design: Design, logits: Any, margins: tuple[FamilyMargins, ...]) -> Any:
-    """Log probabilities of states in each family's own cells, laid end to end: averages over the cohort's other covariates."""
+def _standard_normal(name: str, scale: Any, dims: tuple[str, ...]) -> Any:
+    """Standard normal variables to be multiplied by ``scale``, sampled in a scale of their own.
+
+    Sampled as they are, what the data say of their product with the scale is the steeper the larger the scale is, and the
+    sampler is thrown off where it is largest; sampled as the product (centred), they are a funnel where it is smallest.
+    Sampled times the root of 1 + (scale / `CENTRED_FROM`)^2 they are neither.
+    """
+    stretch = pt.sqrt(1 + (scale / CENTRED_FROM) ** 2)
+    return pm.Deterministic(name, pm.Normal(f"{name}{SAMPLED}", sigma=stretch, dims=dims) / stretch, dims=dims)
+
+
+def state_probabilities(design: Design, logits: Any) -> Any:
+    """Probabilities (state, cell), families end to end, from logits (branch, cell)."""
     paths = [pt.constant(np.asarray(x, dtype=np.int64)) for x in make_paths(design.families)]
-    p = StateProbabilities()(logits, *paths)
+    return StateProbabilities()(logits, *paths)
+
+
+def family_state_logp(design: Design, p: Any, margins: tuple[FamilyMargins, ...]) -> Any:
+    """Log probabilities of states in each family's own cells, laid end to end: averages over the cohort's other covariates."""
     edges = np.cumsum([0] + [len(family.grades) for family in design.families])
-    parts = [pt.dot(_average(design, m), p[edges[i] : edges[i + 1]].T).flatten() for i, m in enumerate(margins)]
+    averages = family_averages(design, margins)
+    parts = [pt.dot(average, p[edges[i] : edges[i + 1]].T).flatten() for i, average in enumerate(averages)]
     return pt.log(pt.concatenate(parts))
-
-
-def _average(design: Design, margins: FamilyMargins) -> np.ndarray:
-    """The cohort's composition within each of a family's cells: (family cell, cell), rows sum to 1."""
-    weights = np.zeros((len(margins.margins.n), len(design.cells.n)))
-    weights[margins.coarse, np.arange(len(design.cells.n))] = design.cells.n
-    total = weights.sum(axis=1, keepdims=True)
-    return np.asarray(weights / np.where(total > 0, total, 1))

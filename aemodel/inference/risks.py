@@ -6,6 +6,7 @@ Light: NumPy only, so that a saved model scores without the libraries it was fit
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,23 @@ class RiskDraws:
         weights = self.weights(sets).astype(np.float32)
         flat = self.draws.reshape(samples, cells, events * grades)
         return np.matmul(weights, flat).reshape(samples, len(sets), events, grades)
+
+    def standardised(self, sets: NDArray[np.int64], fixed: Sequence[int]) -> NDArray[np.float64]:
+        """Risk draws were the whole cohort within ``sets`` of the ``fixed`` covariates: (sample, event, grade).
+
+        The other covariates keep the distribution they have in the cohort, unlike in `risks`, where they have that of
+        the patients who are within the sets. ``sets`` is (covariate,), ``fixed`` holds positions of covariates.
+        """
+        inside = ((sets >> self.levels) & 1).all(axis=1)
+        usual = (self.levels < np.array([len(c.levels) for c in self.covariates])).all(axis=1)
+        others = np.delete(self.levels, fixed, axis=1)
+        _, group = np.unique(others, axis=0, return_inverse=True)
+        cohort = np.bincount(group[usual], weights=self.weight[usual], minlength=group.max() + 1)
+        here = np.bincount(group[inside], weights=self.weight[inside], minlength=group.max() + 1)
+        weight = self.weight[inside] * (cohort / np.where(here > 0, here, 1))[group[inside]]
+        samples, _, events, grades = self.draws.shape
+        flat = self.draws.reshape(samples, -1, events * grades)[:, inside].astype(np.float64)
+        return np.einsum("c,scx->sx", weight / weight.sum(), flat).reshape(samples, events, grades)
 
     def summary(
         self, sets: NDArray[np.int64], interval: float

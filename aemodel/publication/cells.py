@@ -53,25 +53,41 @@ def make_cells(tables: Tables) -> Cells:
     ValueError
         No table has these counts, or a published denominator is not the sum of its cells.
     """
-    fine = [[(i, name) for i, level in enumerate(c.levels) for name in level.cohort] for c in tables.covariates]
-    combos = list(product(*fine))
+    combos, sets = cohort_sets(tables)
+    fitted = _proportional_fitting(sets, len(combos))
+    cell = coarse_cells(tables, combos)
+    shape = tuple(len(c.levels) for c in tables.covariates)
+    n = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape))).astype(np.float64)
+    cells = Cells(tables.covariates, np.stack(np.unravel_index(np.arange(n.size), shape), axis=1).astype(np.int64), n)
+    _check_denominators(tables, cells)
+    return cells
+
+
+def cohort_sets(tables: Tables) -> tuple[NDArray[np.int64], list[tuple[NDArray[np.bool_], int, str]]]:
+    """What the publication counts of its cohort: sets of combinations of its levels, which may be finer than the model's.
+
+    Returns positions of fine levels (combination, covariate), the last covariate fastest, and for each count which
+    combinations it takes in, how many patients, and its name; first of all the whole cohort.
+    """
+    fine = [[name for level in c.levels for name in level.cohort] for c in tables.covariates]
+    combos = np.array(list(product(*(range(len(names)) for names in fine))))
     position = {c.name: i for i, c in enumerate(tables.covariates)}
     sets = [(np.ones(len(combos), dtype=bool), tables.n, "the cohort's size")]
     for row in tables.cohort.itertuples(index=False):
         inside = np.ones(len(combos), dtype=bool)
         for covariate, level in ((row.covariate, row.level), (row.by, row.by_level)):
             if covariate:
-                wanted = set(level.split("+"))
-                inside &= np.array([combo[position[covariate]][1] in wanted for combo in combos])
+                k = position[covariate]
+                inside &= np.isin(combos[:, k], [fine[k].index(name) for name in level.split("+")])
         sets.append((inside, row.n, f"{row.covariate} {row.level} {row.by_level}".strip()))
-    fitted = _proportional_fitting(sets, len(combos))
-    levels = np.array([[i for i, _ in combo] for combo in combos])
-    shape = tuple(len(c.levels) for c in tables.covariates)
-    cell = np.ravel_multi_index(tuple(levels.T), shape)
-    n = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape))).astype(np.float64)
-    cells = Cells(tables.covariates, np.stack(np.unravel_index(np.arange(n.size), shape), axis=1).astype(np.int64), n)
-    _check_denominators(tables, cells)
-    return cells
+    return combos, sets
+
+
+def coarse_cells(tables: Tables, combos: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The model's cell of each combination of the cohort's levels, (combination,)."""
+    coarse = [np.array([i for i, level in enumerate(c.levels) for _ in level.cohort]) for c in tables.covariates]
+    levels = tuple(coarse[k][combos[:, k]] for k in range(len(coarse)))
+    return np.ravel_multi_index(levels, tuple(len(c.levels) for c in tables.covariates)).astype(np.int64)
 
 
 def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: int) -> NDArray[np.float64]:

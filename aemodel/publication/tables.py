@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from aemodel.publication.events import Event, read_events
+from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.rules import Covariate, read_covariates
 
 FILES = ("publication.toml", "events.csv", "frequencies.csv", "cohort.csv", "tests.csv", "discrepancies.csv")
@@ -36,7 +37,8 @@ class Tables:
 
     ``frequencies`` has columns event, grade, covariate, level, n, observed, printed, derived, source. Derived rows
     (sums of others) are for checking and display; the likelihood uses the rest. ``cohort`` counts patients by covariate
-    levels and has columns covariate, level, by, by_level, n, source. ``texts`` holds the files as read.
+    levels and has columns covariate, level, by, by_level, n, source. ``orderings`` and ``nulls`` are what the publication
+    says in words, or by leaving out. ``texts`` holds the files as read.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Tables:
     cohort: pd.DataFrame
     tests: pd.DataFrame
     discrepancies: pd.DataFrame
+    orderings: tuple[Ordering, ...]
+    nulls: tuple[Null, ...]
     texts: Mapping[str, str]
 
     @property
@@ -92,16 +96,19 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
     events = read_events(table["events.csv"], "events.csv")
     discrepancies = pd.DataFrame(table["discrepancies.csv"], columns=COLUMNS["discrepancies.csv"])
     frequencies = _read_frequencies(table["frequencies.csv"], events, covariates, about["patients"], discrepancies)
+    frequencies = _with_totals(frequencies, events, covariates, about["patients"])
     return Tables(
         name=about["name"],
         about=about,
         n=about["patients"],
         covariates=covariates,
         events=events,
-        frequencies=_with_totals(frequencies, events, covariates, about["patients"]),
+        frequencies=frequencies,
         cohort=_read_cohort(table["cohort.csv"], covariates),
         tests=pd.DataFrame(table["tests.csv"], columns=COLUMNS["tests.csv"]),
         discrepancies=discrepancies,
+        orderings=read_orderings(about, events, covariates),
+        nulls=read_nulls(about, events, covariates, frequencies),
         texts={name: texts[name] for name in FILES},
     )
 

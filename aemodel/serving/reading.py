@@ -96,7 +96,7 @@ class LoadedModel:
     @cached_property
     def idata(self) -> Any:
         """All groups as ArviZ `InferenceData`."""
-        from aemodel.inference.fitting import read_idata
+        from aemodel.inference.idata import read_idata
 
         return read_idata(str(self._checked_posterior()))
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from aemodel.answers.calibration import calibration_table, coverage
-from aemodel.inference.fitting import write_idata
+from aemodel.inference.idata import write_idata
 from aemodel.inference.risks import RiskDraws
 from aemodel.serving.reading import FILE_NAME, FORMAT, MANIFEST, LoadedModel, load_model
 

@@ -1,0 +1,88 @@
+"""What if: risks of the whole cohort were it, in some respect, otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.publication.patients import as_frame, read_sets
+
+
+def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, Any], *, interval: float = 0.9) -> pd.DataFrame:
+    """Risk differences and ratios between two levels or profiles, everything else as in the cohort.
+
+    ``contrast_table(model, {"arm": "high"}, {"arm": "low"})`` compares the cohort were all patients in the high arm with
+    the cohort were all in the low: risks are standardised over the joint distribution of the other covariates.
+    A difference between groups of a trial is no effect of a cause: patients who differ in these also differ in others.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    to, reference
+        Values of patient columns: covariates' levels or the raw columns from which they follow. Both must speak of the
+        same covariates.
+    interval
+        Probability of the equal-tailed intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns event, grade, risk, reference_risk, difference, difference_lower, difference_upper, ratio, ratio_lower,
+        ratio_upper, p_higher (posterior probability that the risk is higher than the reference) and support (what the
+        weakest of the changed covariates' effects on the event rests on).
+
+    Raises
+    ------
+    TypeError, ValueError
+        A value does not fit, or the two do not speak of the same covariates.
+    """
+    interval = check_interval(interval)
+    risks: RiskDraws = model.risks
+    sets = _sets("to", to, risks), _sets("reference", reference, risks)
+    everything = np.array([c.everything for c in risks.covariates])
+    fixed = [np.flatnonzero(one != everything).tolist() for one in sets]
+    if fixed[0] != fixed[1] or not fixed[0]:
+        spoken = [[risks.covariates[k].name for k in one] for one in fixed]
+        raise ValueError(f"to, reference: they must speak of the same covariates; found {spoken[0]} and {spoken[1]}")
+    draws, others = (risks.standardised(one, fixed[0]) for one in sets)
+    changed = np.flatnonzero(sets[0] != sets[1])
+    if not len(changed):
+        raise ValueError(f"to, reference: they are the same: {dict(to)} and {dict(reference)}")
+    weakest = np.where(risks.published, risks.source[changed].max(axis=0), SUPPORT.index("prior"))
+    tails = (1 - interval) / 2, (1 + interval) / 2
+    rows = []
+    for i, event in enumerate(risks.events):
+        for j, grade in enumerate(risks.grades):
+            here, there = draws[:, i, j], others[:, i, j]
+            difference, ratio = here - there, here / there
+            values = (
+                *(here.mean(), there.mean(), difference.mean(), *np.quantile(difference, tails)),
+                *(np.exp(np.log(ratio).mean()), *np.quantile(ratio, tails), (here > there).mean()),
+            )
+            rows.append((event, grade, *values, SUPPORT[weakest[i, j]]))
+    ends = [f"{what}{end}" for what in ("difference", "ratio") for end in ("", "_lower", "_upper")]
+    return pd.DataFrame(rows, columns=["event", "grade", "risk", "reference_risk", *ends, "p_higher", "support"])
+
+
+def _sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> NDArray[np.int64]:
+    """Sets of levels (covariate,); a covariate that is not spoken of has all."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{argument}: expected a mapping from columns to values, not {type(values).__name__}")
+    spoken = [c for c in risks.covariates if {c.name, *c.raw_columns} & set(values)]
+    known = {name for c in risks.covariates for name in (c.name, *c.raw_columns)}
+    if unknown := set(values) - known:
+        raise ValueError(f"{argument}: unknown columns {sorted(unknown)}; choose from {', '.join(sorted(known))}")
+    row = {name: [values.get(name)] for c in spoken for name in (c.name, *c.raw_columns) if name in values}
+    row |= {name: [None] for c in spoken if c.name not in values for name in c.raw_columns if name not in values}
+    try:
+        found = read_sets(as_frame(pd.DataFrame(row)), spoken)[0] if spoken else []
+    except ValueError as error:
+        raise ValueError(str(error).replace("patients:", f"{argument}:", 1)) from None
+    by_name = dict(zip([c.name for c in spoken], found, strict=True))
+    return np.array([by_name.get(c.name, c.everything) for c in risks.covariates])

@@ -1,0 +1,141 @@
+"""Does a fit agree with what the publication says in words: tests that were not significant, groups in order."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import chi2, ncx2
+
+from aemodel.inference.risks import RiskDraws
+from aemodel.publication.evidence import Null
+
+DOUBTFUL = 0.25
+"""Probability of a null below which the publication speaks against the answer."""
+
+
+def selection_table(model: Any) -> pd.DataFrame:
+    """Every test that was not significant, or not listed, with the probability the fitted model gives to that.
+
+    Compare a fit with the term and one without (``fit(..., selection=False)``): the latter shows how far pooling carries
+    published, and so selected, effects into pairs the publication left out.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns event, grade, covariate, stated (in words; otherwise unlisted), in_fit, odds_ratio (posterior mean log odds
+        ratio between the levels of highest and lowest risk, as a ratio), p_nonsignificant (posterior mean probability of
+        a chi-square test above the level), doubtful (below 0.25) and, if so, cause.
+    """
+    in_fit = bool(model.settings.get("selection"))
+    rows = []
+    for null in model.tables.nulls:
+        rates, n = group_rates(model.risks, null.event, null.grade, null.covariate, null.levels)
+        p = float(_nonsignificant(rates, n, null.alpha).mean())
+        log_odds = np.log(rates / (1 - rates)).mean(axis=0)
+        ratio = float(np.exp(log_odds.max() - log_odds.min()))
+        doubtful = p < DOUBTFUL
+        cause = _cause(model, null) if doubtful else ""
+        rows.append((null.event, null.grade, null.covariate, null.stated, in_fit, ratio, p, doubtful, cause))
+    names = ["event", "grade", "covariate", "stated", "in_fit", "odds_ratio", "p_nonsignificant", "doubtful", "cause"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def ordering_table(model: Any) -> pd.DataFrame:
+    """Every published ordering, with the probability that the true risks of the groups come in it.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per ordering, grade and group: event, grade, covariate, within, level, tier (1 is highest), patients, in_fit
+        (how tests were taken to be significant, or None), risk, lower, upper (posterior mean and 90 % interval),
+        p_highest (probability of the highest risk of the groups) and p_ordered (of the published order, one value for
+        all groups of a grade).
+    """
+    rows = []
+    for item in model.tables.orderings:
+        for grade, tiers in item.tiers.items():
+            risks, n = group_rates(model.risks, item.event, grade, item.covariate, item.groups, item.within)
+            ordered = np.ones(len(risks), dtype=bool)
+            for higher, lower in pairwise(tiers):
+                above, below = ([item.groups.index(name) for name in tier] for tier in (higher, lower))
+                ordered &= risks[:, above].min(axis=1) > risks[:, below].max(axis=1)
+            within = "" if item.within is None else item.within[1]
+            about = (item.event, grade, item.covariate, within)
+            for tier, names in enumerate(tiers, start=1):
+                for name in names:
+                    k = item.groups.index(name)
+                    lower, upper = np.quantile(risks[:, k], (0.05, 0.95))
+                    highest = (risks.argmax(axis=1) == k).mean()
+                    fitted = model.settings.get("ordering")
+                    rows.append(
+                        (*about, name, tier, round(n[k]), fitted, risks[:, k].mean(), lower, upper, highest, ordered.mean())
+                    )
+    names = ["event", "grade", "covariate", "within", "level", "tier", "patients", "in_fit", "risk", "lower", "upper"]
+    return pd.DataFrame(rows, columns=[*names, "p_highest", "p_ordered"])
+
+
+def group_rates(
+    risks: RiskDraws,
+    event: str,
+    grade: str,
+    covariate: str,
+    levels: tuple[str, ...],
+    within: tuple[str, str] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draws of groups' risks, (sample, group), and their sizes in the cohort, (group,)."""
+    names = [c.name for c in risks.covariates]
+    sets = np.repeat([[c.everything for c in risks.covariates]], len(levels), axis=0)
+    k = names.index(covariate)
+    sets[:, k] = [1 << risks.covariates[k].names.index(level) for level in levels]
+    if within is not None:
+        other = names.index(within[0])
+        sets[:, other] = sum(1 << member for member in risks.covariates[other].members(within[1]))
+    inside = ((sets[:, None, :] >> risks.levels[None]) & 1).all(axis=2)
+    place = risks.events.index(event), risks.grades.index(grade)
+    return risks.risks(sets)[:, :, place[0], place[1]].astype(np.float64), inside @ risks.weight
+
+
+def _nonsignificant(rates: NDArray[np.float64], n: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+    """Probability of each draw (sample,) that a chi-square test between the groups is not significant."""
+    pooled = rates @ (n / n.sum())
+    noncentrality = ((rates - pooled[:, None]) ** 2 @ n) / (pooled * (1 - pooled))
+    df = len(n) - 1
+    return np.asarray(ncx2.cdf(chi2.isf(alpha, df), df, noncentrality))
+
+
+def _cause(model: Any, null: Null) -> str:
+    """Where an effect against a null comes from: a published margin of an event it nests in or contains, or pooling."""
+    rows = model.tables.frequencies
+    listed = set(rows[rows["covariate"] == null.covariate]["event"])
+    parent = {event.name: event.parent for event in model.tables.events}
+    above = _ancestors(null.event, parent)
+    inside = [event for event in parent if null.event in _ancestors(event, parent)]
+    if family := [event for event in (*above, *inside) if event in listed]:
+        return f"published margin of {family[0]}, which {'contains it' if family[0] in above else 'it contains'}"
+    if listed:
+        return f"pooling with {', '.join(sorted(listed))}"
+    ordered = [item.event for item in model.tables.orderings if item.covariate == null.covariate]
+    return f"ordering of {ordered[0]}" if ordered and model.settings.get("ordering") else "prior"
+
+
+def _ancestors(event: str, parent: dict[str, str | None]) -> list[str]:
+    found = []
+    above = parent[event]
+    while above is not None:
+        found.append(above)
+        above = parent[above]
+    return found

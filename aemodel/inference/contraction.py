@@ -1,0 +1,76 @@
+"""How much the published tables narrowed each effect, and what therefore carries an answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from aemodel.inference.forward import KEPT_DRAWS, Forward, logit, risk_draws
+from aemodel.inference.risks import SUPPORT, RiskDraws
+from aemodel.publication.events import GRADES
+from aemodel.publication.tables import Tables
+
+LEARNED = 0.25
+"""Contraction of an event's effects from which they count as learned from its own margins."""
+
+NOTICED = 0.1
+"""Contraction below which effects count as prior, whatever was published."""
+
+Floats = NDArray[np.float64]
+
+
+def with_sources(tables: Tables, risks: RiskDraws, prior: RiskDraws) -> RiskDraws:
+    """The same risk draws, with `RiskDraws.source` by the rule of `sources`."""
+    return replace(risks, source=sources(tables, covariate_contraction(risks, prior)))
+
+
+def sources(tables: Tables, contraction: Floats) -> NDArray[np.int64]:
+    """Position in `SUPPORT` of what a covariate's effects on an event rest on: (covariate, event, grade).
+
+    ``data`` if the event's own margin by the covariate is published and contraction is at least `LEARNED`; ``prior`` if
+    no margin by the covariate is published at all, or contraction is below `NOTICED`; otherwise ``pooled``.
+    """
+    rows = tables.frequencies[~tables.frequencies["derived"]]
+    own = set(zip(rows["covariate"], rows["event"], rows["grade"], strict=True))
+    # A fatal event is grade 5: its row at 3-5 speaks for 4-5 too.
+    fatal = {event.name for event in tables.events if event.relation == "fatal"}
+    own |= {(covariate, event, "4-5") for covariate, event, _ in own if event in fatal}
+    given = np.array([[[(c.name, e.name, g) in own for g in GRADES] for e in tables.events] for c in tables.covariates])
+    anywhere = np.array([c.name in set(rows["covariate"]) for c in tables.covariates])[:, None, None]
+    found = np.where(given & (contraction >= LEARNED), 0, 1)
+    return np.where(anywhere & (contraction >= NOTICED), found, SUPPORT.index("prior"))
+
+
+def covariate_contraction(risks: RiskDraws, prior: RiskDraws) -> Floats:
+    """Contraction of each covariate's effects together, by their variances' sums over levels: (covariate, event, grade)."""
+    pairs = zip(level_effects(risks), level_effects(prior), strict=True)
+    return np.array([1 - after.var(axis=0).sum(axis=0) / before.var(axis=0).sum(axis=0) for after, before in pairs])
+
+
+def level_effects(risks: RiskDraws) -> list[Floats]:
+    """For each covariate, draws of the log odds at each level less the cohort's: (sample, level, event, grade).
+
+    Risks at a level are those were everybody at it, the other covariates as in the cohort.
+    """
+    everything = np.array([covariate.everything for covariate in risks.covariates])
+    cohort = logit(risks.standardised(everything, ()))
+    found = []
+    for k, covariate in enumerate(risks.covariates):
+        levels = []
+        for level in range(len(covariate.levels)):
+            sets = everything.copy()
+            sets[k] = 1 << level
+            levels.append(logit(risks.standardised(sets, (k,))) - cohort)
+        found.append(np.stack(levels, axis=1))
+    return found
+
+
+def prior_risks(tables: Tables, forward: Forward, prior: xr.Dataset, draws: xr.Dataset, seed: int) -> RiskDraws:
+    """Risks from the prior of the effects at the fitted intercepts: how far an effect moves a risk depends on where it is."""
+    size = draws.sizes["chain"] * draws.sizes["draw"]
+    intercepts = draws["intercept"].values.reshape(size, -1)[np.arange(prior.sizes["draw"]) % size]
+    mixed = prior.assign(intercept=(prior["intercept"].dims, intercepts[None]))
+    return risk_draws(tables, forward, mixed.isel(draw=slice(0, KEPT_DRAWS)), seed)

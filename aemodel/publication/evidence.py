@@ -1,0 +1,157 @@
+"""What a publication says in words, or by silence: tests that were not significant, and orderings of groups.
+
+Both are declared in `publication.toml`. A null is one test of an event at a grade between levels of a covariate that was
+reported as not significant, or, where every listed pair had a significant test, was not listed. An ordering says which
+groups had the higher rates, and whether that difference was significant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from aemodel.publication.events import GRADES, Event
+from aemodel.publication.rules import Covariate
+
+FEWEST = 10
+"""Patients with an event below which its test says nothing that a normal approximation could tell."""
+
+Tiers = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Null:
+    """A test between ``levels`` of a covariate that was not significant at ``alpha``.
+
+    ``stated`` if the publication says so, otherwise the pair was not listed.
+    """
+
+    event: str
+    grade: str
+    covariate: str
+    levels: tuple[str, ...]
+    alpha: float
+    stated: bool
+    source: str
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Groups in order of their observed rates of an event, highest tier first, for each grade.
+
+    Among the patients in the level (or group of levels) ``within`` of another covariate, if given. ``alpha`` is the level
+    at which each grade's chi-square test between the groups was significant, or None if that was not said.
+    """
+
+    event: str
+    covariate: str
+    tiers: Mapping[str, Tiers]
+    within: tuple[str, str] | None
+    alpha: float | None
+    source: str
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """All groups that take part, in the order of the first grade."""
+        return tuple(name for tier in next(iter(self.tiers.values())) for name in tier)
+
+
+def read_orderings(about: Mapping[str, Any], events: Sequence[Event], covariates: Sequence[Covariate]) -> tuple[Ordering, ...]:
+    """The ``orderings`` of a publication.
+
+    Raises
+    ------
+    ValueError
+        An entry names an event, covariate, level or grade that there is not, or a group twice.
+    """
+    return tuple(_read_ordering(item, events, {c.name: c for c in covariates}) for item in about.get("orderings", []))
+
+
+def read_nulls(
+    about: Mapping[str, Any], events: Sequence[Event], covariates: Sequence[Covariate], frequencies: pd.DataFrame
+) -> tuple[Null, ...]:
+    """The ``nulls`` of a publication: one for each event, grade and covariate, stated ones first.
+
+    Tests of events that fewer than `FEWEST` patients had are left out.
+
+    Raises
+    ------
+    ValueError
+        An entry names an event, covariate or level that there is not.
+    """
+    named = {c.name: c for c in covariates}
+    listed = set(zip(frequencies["event"], frequencies["covariate"], strict=True))
+    listed |= {(item.get("event"), item.get("covariate")) for item in about.get("orderings", [])}
+    found: dict[tuple[str, str, str], Null] = {}
+    for item in sorted(about.get("nulls", []), key=lambda item: bool(item.get("unlisted"))):
+        for null in _read_null(item, events, named, listed):
+            if _number(frequencies, null.event, null.grade) >= FEWEST:
+                found.setdefault((null.event, null.grade, null.covariate), null)
+    return tuple(found.values())
+
+
+def _read_ordering(item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate]) -> Ordering:
+    where = "publication.toml, orderings"
+    event = _known(item.get("event"), [e.name for e in events], "event", where)
+    covariate = covariates[_known(item.get("covariate"), list(covariates), "covariate", where)]
+    tiers = {grade: tuple(tuple(tier) for tier in rows) for grade, rows in item.get("tiers", {}).items()}
+    for grade, rows in tiers.items():
+        _known(grade, list(GRADES), "grade", where)
+        names = [_known(name, list(covariate.names), f"level of {covariate.name}", where) for tier in rows for name in tier]
+        if len(rows) < 2 or len(set(names)) < len(names):
+            raise ValueError(f"{where}: tiers of grade {grade} must be two or more, with each level once; found {rows}")
+    if not tiers or len({frozenset(name for tier in rows for name in tier) for rows in tiers.values()}) > 1:
+        raise ValueError(f"{where}: tiers must be given for one or both grades, over the same levels; found {tiers}")
+    within = next(iter(item.get("within", {}).items()), None)
+    if within and not covariates[_known(within[0], list(covariates), "covariate", where)].members(within[1]):
+        raise ValueError(f"{where}: {within[1]!r} is neither a level nor a group of {within[0]}")
+    ordered = {grade: tiers[grade] for grade in GRADES if grade in tiers}
+    return Ordering(event, covariate.name, ordered, within, _alpha(item, where), item.get("source", ""))
+
+
+def _read_null(
+    item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate], listed: set[tuple[str, str]]
+) -> Iterator[Null]:
+    where = "publication.toml, nulls"
+    unlisted = bool(item.get("unlisted", False))
+    wanted = [_known(name, [e.name for e in events], "event", where) for name in item.get("events", [])]
+    if bool(wanted) == unlisted:
+        raise ValueError(f"{where}: give either events, or unlisted = true for every event without a row in frequencies.csv")
+    among = item.get("among", {})
+    for name in item.get("covariates", covariates):
+        covariate = covariates[_known(name, list(covariates), "covariate", where)]
+        levels = tuple(among.get(name, covariate.names))
+        for level in levels:
+            _known(level, list(covariate.names), f"level of {name}", where)
+        for event in events:
+            if event.name not in wanted and not (unlisted and (event.name, name) not in listed):
+                continue
+            # A fatal event is one and the same at both grades.
+            for grade in event.grades[:1] if event.relation == "fatal" else event.grades:
+                if grade in GRADES:
+                    alpha = _alpha(item, where) or 0.05
+                    yield Null(event.name, grade, name, levels, alpha, not unlisted, item.get("source", ""))
+
+
+def _number(frequencies: pd.DataFrame, event: str, grade: str) -> float:
+    """Patients who had the event, if any margin tells."""
+    rows = frequencies[
+        (frequencies["event"] == event) & (frequencies["grade"] == grade) & (frequencies["covariate"] == "total")
+    ]
+    return float(rows["observed"].iloc[0]) if len(rows) else float("inf")
+
+
+def _alpha(item: Mapping[str, Any], where: str) -> float | None:
+    alpha = item.get("alpha")
+    if alpha is not None and not (isinstance(alpha, float) and 0 < alpha < 1):
+        raise ValueError(f"{where}: alpha must be a probability such as 0.05, not {alpha!r}")
+    return alpha
+
+
+def _known(name: Any, names: Sequence[str], what: str, where: str) -> str:
+    if name not in names:
+        raise ValueError(f"{where}: {what} {name!r} is unknown; choose from {', '.join(names)}")
+    return str(name)
