@@ -33,7 +33,7 @@ def prior_predictive_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame
         posterior_upper, published (the published rate of the cohort, or NaN). Quantities are ``cohort risk``, ``highest
         less lowest profile risk`` and, for each covariate, ``odds ratio {covariate}`` of its last level against its first.
     """
-    forward, draws, seed = make_model_forward(model)
+    forward, _, seed = make_model_forward(model)
     prior = model.prior.isel(draw=slice(0, KEPT_DRAWS))
     before = _quantities(risk_draws(model.tables, forward.forward, prior, seed))
     after = _quantities(model.risks)

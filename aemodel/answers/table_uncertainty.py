@@ -95,7 +95,7 @@ def table_loglik(design: Design, tables: Tables, draws: xr.Dataset, chosen: NDAr
 def _with_table(design: Design, margins: tuple[FamilyMargins, ...], table: Floats) -> tuple[list[Floats], Packed]:
     """Compositions of the families' cells and packed margins, were the cohort's table this one."""
     other = replace(design, cells=replace(design.cells, n=np.asarray(table, dtype=np.float64)))
-    cells = [np.bincount(family.coarse, weights=table, minlength=len(family.margins.n)) for family in margins]
+    cells = [np.bincount(m.coarse, weights=table, minlength=len(m.margins.n)).astype(np.float64) for m in margins]
     moved = [replace(family.margins, n=n) for family, n in zip(margins, cells, strict=True)]
     averages = family_averages(other, margins)
     # A family cell without patients plays no part; any composition will do.
