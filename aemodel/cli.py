@@ -1,4 +1,4 @@
-"""The command line: tables, fit, check, score."""
+"""The command line: tables, fit, check, score, calculator."""
 
 from __future__ import annotations
 
@@ -292,6 +292,29 @@ def _in_words(risk: float | None, lower: float | None, upper: float | None) -> s
     if risk is None or lower is None or upper is None:
         return ""
     return f"{risk:6.1%} ({lower:.1%} to {upper:.1%})"
+
+
+@main.command(options_metavar="[OPTIONS] [MODEL] OUT")
+@click.argument("arguments", nargs=-1, metavar="")
+@one_line_errors
+def calculator(arguments: tuple[str, ...]) -> None:
+    r"""Write a web page that answers for one patient, with everything in it: no network, no server, no Python.
+
+    MODEL is a shipped model's name or a saved model's folder (by default aall1331), OUT the page, ending in .html.
+
+    \b
+    Examples:
+      aemodel calculator risks.html
+      aemodel calculator models/mine risks.html
+    """
+    from aemodel.serving.calculator import write_calculator
+    from aemodel.serving.reading import load_model
+
+    if len(arguments) not in (1, 2):
+        raise click.UsageError(f"expected [MODEL] OUT, not {len(arguments)} arguments")
+    *model, out = arguments
+    path = write_calculator(load_model(model[0] if model else "aall1331"), out)
+    click.echo(f"Calculator written into {path} ({path.stat().st_size / 1000:.0f} kB).", err=True)
 
 
 def _print(rows: Rows, form: str, title: str) -> None:

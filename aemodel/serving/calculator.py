@@ -1,0 +1,175 @@
+"""The calculator: one web page that answers for a patient without Python, written from a saved model.
+
+The page holds its style, its script and every answer, and asks for nothing else. Answers are those of `score`: all
+combinations of levels, each covariate also not known, are worked out here and looked up there. Light: no PyMC, ArviZ,
+xarray, SciPy or pandas.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import itertools
+import json
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aemodel.inference.risks import SUPPORT, RiskDraws
+from aemodel.publication.events import read_events
+
+INTERVAL = 0.9
+DIGITS = 7
+"""Significant digits of the page's probabilities: half a unit of the last is below 1e-7."""
+MOST_NUMBERS = 1_000_000
+"""Probabilities a page may hold, about 10 MB: a browser of a phone still opens it at once."""
+STYLES = ("theme.css", "layout.css", "print.css")
+SCRIPTS = ("words.js", "pictures.js", "calculator.js")
+
+
+def write_calculator(model: Any, path: str | Path) -> Path:
+    """Write a self-contained web page that answers for one patient.
+
+    The page needs no network and no server: it forbids itself both. Its risks, 90 % intervals and support flags equal
+    those of `score` (to 1e-6) for every combination of covariate levels, each of which may also be not known.
+
+    Parameters
+    ----------
+    model
+        From `load_model` or `fit`.
+    path
+        The page, ending in ``.html``; what is there is replaced, once the new page is whole.
+
+    Returns
+    -------
+    Path
+        Where the page is.
+
+    Raises
+    ------
+    TypeError
+        ``model`` is not a model.
+    ValueError
+        The path does not end in ``.html``, or the model has too many combinations of levels for one page.
+    OSError
+        The path is a folder, its folder is not there, or it cannot be written; what was there stays.
+    """
+    path = Path(path)
+    if not isinstance(getattr(model, "risks", None), RiskDraws):
+        raise TypeError(f"model: expected a model from load_model or fit, not {type(model).__name__}")
+    if path.is_dir():
+        raise IsADirectoryError(f"path: {str(path)!r} is a folder; name a file in it")
+    if path.suffix.lower() != ".html":
+        raise ValueError(f"path: {str(path)!r} must end in .html")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: no folder {str(path.parent)!r}; make it first")
+    _replace(path, _page(_data(model)))
+    return path
+
+
+def _data(model: Any) -> dict[str, Any]:
+    """All that the page says of the model."""
+    texts, digest = _publication(model)
+    about = tomllib.loads(texts["publication.toml"])
+    events = read_events(list(csv.DictReader(io.StringIO(texts["events.csv"]))), "events.csv")
+    labels = {event.name: event.label for event in events}
+    risks: RiskDraws = model.risks
+    return {
+        **{key: about[key] for key in ("title", "citation", "patients")},
+        **{key: str(about.get(key, "")) for key in ("doi", "licence", "setting", "grading")},
+        "notes": [str(note) for note in about.get("notes", [])],
+        "name": model.name,
+        "digest": digest,
+        "version": version("aemodel"),
+        "failures": model.diagnostics.failures(),
+        "interval": INTERVAL,
+        "covariates": [
+            {"name": c.name, "label": c.label, "levels": [{"name": v.name, "label": v.label} for v in c.levels]}
+            for c in risks.covariates
+        ],
+        "events": [{"name": name, "label": labels[name]} for name in risks.events],
+        "grades": list(risks.grades),
+        "published": risks.published.tolist(),
+        "supports": list(SUPPORT),
+        **_answers(risks),
+    }
+
+
+def _publication(model: Any) -> tuple[Mapping[str, str], str]:
+    """The publication's files and their digest: a saved model has them at hand, without pandas."""
+    manifest = getattr(model, "manifest", None)
+    if manifest is not None:
+        return manifest["publication"], manifest["digest"]
+    return model.tables.texts, model.tables.digest
+
+
+def _answers(risks: RiskDraws) -> dict[str, Any]:
+    """Mean, lower and upper of each profile, event and grade end to end, and a digit of support for each of these."""
+    sets = _profiles(risks)
+    summary = np.stack(risks.summary(sets, INTERVAL), axis=-1)
+    return {
+        "risks": [float(f"{value:.{DIGITS}g}") for value in summary.ravel().tolist()],
+        "support": "".join(map(str, risks.support(sets).ravel().tolist())),
+    }
+
+
+def _profiles(risks: RiskDraws) -> NDArray[np.int64]:
+    """Sets of levels (profile, covariate): every level, then not known; the last covariate changes fastest."""
+    options = [[*(1 << i for i in range(len(c.levels))), c.everything] for c in risks.covariates]
+    profiles = math.prod(map(len, options))
+    numbers = 3 * profiles * len(risks.events) * len(risks.grades)
+    if numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"model: its {profiles} combinations of levels make {numbers} numbers, and a page holds {MOST_NUMBERS}; "
+            "use score instead"
+        )
+    return np.array(list(itertools.product(*options)), dtype=np.int64)
+
+
+def _page(data: Mapping[str, Any]) -> str:
+    style = "\n".join(_source(name) for name in STYLES)
+    script = "\n".join(["(() => {", '"use strict";', *(_source(name) for name in SCRIPTS), "})();"])
+    # ASCII, and no character by which text could end its element: a label stays a label.
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    parts = {"policy": _policy(style, script), "style": style, "script": script, "data": text}
+    # In one pass, so that a placeholder within a part is left alone.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _source("calculator.html"))
+
+
+def _source(name: str) -> str:
+    return (files("aemodel.serving") / "page" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _policy(style: str, script: str) -> str:
+    """Content security policy: this style and this script, and nothing from anywhere."""
+    return (
+        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; base-uri 'none'; form-action 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _replace(path: Path, page: str) -> None:
+    """Write the page beside its place, then rename it there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(page.encode())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
