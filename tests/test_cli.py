@@ -23,7 +23,7 @@ from aemodel.inference.diagnostics import Diagnostics
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 PATIENTS = f"{HEADER}\np1,19,bm,20,female,hispanic\np2,,iem,,,nh_asian\np3,8,bm,40,male,\n"
 COMMAND = [sys.executable, "-W", "error", "-c", "from aemodel.cli import main; main()"]
-COMMANDS = ("tables", "fit", "check", "score")
+COMMANDS = ("tables", "fit", "check", "score", "calculator")
 
 
 @pytest.fixture(scope="module")

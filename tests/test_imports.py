@@ -23,6 +23,7 @@ LIGHT = (
     "aemodel.serving.reading",
     "aemodel.serving.scoring",
     "aemodel.serving.files",
+    "aemodel.serving.calculator",
     "aemodel.cli",
 )
 PATIENT = {

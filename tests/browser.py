@@ -1,0 +1,32 @@
+"""Finds a Chromium and drives it headless, offline and with an empty profile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get("CI") != "true",
+    reason="no chromium, chromium-browser or google-chrome on the PATH (with CI=true this fails)",
+)
+
+
+@contextmanager
+def chromium():
+    """A browser with a new, empty user-data folder."""
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM is not None, "CI=true needs a Chromium on the PATH: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()

@@ -1,0 +1,276 @@
+"""The calculator's page: its answers, its text, what it forbids itself, and what writing it refuses. No browser needed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import aemodel
+from aemodel import cli
+from aemodel.serving import calculator
+from tests.calculators import BOLD, hostile_model, invented_model, page_data, scored
+from tests.test_imports import HEAVY, loaded_after, without
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return aemodel.load_model("aall1331")
+
+
+@pytest.fixture(scope="module")
+def page(shipped, tmp_path_factory):
+    return aemodel.write_calculator(shipped, tmp_path_factory.mktemp("calculator") / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def hostile_page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("calculator") / "hostile.html"
+    return aemodel.write_calculator(hostile_model(), path).read_text(encoding="utf-8")
+
+
+def element(page, name):
+    """Content of the only element of a name without attributes."""
+    found = re.findall(f"<{name}>(.*?)</{name}>", page, flags=re.S)
+    assert len(found) == 1
+    return found[0]
+
+
+def policy(page):
+    content = html.unescape(re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)[1])
+    return {name: values for name, *values in (directive.split() for directive in content.split(";"))}
+
+
+# Answers.
+
+
+@pytest.mark.parametrize("model", ["shipped", "invented"])
+def test_every_profile_equals_score(model, shipped, tmp_path):
+    model = shipped if model == "shipped" else invented_model()
+    data = page_data(aemodel.write_calculator(model, tmp_path / "page.html").read_text(encoding="utf-8"))
+    risks, support = scored(model)
+    np.testing.assert_allclose(np.reshape(data["risks"], risks.shape), risks, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(np.array(data["supports"])[[int(digit) for digit in data["support"]]], support.ravel())
+
+
+def test_there_is_a_profile_for_each_combination_of_levels_known_or_not(page):
+    data = page_data(page)
+    assert len(data["risks"]) == 4 * 5 * 3 * 7 * 11 * 2 * 3
+    assert len(data["support"]) == 4 * 5 * 3 * 7 * 11 * 2
+
+
+def test_all_is_told_of_the_model(page, shipped):
+    data, about = page_data(page), shipped.tables.about
+    assert {key: data[key] for key in ("title", "citation", "doi", "patients", "notes")} == {
+        key: about[key] for key in ("title", "citation", "doi", "patients", "notes")
+    }
+    assert [c["label"] for c in data["covariates"]] == [c.label for c in shipped.risks.covariates]
+    assert [level["label"] for c in data["covariates"] for level in c["levels"]] == [
+        level.label for c in shipped.risks.covariates for level in c.levels
+    ]
+    assert [event["label"] for event in data["events"]] == [event.label for event in shipped.tables.events]
+    assert data["published"] == shipped.risks.published.tolist()
+    assert data["digest"] == shipped.manifest["digest"]
+
+
+def test_the_page_is_the_same_from_a_fitted_model(shipped, page, tmp_path):
+    fitted = aemodel.Fitted(shipped.tables, None, shipped.diagnostics, shipped.settings, shipped.risks)
+    assert aemodel.write_calculator(fitted, tmp_path / "page.html").read_text(encoding="utf-8") == page
+
+
+def test_checks_that_failed_are_told(tmp_path):
+    data = page_data(
+        aemodel.write_calculator(invented_model(divergences=7), tmp_path / "page.html").read_text(encoding="utf-8")
+    )
+    assert any("7" in failure for failure in data["failures"])
+
+
+# The page.
+
+
+def test_the_page_is_small(page):
+    assert len(page.encode()) < 500_000
+
+
+def test_the_page_is_ascii_and_says_its_encoding_first(page):
+    assert page.isascii()
+    assert page.index('<meta charset="utf-8">') < 100
+
+
+def test_every_part_has_taken_its_place(page):
+    assert "{{" not in page.replace(element(page, "script"), "").replace(element(page, "style"), "")
+
+
+def test_policy_allows_nothing_but_this_style_and_this_script(page):
+    digests = {
+        name: f"'sha256-{base64.b64encode(hashlib.sha256(element(page, name).encode()).digest()).decode()}'"
+        for name in ("style", "script")
+    }
+    assert policy(page) == {
+        "default-src": ["'none'"],
+        "style-src": [digests["style"]],
+        "script-src": [digests["script"]],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+        "require-trusted-types-for": ["'script'"],
+        "trusted-types": ["'none'"],
+    }
+
+
+@pytest.mark.parametrize(
+    "way_out", [r"\bsrc\s*=", r"url\(", "@import", r"\bfetch\b", "XMLHttpRequest", "WebSocket", "sendBeacon", r"import\("]
+)
+def test_nothing_in_the_page_fetches(page, way_out):
+    assert not re.search(way_out, page)
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        r"document\.write",
+        r"\beval\b",
+        r"new Function\b",
+        "srcdoc",
+        r"\son\w+=",
+        r"\sstyle=",
+    ],
+)
+def test_nothing_in_the_page_makes_markup_or_code_of_text(page, markup):
+    assert not re.search(markup, page)
+
+
+def test_the_page_has_nothing_of_one_publication_in_its_sources():
+    sources = " ".join(path.read_text(encoding="utf-8") for path in (calculator.files("aemodel.serving") / "page").iterdir())
+    assert not re.search("aall|leuk|sepsis|infection|hispanic|marrow|race|sex", sources, flags=re.I)
+
+
+# Text that would be markup.
+
+
+def test_hostile_text_comes_back_whole(hostile_page):
+    data = page_data(hostile_page)
+    assert data["covariates"][0]["label"] == BOLD
+    assert data["events"][0]["label"] == BOLD
+    assert data["title"] == BOLD
+
+
+def test_hostile_text_ends_no_element(hostile_page, page):
+    assert hostile_page.lower().count("</script") == page.lower().count("</script") == 2
+    assert "<b>" not in hostile_page
+    assert "<img" not in hostile_page
+    assert "<!--" not in hostile_page
+
+
+def test_a_placeholder_in_a_text_stays_text(hostile_page):
+    assert "{{script}}" in page_data(hostile_page)["citation"]
+
+
+# Writing.
+
+
+def test_write_returns_the_path_and_leaves_nothing_beside_it(shipped, tmp_path):
+    path = tmp_path / "page.html"
+    assert aemodel.write_calculator(shipped, str(path)) == path
+    assert os.listdir(tmp_path) == ["page.html"]
+
+
+def test_what_cannot_be_put_in_place_leaves_what_was_there(shipped, tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(calculator.os, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        aemodel.write_calculator(shipped, path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["page.html"]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("", IsADirectoryError, "is a folder; name a file in it"),
+        ("page.txt", ValueError, "must end in .html"),
+        ("page", ValueError, "must end in .html"),
+        ("nowhere/page.html", FileNotFoundError, "no folder"),
+    ],
+)
+def test_a_path_that_cannot_be_a_page_is_refused(shipped, tmp_path, name, error, message):
+    with pytest.raises(error, match=f"^path: .*{message}"):
+        aemodel.write_calculator(shipped, tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("model", ["aall1331", None, SimpleNamespace(risks=1)])
+def test_what_is_no_model_is_refused(model, tmp_path):
+    with pytest.raises(TypeError, match="model: expected a model from load_model or fit, not"):
+        aemodel.write_calculator(model, tmp_path / "page.html")
+
+
+def test_more_profiles_than_a_page_holds_are_refused(shipped, tmp_path, monkeypatch):
+    monkeypatch.setattr(calculator, "MOST_NUMBERS", 27_719)
+    with pytest.raises(ValueError, match="model: its 420 combinations of levels make 27720 numbers"):
+        aemodel.write_calculator(shipped, tmp_path / "page.html")
+
+
+def test_writing_loads_nothing_heavy_and_needs_no_pandas(tmp_path):
+    path = str(tmp_path / "page.html")
+    code = f'aemodel.write_calculator(aemodel.load_model("aall1331"), {path!r})'
+    assert loaded_after(without("pandas") + code) & {*HEAVY, "pyarrow", "duckdb"} == set()
+
+
+# On the command line.
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, ["calculator", *map(str, arguments)])
+
+
+def test_command_writes_the_page(page, shipped, tmp_path):
+    result = run(shipped.folder, tmp_path / "page.html")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "Calculator written into" in result.stderr
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+
+
+def test_command_takes_the_shipped_model_by_default(page, tmp_path):
+    assert run(tmp_path / "page.html").exit_code == 0
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "expected [MODEL] OUT, not 0 arguments"),
+        (("a", "b.html", "c"), "expected [MODEL] OUT, not 3 arguments"),
+        (("nowhere", "page.html"), "neither the folder of a saved model nor the name of a shipped one"),
+        (("aall1331", "."), "is a folder"),
+        (("aall1331",), "must end in .html"),
+    ],
+)
+def test_command_refuses_in_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_command_refuses_a_damaged_model_with_exit_code_1(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    result = run(tmp_path, tmp_path / "page.html")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Error: " in result.stderr
