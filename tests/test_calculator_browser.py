@@ -124,7 +124,7 @@ def test_dots_are_a_hundred_and_as_many_as_the_words_say(show):
 
 def test_without_a_choice_it_is_the_average(show):
     page = show()
-    assert page.locator("#profile").text_content() == "Any patient of the trial"
+    assert page.locator("#profile").text_content() == "Any patient of the cohort"
     assert page.locator("#compared").text_content().startswith("Nothing is chosen yet: this is the average")
     assert chosen_labels(page)[:4] == ["Not known (averaged over the cohort)"] * 4
 
@@ -135,7 +135,7 @@ def test_a_patient_is_compared_with_the_average(show, shipped):
     event = shipped.risks.events.index("infections")
     patient, average = risks[names.index(True), event, 0, 0], risks[-1, event, 0, 0]
     text = show(chosen=PATIENT | {"show.event": "infections"}).locator("#compared").text_content()
-    assert f"About {patient / average:.1f} times the trial's average ({average * 100:.0f} in 100)." in text
+    assert f"About {patient / average:.1f} times the cohort's average ({average * 100:.0f} in 100)." in text
 
 
 def test_a_grade_that_was_not_published_says_so(show):
@@ -280,10 +280,10 @@ def test_every_control_works_by_keyboard(show, size):
     tab_to(page, "#link")
     tab_to(page, "#copy")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#copied:not([hidden])")
+    page.wait_for_selector("#copied:not(:empty)")
     tab_to(page, "#clear")
     page.keyboard.press("Space")
-    assert page.locator("#profile").text_content() == "Any patient of the trial"
+    assert page.locator("#profile").text_content() == "Any patient of the cohort"
 
 
 def test_every_focus_is_seen(show):
@@ -313,7 +313,7 @@ def test_a_change_is_announced_with_what_it_is_about(show):
     assert "Infections total" in status
     assert "in 100" in status
     assert "could be" in status
-    assert "the trial's average" in status
+    assert "the cohort's average" in status
 
 
 # What it never does.

@@ -128,14 +128,14 @@ function makeTable() {
 }
 
 function makeTexts() {
-  const percent = `${Math.round(MODEL.interval * 100)} %`;
+  const percent = `${Math.round(MODEL.interval * 100)}\u00a0%`;
   document.title = `Risk calculator: ${MODEL.title}`;
   setText("title", MODEL.title);
   setText("setting", [`${NUMBERS.format(MODEL.patients)} patients`, MODEL.setting, MODEL.grading].filter(Boolean).join(". ") + ".");
   setText("failed", MODEL.failures.length ? `The fit of this model failed its checks (${MODEL.failures.join("; ")}): do not use it.` : "");
   setText("caption", `Of 100 such patients, how many would have it, and the range (${percent} interval) of what that could be.`);
   setText("interval", `(${percent} interval)`);
-  setText("bars-key", "Bars run from 0 to 100: mark, the risk; band, its range; thin line, the trial's average.");
+  setText("bars-key", "Bars run from 0 to 100: mark, the risk; band, its range; thin line, the cohort's average.");
   byId("limits-list").append(...MODEL.notes.map((note) => make("li", { textContent: note })));
   const meanings = Object.entries(SUPPORT_WORDS).flatMap(([name, words]) => [
     make("dt", {}, supportNodes(name)),
@@ -166,7 +166,7 @@ function render() {
   renderAnswer(nothing);
   MODEL.events.forEach((_, e) => MODEL.grades.forEach((_, g) => renderCell(e, g)));
   byId("link").value = location.href.replace(/#.*$/, "") + address();
-  setText("copied", "");
+  byId("copied").textContent = "";
 }
 
 function renderProfile(nothing) {
@@ -174,7 +174,7 @@ function renderProfile(nothing) {
   const missing = MODEL.covariates.filter((_, k) => isUnknown(k)).map((covariate) => covariate.label.toLowerCase());
   const words = known.map((covariate) => covariate.levels[state.chosen[MODEL.covariates.indexOf(covariate)]].label);
   if (missing.length && !nothing) words.push(`${missing.join(", ")} not known`);
-  setText("profile", nothing ? "Any patient of the trial" : words.join("; "));
+  setText("profile", nothing ? "Any patient of the cohort" : words.join("; "));
 }
 
 function renderAnswer(nothing) {
@@ -226,17 +226,17 @@ function renderCell(e, g) {
 
 function changed() {
   setText("problem", "");
-  history.replaceState(null, "", address());
   render();
+  history.replaceState(null, "", address());
 }
 
 async function copyLink() {
   byId("link").select();
   try {
     await navigator.clipboard.writeText(byId("link").value);
-    setText("copied", "Copied.");
+    byId("copied").textContent = "Copied.";
   } catch {
-    setText("copied", "This browser does not let the page copy: the link is selected, copy it yourself.");
+    byId("copied").textContent = "This browser does not let the page copy: the link is selected, copy it yourself.";
   }
 }
 

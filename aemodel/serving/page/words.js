@@ -4,8 +4,8 @@ const GRADE_WORDS = { "3-5": "severe or worse", "4-5": "life-threatening or fata
 
 const SUPPORT_WORDS = {
   data: "Published frequencies of this very toxicity carry this answer.",
-  pooled: "What moves this risk most from the average was learned from other toxicities: it was not published for this one.",
-  prior: "What moves this risk most from the average has no published frequency: that part is an assumption of the model.",
+  pooled: "What sets this risk apart from the average was mostly learned from other toxicities: it was not published for this one.",
+  prior: "What sets this risk apart from the average mostly has no published frequency: it is an assumption of the model.",
 };
 
 const UNPUBLISHED = "The publication does not give this toxicity at this grade: this answer is an assumption of the model.";
@@ -46,9 +46,10 @@ function bothWays({ mean }) {
 
 // Two sentences: the comparison, and how sure it is.
 function comparison(answer, average, nothingChosen) {
-  if (nothingChosen) return ["Nothing is chosen yet: this is the average over the patients of the trial.", ""];
+  if (nothingChosen) return ["Nothing is chosen yet: this is the average over the cohort.", ""];
   const ratio = answer.mean / average;
-  const usual = `the trial's average (${riskInWords(average)})`;
+  const base = baseOf(average);
+  const usual = `the cohort's average (${patients(average, base)} in ${NUMBERS.format(base)})`;
   const times = ratio < 0.1 ? "Less than a tenth of" : `About ${ratio.toFixed(ratio < 10 ? 1 : 0)} times`;
   const inside = average >= answer.lower && average <= answer.upper;
   return [
