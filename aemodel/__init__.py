@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
     from aemodel.answers.sensitivity import sensitivity_table
     from aemodel.answers.table_uncertainty import table_uncertainty
-    from aemodel.inference.fitting import fit, Fitted
+    from aemodel.inference.fitting import Fitted, fit
     from aemodel.inference.likelihood import margin_loglik
-    from aemodel.publication.tables import load_tables, Tables
+    from aemodel.publication.tables import Tables, load_tables
     from aemodel.serving.calculator import write_calculator
-    from aemodel.serving.reading import load_model, LoadedModel, SavedModelError
+    from aemodel.serving.reading import LoadedModel, SavedModelError, load_model
     from aemodel.serving.saved import save_model
     from aemodel.serving.scoring import score, score_summary
 
