@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from aemodel.inference.likelihood import margin_loglik
     from aemodel.publication.tables import Tables, load_tables
     from aemodel.serving.calculator import write_calculator
-    from aemodel.serving.reading import LoadedModel, SavedModelError, load_model
+    from aemodel.serving.manifest import SavedModelError
+    from aemodel.serving.reading import LoadedModel, load_model
     from aemodel.serving.saved import save_model
     from aemodel.serving.scoring import score, score_summary
 
 _HOME = {
     "Fitted": "inference.fitting",
     "LoadedModel": "serving.reading",
-    "SavedModelError": "serving.reading",
+    "SavedModelError": "serving.manifest",
     "Tables": "publication.tables",
     "calibration_table": "answers.calibration",
     "contrast_table": "answers.contrasts",

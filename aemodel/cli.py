@@ -1,4 +1,4 @@
-"""The command line: tables, fit, check, score, calculator."""
+"""The command line: tables, fit, check, show, score, calculator."""
 
 from __future__ import annotations
 
@@ -208,6 +208,31 @@ def _calibration_line(row: dict[str, Any]) -> dict[str, Any]:
         "90 %": f"{row['lower90']}-{row['upper90']}",
         "tail P": f"{row['tail_probability']:.2f}",
     }
+
+
+@main.command()
+@click.argument("model", default="aall1331")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+)
+@one_line_errors
+def show(model: str, form: str) -> None:
+    r"""Show what a saved model is: its data, covariates, events, diagnostics, settings, limits, digest and files.
+
+    MODEL is a shipped model's name or a saved model's folder. Its files are checked against their digests first.
+
+    \b
+    Examples:
+      aemodel show
+      aemodel show models/mine --format json
+    """
+    from aemodel.serving.facts import model_facts
+    from aemodel.serving.reading import load_model
+    from aemodel.serving.showing import shown
+
+    loaded = load_model(model)
+    facts = model_facts(loaded.manifest, loaded.risks) | {"files": loaded.file_states()}
+    click.echo(json.dumps(facts, indent=1) if form == "json" else shown(facts))
 
 
 @main.command()

@@ -16,11 +16,16 @@ PACKAGE = Path(aemodel.__file__).parent
 ROOMS = ("publication", "inference", "answers", "serving", "cli")
 HEAVY = ("pymc", "arviz", "pytensor", "nutpie", "xarray", "scipy", "numba", "matplotlib")
 LIGHT = (
+    "aemodel.publication.texts",
     "aemodel.publication.rules",
     "aemodel.publication.patients",
     "aemodel.inference.risks",
     "aemodel.inference.diagnostics",
+    "aemodel.serving.manifest",
+    "aemodel.serving.arrays",
     "aemodel.serving.reading",
+    "aemodel.serving.facts",
+    "aemodel.serving.showing",
     "aemodel.serving.scoring",
     "aemodel.serving.files",
     "aemodel.serving.calculator",
@@ -101,6 +106,12 @@ def test_scoring_on_the_command_line_loads_nothing_heavy_and_needs_no_pandas(tmp
     )
     found = loaded_after(f"{without('pandas', 'polars')}\n{command}")
     assert found & set(HEAVY) == set()
+
+
+def test_showing_a_model_loads_nothing_heavy():
+    """Nor a frame of any kind: what is shown stands in the manifest."""
+    found = loaded_after("from aemodel.cli import main\nmain(['show', 'aall1331'], standalone_mode=False)")
+    assert found & {*HEAVY, "pandas", "polars", "pyarrow", "duckdb"} == set()
 
 
 def test_help_on_the_command_line_loads_no_numbers():

@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import chi2_contingency
 
 import aemodel
-from aemodel.publication.tables import FILES, TOTAL, load_tables, read_tables
+from aemodel.publication.tables import TOTAL, load_tables, read_tables
+from aemodel.publication.texts import FILES
 from tests.publications import count
 from tests.reference import fisher_exact
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,8 @@ import pandas as pd
 from aemodel.publication.events import Event, read_events
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.rules import Covariate, read_covariates
+from aemodel.publication.texts import FILES, digest_of
 
-FILES = ("publication.toml", "events.csv", "frequencies.csv", "cohort.csv", "tests.csv", "discrepancies.csv")
 COLUMNS = {
     "events.csv": ("event", "label", "parent", "relation", "grades"),
     "frequencies.csv": ("event", "grade", "covariate", "level", "n", "printed", "unit", "count", "derived", "source"),
@@ -57,8 +56,7 @@ class Tables:
     @property
     def digest(self) -> str:
         """SHA-256 of the files' names and contents."""
-        parts = [f"{name}\0{self.texts[name]}\0" for name in FILES]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
+        return digest_of(self.texts)
 
     def covariate(self, name: str) -> Covariate:
         return next(c for c in self.covariates if c.name == name)

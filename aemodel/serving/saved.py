@@ -7,18 +7,24 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aemodel.answers.calibration import calibration_table, coverage
 from aemodel.inference.idata import write_idata
-from aemodel.inference.risks import RiskDraws
-from aemodel.serving.reading import FILE_NAME, FORMAT, MANIFEST, LoadedModel, load_model
+from aemodel.serving.arrays import write_risks
+from aemodel.serving.card import card
+from aemodel.serving.facts import model_facts
+from aemodel.serving.locks import locked
+from aemodel.serving.manifest import FILE_NAME, FORMAT, MANIFEST, manifest_digest
+from aemodel.serving.reading import LoadedModel, load_model
 
+CARD = "card.md"
+SCRATCH = ".saving-"
 VERSIONS = ("aemodel", "numpy", "pymc", "nutpie", "pytensor", "numba", "arviz", "xarray")
 
 
@@ -26,12 +32,13 @@ def save_model(model: Any, folder: str | Path) -> LoadedModel:
     """Write a fitted model to a folder, replacing a model that is there.
 
     Array files carry their digest in the name and the manifest is renamed into place last, so an interruption leaves
-    the old model or the new one. No patient row is stored.
+    the old model or the new one. What an interrupted save left is removed by the next. Several may save to one folder:
+    they take turns. No patient row is stored.
 
     Parameters
     ----------
     model
-        From `fit` or `load_model`.
+        From `fit` or `load_model`; of the latter, the files are copied as they are.
     folder
         Made if it is not there.
 
@@ -49,45 +56,101 @@ def save_model(model: Any, folder: str | Path) -> LoadedModel:
     """
     folder = Path(folder)
     check_folder(folder)
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as scratch:
-            _write(model, folder, Path(scratch))
-    except BaseException:
-        if made:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return load_model(folder)
+    with _made(folder), locked(folder):
+        check_folder(folder)
+        _remove_leftovers(folder)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+            files = _write(model, Path(scratch))
+            _publish(Path(scratch), folder, files)
+        _remove_old(folder, files)
+        return load_model(folder)
 
 
 def check_folder(folder: Path) -> None:
     """Refuse a place where no model can be saved, before anything is computed for it."""
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())):
-        raise FileExistsError(f"folder: {str(folder)!r} holds something that is not a saved model; name another folder")
+    if not folder.exists():
+        return
+    if folder.is_dir() and ((folder / MANIFEST).is_file() or all(_is_leftover(path) for path in folder.iterdir())):
+        return
+    raise FileExistsError(f"folder: {str(folder)!r} holds something that is not a saved model; name another folder")
 
 
-def _write(model: Any, folder: Path, scratch: Path) -> None:
-    _write_risks(model.risks, scratch / "scoring.npz")
-    write_idata(model.idata, str(scratch / "posterior.nc"))
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder and its parents, made if need be, and taken away again if no model came to stand there."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # not empty: someone else's by now, or never made
+                path.rmdir()
+        raise
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(SCRATCH) or bool(FILE_NAME.fullmatch(path.name))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Scratch folders of saves that were killed: none is at work while this one holds the lock."""
+    for path in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(model: Any, scratch: Path) -> dict[str, Any]:
+    """All files of the model in the scratch folder, on disk; their entries in the manifest."""
+    _write_arrays(model, scratch)
     files = {path.stem: _entry(path) for path in sorted(scratch.iterdir())}
     manifest = _manifest(model, files)
     (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (scratch / "card.md").write_text(_card(model, manifest), encoding="utf-8")
+    (scratch / CARD).write_text(card(model_facts(manifest, model.risks)), encoding="utf-8")
     for path in scratch.iterdir():
         _flush(path)
-    for kind, entry in files.items():
-        os.replace(scratch / f"{kind}{Path(entry['name']).suffix}", folder / entry["name"])
-    os.replace(scratch / "card.md", folder / "card.md")
-    os.replace(scratch / MANIFEST, folder / MANIFEST)
+    return files
+
+
+def _write_arrays(model: Any, scratch: Path) -> None:
+    if isinstance(model, LoadedModel):
+        (scratch / "scoring.npz").write_bytes(model.content("scoring"))
+        (scratch / "posterior.nc").write_bytes(model.content("posterior"))
+    else:
+        write_risks(model.risks, scratch / "scoring.npz")
+        write_idata(model.idata, str(scratch / "posterior.nc"))
+
+
+def _publish(scratch: Path, folder: Path, files: Mapping[str, Any]) -> None:
+    """Move the files into place; until the manifest's own move, the last that can matter, the old model stands.
+
+    The card has no digest in its name. The old one is put aside first: a model without card, for a moment, can do no
+    harm, a card of another model can.
+    """
+    names = {kind: entry["name"] for kind, entry in files.items()}
+    new = [folder / name for name in names.values() if not (folder / name).exists()]
+    aside = scratch / f"old-{CARD}"
+    try:
+        for kind, name in names.items():
+            os.replace(scratch / f"{kind}{Path(name).suffix}", folder / name)
+        if (folder / CARD).exists():
+            os.replace(folder / CARD, aside)
+        _flush_folder(folder)
+        os.replace(scratch / MANIFEST, folder / MANIFEST)
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        if aside.exists():
+            os.replace(aside, folder / CARD)
+        raise
+    os.replace(scratch / CARD, folder / CARD)
+    _flush_folder(folder)
+
+
+def _remove_old(folder: Path, files: Mapping[str, Any]) -> None:
     current = {entry["name"] for entry in files.values()}
     for path in folder.iterdir():
         if FILE_NAME.fullmatch(path.name) and path.name not in current:
             path.unlink()
-
-
-def _write_risks(risks: RiskDraws, path: Path) -> None:
-    np.savez(path, **{name: getattr(risks, name) for name in RiskDraws.ARRAYS})
 
 
 def _entry(path: Path) -> dict[str, Any]:
@@ -100,13 +163,24 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _flush_folder(folder: Path) -> None:
+    """Put renames on disk in their order, where a folder can be opened (not on Windows)."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def _manifest(model: Any, files: dict[str, Any]) -> dict[str, Any]:
-    return {
+    fields = {
         "format": FORMAT,
         "name": model.name,
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": _versions(model),
         "settings": dict(model.settings),
         "diagnostics": asdict(model.diagnostics),
+        "performance": _performance(model),
         "digest": model.tables.digest,
         "events": list(model.risks.events),
         "grades": list(model.risks.grades),
@@ -115,32 +189,19 @@ def _manifest(model: Any, files: dict[str, Any]) -> dict[str, Any]:
         "publication": dict(model.tables.texts),
         "files": files,
     }
+    return fields | {"sha256": manifest_digest(fields)}
 
 
-def _card(model: Any, manifest: dict[str, Any]) -> str:
-    """What a reader must know before using the model, in words."""
-    about, fits = model.tables.about, coverage(calibration_table(model))
-    notes = "\n".join(f"- {note}" for note in about.get("notes", []))
-    covariates = "\n".join(f"- {c.label} (`{c.name}`): {', '.join(c.names)}" for c in model.tables.covariates)
-    return f"""# Model card: {model.name}
+def _versions(model: Any) -> dict[str, str]:
+    """What the model was fitted with."""
+    if isinstance(model, LoadedModel):
+        return dict(model.manifest["versions"])
+    return {name: version(name) for name in VERSIONS}
 
-**What it is.** A hierarchical logistic model of {len(model.risks.events)} severe toxicities, fitted to published counts:
-{about["title"]}.
 
-**Source.** {about["citation"]} DOI {about.get("doi", "not given")}. {about.get("licence", "")}
-
-**Patients.** N = {model.tables.n}. {about.get("setting", "")}. {about.get("grading", "")}.
-
-**Covariates.**
-{covariates}
-
-**Fit.** {model.diagnostics}. Seed {model.settings["seed"]}; data digest {manifest["digest"][:16]}.
-Versions {manifest["versions"]}.
-
-**Consistency with the publication.** {fits["within90"]:.0%} of {fits["rows"]:.0f} published frequencies lie in their 90 %
-predictive interval. The model saw these rows: this is no validation, and no external cohort has been scored.
-
-**Limits.** Not for treatment decisions. Margins say nothing about interactions; effects flagged `pooled` were learned from
-other events, and those flagged `prior` rest on no published frequency at all.
-{notes}
-"""
+def _performance(model: Any) -> dict[str, Any]:
+    """Coverage of the published frequencies; seconds of work, so that a model read back keeps what it was saved with."""
+    if isinstance(model, LoadedModel) and "performance" in model.manifest:
+        return dict(model.manifest["performance"])
+    found = coverage(calibration_table(model))
+    return {"rows": round(found["rows"]), "within50": found["within50"], "within90": found["within90"]}

@@ -1,0 +1,119 @@
+"""Arrays of risk draws in an npz file, written plainly and read within bounds known beforehand. Light: NumPy only.
+
+Each member must be stored uncompressed, of the declared type and shape in C order, and no larger than that, before
+memory is taken for it: no bomb unpacks, nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aemodel.inference.risks import SUPPORT, RiskDraws, cell_count
+from aemodel.publication.rules import Covariate
+from aemodel.serving.manifest import SavedModelError, manifest_covariates
+
+MOST_HEADER_BYTES = 1024
+"""More than the header of any member, and than its entry in the archive's directory."""
+WITHIN = {
+    "draws": "not all probabilities",
+    "levels": "not all levels",
+    "weight": "not all positive numbers",
+    "movement": "not all numbers of zero or more",
+    "source": "not all places in the list of sources",
+    "published": "neither yes nor no",
+}
+Expected = Mapping[str, tuple[Any, tuple[int, ...]]]
+
+
+def write_risks(risks: RiskDraws, path: Path) -> None:
+    np.savez(path, **{name: getattr(risks, name) for name in RiskDraws.ARRAYS})
+
+
+def read_risks(manifest: Mapping[str, Any], content: Callable[[], bytes]) -> RiskDraws:
+    """Risk draws from the bytes of a scoring file, which are asked for once the manifest's size for them is plausible.
+
+    Raises
+    ------
+    SavedModelError
+        The file is not what the manifest's samples, covariates, events and grades need.
+    """
+    covariates = manifest_covariates(manifest)
+    events, grades = tuple(manifest["events"]), tuple(manifest["grades"])
+    expected = _expected(covariates, manifest["samples"], (len(events), len(grades)))
+    need = sum(_size(*array) for array in expected.values())
+    if not need <= manifest["files"]["scoring"]["bytes"] <= need + 3 * MOST_HEADER_BYTES * len(expected):
+        size = manifest["files"]["scoring"]["bytes"]
+        raise SavedModelError(f"a scoring file of {size} bytes does not hold what the model's {need} bytes of arrays need")
+    arrays = _read_arrays(content(), expected)
+    _check_values(arrays, covariates)
+    return RiskDraws(covariates=covariates, events=events, grades=grades, chains=manifest["chains"], **arrays)
+
+
+def _expected(covariates: tuple[Covariate, ...], samples: int, pairs: tuple[int, int]) -> Expected:
+    """Type and shape of every array."""
+    cells = cell_count(covariates)
+    return {
+        "draws": (np.float32, (samples, cells, *pairs)),
+        "levels": (np.int64, (cells, len(covariates))),
+        "weight": (np.float64, (cells,)),
+        "movement": (np.float32, (len(covariates), cells, *pairs)),
+        "source": (np.int64, (len(covariates), *pairs)),
+        "published": (np.bool_, pairs),
+    }
+
+
+def _size(dtype: Any, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def _read_arrays(content: bytes, expected: Expected) -> dict[str, Any]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in expected):
+            raise SavedModelError(f"the scoring file holds {archive.namelist()[:20]}, not {list(expected)}")
+        return {name: _read_array(archive, name, *array) for name, array in expected.items()}
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
+    size, about = _size(dtype, shape), archive.getinfo(f"{name}.npy")
+    if about.file_size not in range(size, size + MOST_HEADER_BYTES):
+        raise SavedModelError(f"the array {name!r} is not of the size its shape {shape} needs")
+    if about.compress_type != zipfile.ZIP_STORED or about.compress_size != about.file_size:
+        raise SavedModelError(f"the array {name!r} is compressed; saved models store plain arrays")
+    content = archive.read(about)
+    member = io.BytesIO(content)
+    if (version := np.lib.format.read_magic(member)) != (1, 0):
+        raise SavedModelError(f"the array {name!r} is of npy version {version}, not (1, 0)")
+    found, by_columns, kind = np.lib.format.read_array_header_1_0(member, max_header_size=MOST_HEADER_BYTES)
+    if kind != dtype or by_columns or found != shape:
+        order = " by columns" if by_columns else ""
+        raise SavedModelError(f"the array {name!r} is {kind} {found}{order}, not {np.dtype(dtype)} {shape}")
+    data = memoryview(content)[member.tell() :]
+    if len(data) != size:
+        raise SavedModelError(f"the array {name!r} has {len(data)} bytes, not {size}")
+    return np.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) -> None:
+    """Each array within what it can hold; comparisons are false for NaN."""
+    sizes = tuple(len(c.levels) + c.open for c in covariates)
+    within = {
+        "draws": (arrays["draws"] >= 0) & (arrays["draws"] <= 1),
+        "levels": (arrays["levels"] >= 0) & (arrays["levels"] < np.array(sizes)),
+        "weight": (arrays["weight"] > 0) & (arrays["weight"] < np.inf),
+        "movement": (arrays["movement"] >= 0) & (arrays["movement"] < np.inf),
+        "source": (arrays["source"] >= 0) & (arrays["source"] < len(SUPPORT)),
+        "published": np.isin(arrays["published"].view(np.uint8), (0, 1)),
+    }
+    for name, good in within.items():
+        if not good.all():
+            raise SavedModelError(f"the array {name!r} holds values that are {WITHIN[name]}")
+    cells = np.sort(np.ravel_multi_index(tuple(arrays["levels"].T), sizes))
+    if not np.array_equal(cells, np.arange(len(cells))):
+        raise SavedModelError("the array 'levels' does not hold every combination of levels once")

@@ -1,0 +1,228 @@
+"""The manifest of a saved model: strict JSON that vouches for every file, and for itself. Light: NumPy is not needed.
+
+Formats that ever landed, all still read:
+
+- 1: `FIELDS` without ``performance`` and ``sha256``. Events, grades and name are checked against the publication inside.
+- 2: ``performance`` (the calibration's coverage, so that the card needs no new calibration) and ``sha256``, the digest of
+  everything else in the manifest: a rule, a seed or a diagnostic changed by accident is found out. Digests tell damage,
+  not forgery: who rewrites them all has made another model.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from aemodel.inference.diagnostics import Diagnostics
+from aemodel.publication.events import GRADES, read_events
+from aemodel.publication.rules import Covariate, read_covariates
+from aemodel.publication.texts import FILES, digest_of
+
+FORMAT = 2
+MANIFEST = "manifest.json"
+FILE_NAME = re.compile(r"(scoring-[0-9a-f]{16}\.npz|posterior-[0-9a-f]{16}\.nc)")
+MOST_MANIFEST_BYTES = 4_000_000
+MOST_FILE_BYTES = 2_000_000_000
+MOST_DEPTH = 20
+FIELDS = {
+    "format": int,
+    "name": str,
+    "versions": dict,
+    "settings": dict,
+    "diagnostics": dict,
+    "performance": dict,
+    "digest": str,
+    "events": list,
+    "grades": list,
+    "samples": int,
+    "chains": int,
+    "publication": dict,
+    "files": dict,
+    "sha256": str,
+}
+SINCE = {"performance": 2, "sha256": 2}
+"""The format that brought a field; 1 where none is named."""
+PERFORMANCE = {"rows": int, "within50": float, "within90": float}
+SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class SavedModelError(Exception):
+    """A saved model is damaged, incomplete, or not one of ours; nothing of it was believed."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, checked: UTF-8 JSON of known fields and types, no duplicate keys, no NaN, and true to its digests.
+
+    Raises
+    ------
+    SavedModelError
+        It is not there, or is not what `aemodel` writes.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = _parse(read_regular(path, MOST_MANIFEST_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise SavedModelError(f"{path}: not a manifest ({error})") from error
+    try:
+        _check_fields(manifest)
+        _check_seal(manifest)
+        _check_entries(manifest)
+        _check_files(manifest["files"])
+        _check_publication(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+        raise SavedModelError(f"{path}: {error}") from error
+    return manifest
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """A file's bytes, if it is a regular file (no link, pipe or device) of at most so many bytes: else `ValueError`."""
+    if path.is_symlink():
+        raise ValueError(f"{path.name} is a link, not a file")
+    # A link put there in between is not followed either, and a pipe not waited for, where the system has the flags.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError(f"{path.name} is not a regular file")
+        content = file.read(most + 1) if about.st_size <= most else b""
+    if about.st_size > most or len(content) > most:
+        raise ValueError(f"{path.name} is larger than {most} bytes")
+    return content
+
+
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of all fields but ``sha256``, as JSON with sorted keys; with the files' digests in it, that of the model."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def manifest_covariates(manifest: Mapping[str, Any]) -> tuple[Covariate, ...]:
+    """The covariates of the publication inside, with their rules."""
+    about = tomllib.loads(manifest["publication"]["publication.toml"])
+    return read_covariates(about["covariates"], "publication.toml")
+
+
+def _parse(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_float=_finite)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _no_constants(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large a number")
+    return value
+
+
+def _check_fields(manifest: Any) -> None:
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if type(found) is not int or not 1 <= found <= FORMAT:
+        known = " and ".join(str(number) for number in range(1, FORMAT + 1))
+        raise ValueError(f"format {found!r} is not known; this version reads formats {known}. Upgrade aemodel or refit")
+    kinds = {key: kind for key, kind in FIELDS.items() if SINCE.get(key, 1) <= found}
+    if odd := sorted(set(manifest) ^ set(kinds)):
+        raise ValueError(f"its fields are not those of format {found}: {odd}")
+    if wrong := [key for key, kind in kinds.items() if type(manifest[key]) is not kind]:
+        raise ValueError(f"fields of another type than format {found} has: {wrong}")
+    if _depth(manifest) > MOST_DEPTH:
+        raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
+
+
+def _depth(value: Any) -> int:
+    """Levels of nesting, counted without recursion."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return depth
+
+
+def _check_seal(manifest: Mapping[str, Any]) -> None:
+    digest = manifest_digest(manifest)
+    if manifest["format"] > 1 and digest != manifest["sha256"]:
+        raise ValueError("its SHA-256 is not that of its contents; copy the model again, or refit")
+
+
+def _check_entries(manifest: Mapping[str, Any]) -> None:
+    """What the fields hold, beyond their types."""
+    for key in ("events", "grades"):
+        names = manifest[key]
+        if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"{key} must be different names; found {names}")
+    samples, chains = manifest["samples"], manifest["chains"]
+    if chains < 1 or samples < 1 or samples % chains:
+        raise ValueError(f"{samples} samples cannot come from {chains} chains")
+    if not all(isinstance(version, str) for version in manifest["versions"].values()):
+        raise ValueError("versions must be texts")
+    seed = manifest["settings"].get("seed")
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"settings must have a seed, a whole number of zero or more; found {seed!r}")
+    kinds = {"int": int, "str": str, "float": float}
+    _check_record("diagnostics", manifest["diagnostics"], {f.name: kinds[str(f.type)] for f in fields(Diagnostics)})
+    if "performance" in manifest:
+        _check_record("performance", manifest["performance"], PERFORMANCE)
+
+
+def _check_record(name: str, found: Mapping[str, Any], expected: Mapping[str, type]) -> None:
+    if set(found) != set(expected) or any(type(found[key]) is not kind for key, kind in expected.items()):
+        raise ValueError(f"{name} must be {', '.join(expected)}; found {found}")
+
+
+def _check_files(files: Mapping[str, Any]) -> None:
+    for kind in ("scoring", "posterior"):
+        entry = files.get(kind)
+        if not isinstance(entry, dict) or not _is_entry(entry, kind):
+            raise ValueError(f"no proper entry for the {kind} file")
+    if set(files) != {"scoring", "posterior"}:
+        raise ValueError(f"files that no saved model has: {sorted(set(files) - {'scoring', 'posterior'})}")
+
+
+def _is_entry(entry: Mapping[str, Any], kind: str) -> bool:
+    if set(entry) != {"name", "bytes", "sha256"} or not isinstance(entry["name"], str) or not isinstance(entry["sha256"], str):
+        return False
+    named = FILE_NAME.fullmatch(entry["name"]) and entry["name"].startswith(f"{kind}-{entry['sha256'][:16]}.")
+    sized = type(entry["bytes"]) is int and 0 <= entry["bytes"] <= MOST_FILE_BYTES
+    return bool(named and sized and SHA256.fullmatch(entry["sha256"]))
+
+
+def _check_publication(manifest: Mapping[str, Any]) -> None:
+    """The publication inside is the one of the digest, and the one that the other fields speak of."""
+    texts = manifest["publication"]
+    if set(texts) != set(FILES) or not all(isinstance(text, str) for text in texts.values()):
+        raise ValueError(f"publication must hold the texts of {', '.join(FILES)}; found {sorted(texts)}")
+    if digest_of(texts) != manifest["digest"]:
+        raise ValueError("the publication inside is not the one of its digest; copy the model again, or refit")
+    about = tomllib.loads(texts["publication.toml"])
+    rows = csv.DictReader(io.StringIO(texts["events.csv"]), strict=True)
+    events = read_events([{key: value.strip() for key, value in row.items()} for row in rows], "events.csv")
+    expected = {"name": about["name"], "events": [event.name for event in events], "grades": list(GRADES)}
+    if wrong := [key for key, value in expected.items() if manifest[key] != value]:
+        raise ValueError(f"not those of the publication inside: {wrong}")
+    manifest_covariates(manifest)
