@@ -1,0 +1,567 @@
+"""Attacks on a saved model, and a process that tries them: each on a fresh copy, in a child of its own.
+
+``python -m tests.attacks`` reads from stdin ``{"model", "attacks", "patients", "posterior"}`` and prints a line of
+JSON per attack: kind, seed and outcome. The process holds only what scoring needs (and xarray, where the posterior is
+read), forks for each attack, and kills a child after `PATIENCE` seconds; a child may take `MEMORY` bytes.
+
+Outcomes: ``refused`` (SavedModelError), ``unchanged`` (every score as before), and anything else, which is a finding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+PATIENCE = 20.0
+MEMORY = 2_000_000_000
+KIND = {"scoring": ".npz", "posterior": ".nc"}
+
+
+# What attacks are made of.
+
+
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def write_manifest(folder, manifest, *, sealed=False):
+    """Sealed: the forger knows how the manifest vouches for itself."""
+    if sealed:
+        rest = {key: value for key, value in manifest.items() if key != "sha256"}
+        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        manifest = rest | {"sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def file_of(folder, kind):
+    return folder / manifest_of(folder)["files"][kind]["name"]
+
+
+def forge(folder, kind, content):
+    """Other contents, vouched for by name, size and digests."""
+    file_of(folder, kind).unlink()
+    manifest, digest = manifest_of(folder), hashlib.sha256(content).hexdigest()
+    name = f"{kind}-{digest[:16]}{KIND[kind]}"
+    manifest["files"][kind] = {"name": name, "bytes": len(content), "sha256": digest}
+    (folder / name).write_bytes(content)
+    write_manifest(folder, manifest, sealed=True)
+
+
+def members_of(folder):
+    with zipfile.ZipFile(file_of(folder, "scoring")) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def archive_of(members, method=zipfile.ZIP_STORED):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method, compresslevel=1) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # duplicate names are meant
+        for name, data in members:
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def forge_member(folder, name, data):
+    forge(folder, "scoring", archive_of((members_of(folder) | {name: data}).items()))
+
+
+def npy(array, *, pickled=False):
+    member = io.BytesIO()
+    np.lib.format.write_array(member, array, allow_pickle=pickled)
+    return member.getvalue()
+
+
+def pick(rng, items):
+    items = list(items)
+    return items[int(rng.integers(len(items)))]
+
+
+def array_of(data):
+    return np.lib.format.read_array(io.BytesIO(data))
+
+
+def some_file(folder, rng):
+    return pick(rng, sorted(path for path in folder.iterdir() if path.name != "card.md"))
+
+
+def paths_of(value, path=()):
+    """Every place in nested JSON."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from paths_of(inner, (*path, key))
+
+
+def parent_of(manifest, path):
+    for key in path[:-1]:
+        manifest = manifest[key]
+    return manifest
+
+
+ODD = [
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        7,
+        2**63,
+        10**30,
+        0.5,
+        1e308,
+        "",
+        "0",
+        "../../etc/passwd",
+        "\ud800",
+        "\0",
+        "\x1b[2J",
+        "x" * 5000,
+    ),
+    *([], {}, [None], [[]], {"": ""}, {"__class__": "os.system"}, [[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]),
+]
+
+
+# The attacks, each given the folder and a generator.
+
+
+def truncation(folder, rng):
+    path = some_file(folder, rng)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(rng.integers(len(content)))])
+
+
+def growth(folder, rng):
+    path = some_file(folder, rng)
+    path.write_bytes(path.read_bytes() + rng.bytes(int(rng.integers(1, 5000))))
+
+
+def bit_flips(folder, rng):
+    path = some_file(folder, rng)
+    content = bytearray(path.read_bytes())
+    for _ in range(int(rng.integers(1, 9))):
+        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(content)
+
+
+def manifest_bit_flip(folder, rng):
+    path = folder / "manifest.json"
+    content = bytearray(path.read_bytes())
+    content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(content)
+
+
+def zeroed_block(folder, rng):
+    path = some_file(folder, rng)
+    content = bytearray(path.read_bytes())
+    start = int(rng.integers(len(content)))
+    content[start : start + 512] = b"\0" * len(content[start : start + 512])
+    path.write_bytes(content)
+
+
+def swapped_files(folder, rng):
+    first, second = rng.permutation(sorted(path.name for path in folder.iterdir()))[:2]
+    os.replace(folder / first, folder / "aside")
+    os.replace(folder / second, folder / first)
+    os.replace(folder / "aside", folder / second)
+
+
+def missing_file(folder, rng):
+    some_file(folder, rng).unlink()
+
+
+def edited_field(folder, rng):
+    """Any value anywhere in the manifest."""
+    manifest = manifest_of(folder)
+    path = pick(rng, paths_of(manifest))
+    parent_of(manifest, path)[path[-1]] = pick(rng, ODD)
+    write_manifest(folder, manifest)
+
+
+def nudged_number(folder, rng):
+    """A plausible other number, such as a hand might write."""
+    manifest = manifest_of(folder)
+    numbers = [p for p in paths_of(manifest) if type(parent_of(manifest, p)[p[-1]]) in (int, float)]
+    path = pick(rng, numbers)
+    parent_of(manifest, path)[path[-1]] += pick(rng, (1, -1, 2))
+    write_manifest(folder, manifest)
+
+
+def edited_rule(folder, rng):
+    """A digit or word in the publication: a cut, a level's name, a count."""
+    manifest = manifest_of(folder)
+    name = pick(rng, manifest["publication"])
+    text = manifest["publication"][name]
+    at = int(rng.integers(len(text)))
+    manifest["publication"][name] = text[:at] + pick(rng, "0123456789abz,\n") + text[at + 1 :]
+    write_manifest(folder, manifest, sealed=bool(rng.integers(2)))
+
+
+def dropped_key(folder, rng):
+    manifest = manifest_of(folder)
+    path = pick(rng, paths_of(manifest))
+    del parent_of(manifest, path)[path[-1]]
+    write_manifest(folder, manifest)
+
+
+def unknown_key(folder, rng):
+    manifest = manifest_of(folder)
+    places = [manifest, *(parent_of(manifest, (*p, 0)) for p in paths_of(manifest))]
+    place = pick(rng, [place for place in places if isinstance(place, dict)])
+    place[pick(rng, ("extra", "__proto__", "files", "", "sha512"))] = pick(rng, ODD)
+    write_manifest(folder, manifest)
+
+
+def duplicate_key(folder, rng):
+    lines = (folder / "manifest.json").read_text(encoding="utf-8").split("\n")
+    places = [i for i, line in enumerate(lines) if '": ' in line and line.endswith(",")]
+    i = pick(rng, places)
+    (folder / "manifest.json").write_text("\n".join([*lines[: i + 1], lines[i], *lines[i + 1 :]]), encoding="utf-8")
+
+
+def strange_json(folder, rng):
+    text = (folder / "manifest.json").read_text(encoding="utf-8")
+    deep = int(rng.integers(30, 100_000))
+    choices = {
+        "nan": text.replace('"r_hat": ', '"r_hat": NaN, "x": ', 1),
+        "infinity": text.replace('"seed": 1', '"seed": Infinity', 1),
+        "huge": text.replace('"seed": 1', '"seed": 1e999', 1),
+        "digits": text.replace('"seed": 1', f'"seed": {"9" * 10_000}', 1),
+        "deep list": text.replace('"seed": 1', f'"seed": {"[" * deep}{"]" * deep}', 1),
+        "deep object": text.replace('"seed": 1', '"seed": ' + '{"a":' * deep + "1" + "}" * deep, 1),
+        "comment": text.replace("{", "{ // comment\n", 1),
+        "trailing": text + "{}",
+        "bom": "\ufeff" + text,
+        "spaces": " " * 4_000_001 + text,
+        "array": f"[{text}]",
+        "text": json.dumps(text),
+    }
+    (folder / "manifest.json").write_text(pick(rng, choices.values()), encoding="utf-8")
+
+
+def other_encoding(folder, rng):
+    text = (folder / "manifest.json").read_text(encoding="utf-8")
+    (folder / "manifest.json").write_bytes(text.encode(pick(rng, ("utf-16", "utf-32", "utf-8-sig", "utf-16-le"))))
+
+
+def forged_field(folder, rng):
+    """A value of another kind, in a manifest that vouches for itself: structure alone can tell, and must not crash."""
+    manifest = manifest_of(folder)
+    top = pick(rng, [key for key in manifest if key not in ("performance", "versions", "publication")])
+    paths = [p for p in paths_of(manifest) if p[0] == top]
+    path = pick(rng, paths)
+    parent_of(manifest, path)[path[-1]] = pick(rng, ODD)
+    write_manifest(folder, manifest, sealed=True)
+
+
+def path_traversal(folder, rng):
+    manifest = manifest_of(folder)
+    kind = pick(rng, KIND)
+    entry = manifest["files"][kind]
+    outside = folder.parent / f"outside-{folder.name}{KIND[kind]}"
+    shutil.copy(folder / entry["name"], outside)
+    entry["name"] = pick(
+        rng,
+        (
+            f"../{outside.name}",
+            str(outside),
+            f"./{entry['name']}",
+            f"x/../{entry['name']}",
+            f"..\\{outside.name}",
+            f"{entry['name']}\0",
+            f"{entry['name']}\n",
+            f"file://{outside}",
+            "/dev/zero",
+            "~/x",
+            "",
+        ),
+    )
+    write_manifest(folder, manifest, sealed=bool(rng.integers(2)))
+
+
+def link(folder, rng):
+    """To the very same contents, to a device, or nowhere."""
+    path = some_file(folder, rng)
+    outside = folder.parent / f"outside-{folder.name}"
+    path.rename(outside)
+    path.symlink_to(pick(rng, (outside, "/dev/zero", "/dev/null", "/proc/self/environ", "nowhere", path.name, ".")))
+
+
+def no_file(folder, rng):
+    """A pipe or a folder in the place of a file."""
+    path = some_file(folder, rng)
+    path.unlink()
+    pick(rng, (os.mkfifo, os.mkdir))(path)
+
+
+def zip_bomb(folder, rng):
+    members = members_of(folder)
+    bomb = npy(np.zeros(int(rng.integers(1, 5)) * 1_000_000))
+    forge(folder, "scoring", archive_of((members | {pick(rng, members): bomb}).items(), zipfile.ZIP_DEFLATED))
+
+
+def compressed_member(folder, rng):
+    members = members_of(folder)
+    forge(folder, "scoring", archive_of(members.items(), method_for(members, rng)))
+
+
+def method_for(members, rng):
+    """How to compress; the slow ways only what is small."""
+    small = sum(map(len, members.values())) < 1_000_000
+    return pick(rng, (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)) if small else zipfile.ZIP_DEFLATED
+
+
+def huge_shape(folder, rng):
+    """The header declares far more than there is; the member keeps its size."""
+    members = members_of(folder)
+    name = pick(rng, members)
+    array = array_of(members[name])
+    shape = pick(
+        rng, ((10**12,), (2**31, 2**31), (2**62, 4), (10**30,), (-1,), (0,), (1,) * 40, (True,), array.shape[::-1], ())
+    )
+    header = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + array.tobytes()
+    forge_member(folder, name, data)
+
+
+def object_dtype(folder, rng):
+    """A pickle that would leave a file behind; padded to the size the array needs."""
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(folder.parent / "trapped"), "w"))
+
+    members = members_of(folder)
+    name = pick(rng, members)
+    data = npy(np.array([Trap()], dtype=object), pickled=True)
+    forge_member(folder, name, data.ljust(len(members[name]), b"\0"))
+
+
+def other_dtype(folder, rng):
+    """Another byte order, precision, kind or order of the same bytes."""
+    members = members_of(folder)
+    name = pick(rng, members)
+    array = array_of(members[name])
+    ways = (
+        lambda: array.astype(array.dtype.newbyteorder(">")),
+        lambda: array.astype(np.float16),
+        lambda: array.astype(np.complex128),
+        lambda: np.asfortranarray(array),
+        lambda: array.view(np.uint8),
+        lambda: array.astype("U3"),
+        lambda: array.astype([("x", array.dtype)]),
+        lambda: array[..., None],
+        lambda: array.astype("datetime64[s]") if array.dtype != bool else array.astype(np.int8),
+    )
+    forge_member(folder, name, npy(pick(rng, ways)()))
+
+
+def strange_header(folder, rng):
+    members = members_of(folder)
+    name = pick(rng, members)
+    array = array_of(members[name])
+    bodies = (
+        "{'descr': '<f4'}",
+        "(" * 900 + ")" * 900,
+        "__import__('os').system('true')",
+        "{'descr': '|V0', 'fortran_order': False, 'shape': (4,), }",
+        "{'descr': ('<f4', (1000000, 1000000)), 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f4', 'fortran_order': 0, 'shape': (4L,), }",
+        "\xff\xfe",
+        "",
+    )
+    header = pick(rng, bodies).ljust(117) + "\n"
+    version = pick(rng, (b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"))
+    encoded = header.encode("latin1")
+    data = b"\x93NUMPY" + version + len(encoded).to_bytes(2, "little") + encoded + array.tobytes()
+    forge_member(folder, name, data)
+
+
+def impossible_value(folder, rng):
+    members = members_of(folder)
+    name = pick(rng, [name for name in members if name != "published.npy"])
+    array = array_of(members[name]).copy()
+    odd = (np.nan, np.inf, -np.inf, -1.0, 1e30) if array.dtype.kind == "f" else (-1, 99, 2**40)
+    if name == "weight.npy" or name == "movement.npy":
+        odd = (np.nan, np.inf, -np.inf, -1.0)
+    array.flat[int(rng.integers(array.size))] = pick(rng, odd)
+    forge_member(folder, name, npy(array))
+
+
+def odd_members(folder, rng):
+    members = list(members_of(folder).items())
+    name, data = pick(rng, members)
+    choices = (
+        [*members, (name, data)],
+        [*members, (name, b"")],
+        [*members, ("extra.npy", data)],
+        [*members, ("../evil.npy", data)],
+        [(n, d) for n, d in members if n != name],
+        [(n if n != name else f"/{n}", d) for n, d in members],
+        [(n.upper(), d) for n, d in members],
+        [(n, d if n != name else b"") for n, d in members],
+        [*members, *((f"{i}.npy", b"") for i in range(500))],
+        [],
+    )
+    forge(folder, "scoring", archive_of(pick(rng, choices)))
+
+
+def damaged_archive(folder, rng):
+    """Flipped bits and cuts in the archive's own directory and headers, under digests that vouch for them."""
+    content = bytearray(file_of(folder, "scoring").read_bytes())
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        directory = archive.start_dir
+        headers = [info.header_offset + int(rng.integers(30)) for info in archive.infolist()]
+    for _ in range(int(rng.integers(1, 4))):
+        at = pick(rng, headers) if rng.integers(2) else int(rng.integers(directory, len(content)))
+        content[at] ^= 1 << int(rng.integers(8))
+    forge(folder, "scoring", bytes(content))
+
+
+def foreign_posterior(folder, rng):
+    forge(folder, "posterior", pick(rng, (b"", b"\x89HDF\r\n\x1a\n", b"CDF\x01" + b"\0" * 100, rng.bytes(5000), b"PK\x05\x06")))
+
+
+# Controls: that the trial would tell.
+
+
+def nothing(folder, rng):
+    pass
+
+
+def another_model(folder, rng):
+    """All digests forged and nothing malformed: risks do change, and no digest can tell."""
+    array = array_of(members_of(folder)["draws.npy"])
+    forge_member(folder, "draws.npy", npy(array * np.float32(0.5)))
+
+
+CONTROLS = (nothing, another_model)
+GENERAL = (
+    *(truncation, growth, bit_flips, manifest_bit_flip, zeroed_block, swapped_files, missing_file, edited_field, nudged_number),
+    *(
+        edited_rule,
+        dropped_key,
+        unknown_key,
+        duplicate_key,
+        strange_json,
+        other_encoding,
+        forged_field,
+        path_traversal,
+        link,
+        no_file,
+    ),
+    *(zip_bomb, compressed_member, huge_shape, object_dtype, other_dtype, strange_header, impossible_value, odd_members),
+    *(damaged_archive, foreign_posterior),
+)
+ATTACKS = {attack.__name__: attack for attack in (*GENERAL, *CONTROLS)}
+ON_POSTERIOR = (
+    "truncation",
+    "growth",
+    "bit_flips",
+    "zeroed_block",
+    "swapped_files",
+    "missing_file",
+    "link",
+    "no_file",
+    "foreign_posterior",
+)
+"""Attacks on files that the posterior must withstand, too."""
+
+
+# Trying them.
+
+
+def answers(folder, patients, posterior):
+    """All that could change: every score, and with `posterior` every draw."""
+    import pyarrow as pa
+
+    from aemodel.serving.reading import load_model
+    from aemodel.serving.scoring import score
+
+    model = load_model(folder)
+    scored = score(model, pa.table(patients), new_levels="sample").to_pydict()
+    if posterior:
+        scored["posterior"] = {name: array.values.tobytes() for name, array in model.posterior.items()}
+        scored["prior"] = {name: array.values.tobytes() for name, array in model.prior.items()}
+    return scored
+
+
+def outcome(folder, patients, posterior, expected):
+    from aemodel.serving.manifest import SavedModelError
+
+    try:
+        found = answers(folder, patients, posterior)
+    except SavedModelError:
+        return "refused"
+    except BaseException as error:
+        return f"{type(error).__name__}: {str(error)[:200]}"
+    return "unchanged" if found == expected else "CHANGED"
+
+
+def in_child(work):
+    """What `work` returns, from a child process; or how the child ended."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        resource.setrlimit(resource.RLIMIT_AS, (used_memory() + MEMORY, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.write(writing, work().encode()[:4000])
+        os._exit(0)
+    os.close(writing)
+    status = wait(child)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read().decode()
+    return said if status == 0 and said else status if isinstance(status, str) else f"ended with status {status}"
+
+
+def wait(child):
+    """The child's status, or ``hung``."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "hung"
+
+
+def used_memory():
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def main():
+    order = json.load(sys.stdin)
+    model, patients, posterior = Path(order["model"]), order["patients"], order["posterior"]
+    expected = answers(model, patients, posterior)
+    with tempfile.TemporaryDirectory() as scratch:
+        for kind, seed in order["attacks"]:
+            folder = Path(scratch) / f"{kind}-{seed}"
+            shutil.copytree(model, folder)
+            ATTACKS[kind](folder, np.random.default_rng([seed, len(kind), ord(kind[0])]))
+            found = in_child(lambda folder=folder: outcome(folder, patients, posterior, expected))
+            if (Path(scratch) / "trapped").exists():
+                found = "UNPICKLED"
+            print(json.dumps({"kind": kind, "seed": seed, "outcome": found}), flush=True)
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
