@@ -19,11 +19,12 @@ from click.testing import CliRunner
 import aemodel
 from aemodel import cli
 from aemodel.inference.diagnostics import Diagnostics
+from tests.fixtures import FIXTURES, FORMATS
 
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 PATIENTS = f"{HEADER}\np1,19,bm,20,female,hispanic\np2,,iem,,,nh_asian\np3,8,bm,40,male,\n"
 COMMAND = [sys.executable, "-W", "error", "-c", "from aemodel.cli import main; main()"]
-COMMANDS = ("tables", "fit", "check", "score", "calculator")
+COMMANDS = ("tables", "fit", "check", "show", "score", "calculator")
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,72 @@ def test_malformed_publication(invented_folder, tmp_path):
     folder = shutil.copytree(invented_folder, tmp_path / "copy")
     (folder / "events.csv").write_text("event\n")
     failed(run("tables", folder), 2, "events.csv: columns must be event, label, ")
+
+
+# show.
+
+
+def test_show_tells_what_a_model_is(shipped):
+    text = run("show").stdout
+    for expected in (
+        *("COG AALL1331", "10.3324/haematol.2025.287386", "N = 661 patients", "Sampler diagnostics passed", "seed 1"),
+        *("Race/ethnicity", "rest on the prior alone", "Not for treatment decisions", "pymc 5", "priors.deviation.half_normal"),
+        *(shipped.manifest["digest"], shipped.manifest["sha256"]),
+        *(f"{entry['name']}  {entry['bytes']:,} bytes  whole" for entry in shipped.manifest["files"].values()),
+        *shipped.risks.events,
+    ):
+        assert expected in text, expected
+
+
+def test_show_as_json_has_the_same_facts(shipped):
+    facts = json.loads(run("show", "aall1331", "--format", "json").stdout)
+    assert facts["patients"] == 661
+    assert facts["digest"] == shipped.manifest["sha256"]
+    assert facts["settings"] == shipped.manifest["settings"]
+    assert facts["diagnostics"]["passed"] is True
+    assert {c["name"]: sum(level["patients"] for level in c["levels"]) for c in facts["covariates"]} == dict.fromkeys(
+        ("age_band", "relapse_group", "sex", "race_ethnicity"), 661
+    )
+    assert [c["name"] for c in facts["covariates"] if c["rests_on"] == {"data": 0, "pooled": 0, "prior": 21}] == [
+        "race_ethnicity"
+    ]
+
+
+@pytest.mark.parametrize("number", FORMATS)
+def test_show_reads_every_format(number):
+    result = run("show", FIXTURES / f"format{number}")
+    assert result.exit_code == 0, result.output
+    assert "An invented trial" in result.stdout
+    assert f"Files, format {number}" in result.stdout
+
+
+def test_show_tells_of_a_file_that_is_missing(tmp_path):
+    folder = shutil.copytree(FIXTURES / "format2", tmp_path / "model")
+    next(folder.glob("posterior-*")).unlink()
+    result = run("show", folder)
+    assert result.exit_code == 0
+    assert "cannot be read" in result.stdout
+
+
+def test_show_of_a_damaged_model(tmp_path):
+    folder = shutil.copytree(FIXTURES / "format2", tmp_path / "model")
+    next(folder.glob("scoring-*")).write_bytes(b"")
+    failed(run("show", folder), 1, "its size is not the")
+
+
+def test_show_of_no_model():
+    failed(run("show", "nowhere"), 2, "neither the folder of a saved model nor the name of a shipped one")
+
+
+def test_show_gives_a_terminal_no_orders_of_a_hostile_model():
+    from aemodel.serving.facts import model_facts
+    from aemodel.serving.showing import shown
+
+    model = aemodel.load_model(FIXTURES / "format2")
+    facts = model_facts(model.manifest, model.risks) | {"files": model.file_states(), "notes": ["\x1b]0;owned\x07 \u202e"]}
+    text = shown(facts)
+    assert "\\x1b]0;owned\\x07 \\u202e" in text
+    assert all(character.isprintable() or character == "\n" for character in text)
 
 
 # check.

@@ -11,6 +11,7 @@ import shutil
 import sys
 import weakref
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,11 @@ import xarray as xr
 
 import aemodel
 from aemodel.inference.risks import RiskDraws
+from aemodel.serving import card as card_module
+from aemodel.serving import facts as facts_module
 from aemodel.serving import saved as saving
+from aemodel.serving.card import card
+from aemodel.serving.facts import model_facts
 from aemodel.serving.manifest import FIELDS, FILE_NAME, manifest_digest
 from aemodel.serving.reading import find_model
 from tests.fixtures import FIXTURES, FORMATS
@@ -237,6 +242,52 @@ def test_card_says_what_the_model_is_not_for(saved):
     card = (saved / "card.md").read_text(encoding="utf-8")
     assert "Not for treatment decisions" in card
     assert "Nobody. An invented trial. No Journal, no year." in card
+
+
+HEADINGS = [
+    *("Model details", "Intended use", "Out-of-scope use", "Source of data", "Participants", "Outcome", "Predictors"),
+    *("Sample size", "Missing data", "Analytical methods", "Model performance", "Uncertainty", "Fairness", "Limitations"),
+    "Registration and availability",
+]
+
+
+@pytest.mark.parametrize("model", ["aall1331", FIXTURES / "format2"], ids=["aall1331", "invented"])
+def test_card_has_every_heading_once_and_no_empty_section(model):
+    text = (find_model(model) / "card.md").read_text(encoding="utf-8")
+    sections = text.split("\n## ")[1:]
+    assert [section.split("\n")[0] for section in sections] == HEADINGS
+    assert all(len(section.split("\n", 1)[1].strip()) > 20 for section in sections)
+
+
+@pytest.mark.parametrize("model", ["aall1331", FIXTURES / "format2"], ids=["aall1331", "invented"])
+def test_card_is_what_the_model_itself_tells(model):
+    loaded = aemodel.load_model(model)
+    expected = card(model_facts(loaded.manifest, loaded.risks))
+    assert (loaded.folder / "card.md").read_text(encoding="utf-8") == expected
+    assert loaded.manifest["sha256"] in expected
+    assert str(loaded.diagnostics) in expected
+
+
+def test_card_names_covariates_without_a_published_frequency(shipped):
+    """From the arrays: nothing in the code knows which they are."""
+    facts = model_facts(shipped.manifest, shipped.risks)
+    assert "No event is tabulated by Race/ethnicity: differences between its levels are assumption" in card(facts)
+    for covariate in facts["covariates"]:
+        covariate["rests_on"] = {"data": 1, "pooled": 0, "prior": 0}
+    assert "No event is tabulated" not in card(facts)
+
+
+def test_card_says_in_capitals_that_diagnostics_failed(few):
+    assert not few.diagnostics.passed
+    folder = FIXTURES / "format2"
+    assert "THE SAMPLER'S DIAGNOSTICS FAILED: R-hat" in (folder / "card.md").read_text(encoding="utf-8")
+
+
+def test_code_that_writes_the_card_knows_no_publication():
+    for module in (facts_module, card_module):
+        source = Path(module.__file__).read_text(encoding="utf-8").lower()
+        for word in ("aall1331", "relapse", "race", "ethnic", "sepsis", "sex", "661"):
+            assert word not in source, (module.__name__, word)
 
 
 def test_nothing_names_the_machine(saved):
@@ -776,7 +827,7 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-STEPS = ("write_idata", "write_risks", "_manifest", "card", "_flush")
+STEPS = ("draws_bytes", "write_risks", "_manifest", "card", "_flush")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -797,7 +848,7 @@ def test_failure_leaves_no_new_folder(few, tmp_path, monkeypatch, step):
 
 
 def test_interruption_leaves_no_new_folder(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(saving, "write_idata", interrupt)
+    monkeypatch.setattr(saving, "draws_bytes", interrupt)
     with pytest.raises(KeyboardInterrupt):
         aemodel.save_model(few, tmp_path / "new")
     assert not (tmp_path / "new").exists()

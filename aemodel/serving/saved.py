@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from aemodel.answers.calibration import calibration_table, coverage
-from aemodel.inference.idata import write_idata
 from aemodel.serving.arrays import write_risks
 from aemodel.serving.card import card
+from aemodel.serving.draws import draws_bytes
 from aemodel.serving.facts import model_facts
 from aemodel.serving.locks import locked
 from aemodel.serving.manifest import FILE_NAME, FORMAT, MANIFEST, manifest_digest
@@ -117,7 +117,7 @@ def _write_arrays(model: Any, scratch: Path) -> None:
         (scratch / "posterior.nc").write_bytes(model.content("posterior"))
     else:
         write_risks(model.risks, scratch / "scoring.npz")
-        write_idata(model.idata, str(scratch / "posterior.nc"))
+        (scratch / "posterior.nc").write_bytes(draws_bytes(model.idata))
 
 
 def _publish(scratch: Path, folder: Path, files: Mapping[str, Any]) -> None:
