@@ -259,13 +259,15 @@ def test_card_has_every_heading_once_and_no_empty_section(model):
     assert all(len(section.split("\n", 1)[1].strip()) > 20 for section in sections)
 
 
-@pytest.mark.parametrize("model", ["aall1331", FIXTURES / "format2"], ids=["aall1331", "invented"])
-def test_card_is_what_the_model_itself_tells(model):
-    loaded = aemodel.load_model(model)
-    expected = card(model_facts(loaded.manifest, loaded.risks))
-    assert (loaded.folder / "card.md").read_text(encoding="utf-8") == expected
-    assert loaded.manifest["sha256"] in expected
-    assert str(loaded.diagnostics) in expected
+def test_card_is_what_the_model_itself_tells(saved):
+    loaded = aemodel.load_model(saved)
+    assert (saved / "card.md").read_text(encoding="utf-8") == card(model_facts(loaded.manifest, loaded.risks))
+
+
+def test_card_of_the_shipped_model_is_its_own(shipped):
+    text = (shipped.folder / "card.md").read_text(encoding="utf-8")
+    assert shipped.manifest["sha256"] in text
+    assert str(shipped.diagnostics) in text
 
 
 def test_card_names_covariates_without_a_published_frequency(shipped):
