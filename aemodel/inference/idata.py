@@ -1,8 +1,9 @@
-"""Draws as ArviZ's `InferenceData`: judged, power-scaled, written and read. Everything that touches ArviZ is here."""
+"""Draws as ArviZ's `InferenceData`: judged, power-scaled and read. Everything that touches ArviZ is here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
 
 import arviz as az
 import arviz_stats
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from aemodel.inference.diagnostics import Diagnostics
 
 
-def diagnose(idata: az.InferenceData) -> Diagnostics:
+def diagnose(idata: Any) -> Diagnostics:
     """Judge a run by its worst parameter."""
     posterior, stats = idata["posterior"], idata["sample_stats"]
     bulk, tail = az.ess(posterior), az.ess(posterior, method="tail")
@@ -47,16 +48,6 @@ def power_scaling(
     return {name: np.asarray(value["quantity"]) for name, value in found.items()}
 
 
-def read_idata(path: str) -> az.InferenceData:
-    """The full draws of a saved model."""
-    return az.from_netcdf(path, engine="h5netcdf")
-
-
-def write_idata(idata: az.InferenceData, path: str) -> None:
-    """Write all groups, parameters as compressed float32, which the risk draws are computed from in any case."""
-    small = idata.map(lambda group: group.astype(np.float32), groups=["posterior", "prior"])
-    small.attrs.clear()
-    for group in small.groups():
-        # Times of creation would make each saved model differ from the last.
-        small[group].attrs.clear()
-    small.to_netcdf(path, engine="h5netcdf", compress=True)
+def read_idata(content: BinaryIO) -> Any:
+    """The full draws of a saved model, from the bytes of its file."""
+    return az.from_netcdf(content, engine="h5netcdf")
