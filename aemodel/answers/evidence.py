@@ -17,7 +17,7 @@ DOUBTFUL = 0.25
 """Probability of a null below which the publication speaks against the answer."""
 
 
-def selection_table(model: Any) -> pd.DataFrame:
+def selection_table(model: Any, without: Any = None) -> pd.DataFrame:
     """Every test that was not significant, or not listed, with the probability the fitted model gives to that.
 
     Compare a fit with the term and one without (``fit(..., selection=False)``): the latter shows how far pooling carries
@@ -27,14 +27,25 @@ def selection_table(model: Any) -> pd.DataFrame:
     ----------
     model
         From `fit` or `load_model`.
+    without
+        Another fit of the same publication to show beside it.
 
     Returns
     -------
     pandas.DataFrame
         Columns event, grade, covariate, stated (in words; otherwise unlisted), in_fit, odds_ratio (posterior mean log odds
         ratio between the levels of highest and lowest risk, as a ratio), p_nonsignificant (posterior mean probability of
-        a chi-square test above the level), doubtful (below 0.25) and, if so, cause.
+        a chi-square test above the level), doubtful (below 0.25) and, if so, cause; with ``without``, also
+        odds_ratio_without and p_without.
     """
+    table = _selection(model)
+    if without is not None:
+        other = _selection(without)
+        table["odds_ratio_without"], table["p_without"] = other["odds_ratio"], other["p_nonsignificant"]
+    return table
+
+
+def _selection(model: Any) -> pd.DataFrame:
     in_fit = bool(model.settings.get("selection"))
     rows = []
     for null in model.tables.nulls:
