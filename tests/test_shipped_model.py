@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import aemodel
+from aemodel.inference.risks import SUPPORT
 
 EVENTS = (
     "infections_total infections sepsis oral_mucositis hyperglycemia hyperbilirubinemia gi_toxicity hypoalbuminemia "
@@ -235,11 +236,14 @@ def test_identification_has_a_row_for_every_effect(identification, shipped):
 
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("grade", GRADES)
-def test_nothing_is_learned_of_race_and_ethnicity(identification, event, grade):
-    """Levels together: from 1,000 draws their contraction has a standard error of 0.07, that of a single level of 0.14."""
-    rows = identification.query("covariate == 'race_ethnicity' and event == @event and grade == @grade")
-    assert set(rows["source"]) == {"prior"}
-    assert abs(1 - (rows["posterior_sd"] ** 2).sum() / (rows["prior_sd"] ** 2).sum()) < 0.25
+def test_no_margin_identifies_race_and_ethnicity(identification, shipped, event, grade):
+    """What there is are words and silence, and answers that rest on these are flagged as prior."""
+    found = set(identification.query("covariate == 'race_ethnicity' and event == @event and grade == @grade")["source"])
+    nulls = {(n.event, n.grade) for n in shipped.tables.nulls if n.covariate == "race_ethnicity"}
+    assert found == ({"null"} if (event, grade) in nulls else {"ordering"})
+    names = [c.name for c in shipped.risks.covariates]
+    source = shipped.risks.source[names.index("race_ethnicity"), EVENTS.index(event), GRADES.index(grade)]
+    assert SUPPORT[source] == "prior"
 
 
 @pytest.mark.parametrize("event", ["infections", "sepsis", "hyperglycemia"])
@@ -249,9 +253,11 @@ def test_age_effects_with_published_margins_are_learned(identification, event):
     assert rows["contraction"].min() > 0.5
 
 
-def test_an_effect_known_from_other_events_only_is_pooled(identification):
+def test_an_unlisted_pair_rests_on_its_null_and_is_flagged_pooled(identification, shipped):
     rows = identification.query("covariate == 'sex' and event == 'infections' and grade == '3-5'")
-    assert set(rows["source"]) == {"pooled"}
+    assert set(rows["source"]) == {"null"}
+    sex = [c.name for c in shipped.risks.covariates].index("sex")
+    assert SUPPORT[shipped.risks.source[sex, EVENTS.index("infections"), 0]] == "pooled"
 
 
 def test_contraction_is_of_the_standard_deviations_beside_it(identification):
