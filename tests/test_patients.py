@@ -277,12 +277,12 @@ def test_text_mixed_with_numbers_is_refused(shipped):
 
 
 def test_booleans_are_no_ages(shipped):
-    refused(shipped, pd.DataFrame([KNOWN]).assign(age=[True]), "column 'age' must be a number; found True")
+    refused(shipped, pd.DataFrame([KNOWN]).assign(age=[True]), "column 'age' must be a number; it is Boolean")
 
 
 def test_dates_are_no_ages(shipped):
     frame = pd.DataFrame([KNOWN]).assign(age=pd.to_datetime(["2001-02-03"]))
-    refused(shipped, frame, "column 'age' must be a number; found .*2001")
+    refused(shipped, frame, "column 'age' must be a number; it is Datetime")
 
 
 @pytest.mark.parametrize("wrong", [None, [KNOWN], KNOWN, "patients.csv", 3, np.zeros((2, 2))], ids=lambda x: type(x).__name__)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,12 @@ class RiskDraws:
 
     ARRAYS = ("draws", "levels", "weight", "movement", "source", "published")
 
+    def of(self, events: Sequence[str], grades: Sequence[str]) -> RiskDraws:
+        """These events and grades only, in this order."""
+        chosen = np.ix_([self.events.index(event) for event in events], [self.grades.index(grade) for grade in grades])
+        parts = {name: getattr(self, name)[..., *chosen] for name in ("draws", "movement", "source", "published")}
+        return replace(self, events=tuple(events), grades=tuple(grades), **parts)
+
     def weights(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
         """How each profile is spread over cells, (profile, cell), rows sum to 1.
 
@@ -99,13 +105,17 @@ class RiskDraws:
         self, sets: NDArray[np.int64], interval: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Posterior mean risk and equal-tailed interval of profiles: three arrays (profile, event, grade)."""
+        # In double precision, so that an answer does not depend on the company it is worked out in; samples last, so that
+        # quantiles read memory in order.
         tails = (1 - interval) / 2, (1 + interval) / 2
         mean, lower, upper = np.empty((3, len(sets), *self.draws.shape[2:]))
+        samples, cells, events, grades = self.draws.shape
+        by_cell = np.ascontiguousarray(self.draws.reshape(samples, -1).T, dtype=np.float64).reshape(cells, -1)
         for first in range(0, len(sets), CHUNK):
             part = slice(first, first + CHUNK)
-            draws = self.risks(sets[part])
-            mean[part] = draws.mean(axis=0, dtype=np.float64)
-            lower[part], upper[part] = np.quantile(draws, tails, axis=0)
+            draws = (self.weights(sets[part]) @ by_cell).reshape(-1, events, grades, samples)
+            mean[part] = draws.mean(axis=-1)
+            lower[part], upper[part] = np.quantile(draws, tails, axis=-1, overwrite_input=True)
         return mean, lower, upper
 
     def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,20 +1,35 @@
-"""Patients' rows to sets of levels: the boundary where a caller's frame is read, cleaned and, if wrong, refused."""
+"""Patients' rows to sets of levels: the boundary where a caller's frame is read and, if wrong, refused."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.publication.rules import Covariate, allowed_texts, allowed_words, code_columns, level_sets, sources
+from aemodel.publication.profiles import NUMBER, Layout, Source, make_layout
+from aemodel.publication.profiles import NewLevels as NewLevels
+from aemodel.publication.rules import Covariate, allowed_words
 
-NewLevels = Literal["error", "sample"]
 OnInvalid = Literal["error", "null"]
 SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Example:
+    """Values of one or more rows by column; which row, or how many, in words; and how many."""
+
+    values: Mapping[str, Any]
+    where: str
+    rows: int
+
+
+Examples = Callable[[Sequence[str], NDArray[np.int64]], list[Example]]
+"""Finds at most `SHOWN_ROWS` examples of rows that have one of the profile codes, with values of the columns."""
 
 
 def as_frame(patients: Any, argument: str = "patients") -> nw.DataFrame[Any]:
@@ -50,114 +65,158 @@ def read_sets(
     ValueError
         A column is missing or of the wrong kind, or a value is impossible; naming column, rows, value, allowed values.
     """
+    check_choices(new_levels, on_invalid)
+    layout = make_layout(covariates, frame.columns)
+    found = read_codes(frame, layout)
+    codes, row, counts = np.unique(found, return_inverse=True, return_counts=True)
+    refuse_invalid(layout, frame.schema, codes, counts, examples_in(frame, found), new_levels=new_levels, on_invalid=on_invalid)
+    return layout.sets(codes, new_levels)[row]
+
+
+def check_choices(new_levels: Any, on_invalid: Any) -> None:
+    """Refuse what is none of the ways to treat new levels or invalid rows."""
     for name, value, allowed in (
         ("new_levels", new_levels, ("error", "sample")),
         ("on_invalid", on_invalid, ("error", "null")),
     ):
         if value not in allowed:
             raise ValueError(f"{name}: expected one of {', '.join(allowed)}, not {value!r}")
-    cleaned = frame.select(_clean_columns(frame, covariates, on_invalid))
-    codes = code_columns(covariates)
-    table = cleaned.with_columns(
-        *(level_sets(c, cleaned.columns, new_levels=new_levels).alias(codes[c.name]) for c in covariates)
-    )
-    sets = np.stack([table[codes[c.name]].to_numpy() for c in covariates], axis=1).astype(np.int64)
-    if on_invalid == "error" and (sets == 0).any():
-        raise ValueError(_explain(cleaned, covariates, sets))
-    return sets
 
 
-def _clean_columns(frame: nw.DataFrame[Any], covariates: Sequence[Covariate], on_invalid: OnInvalid) -> list[nw.Series[Any]]:
-    """Each source column once: text as strings, numbers as floats, whatever is missing as null."""
-    cleaned: dict[str, nw.Series[Any]] = {}
-    for covariate in covariates:
-        for column in sources(covariate, frame.columns):
-            text = bool(allowed_texts(covariate, column))
-            cleaned[column] = _clean_text(frame[column], covariate) if text else _clean_number(frame[column], on_invalid)
-    return list(cleaned.values())
+def read_codes(frame: nw.DataFrame[Any], layout: Layout) -> NDArray[np.int64]:
+    """Profile codes of an eager frame's rows, (patient,)."""
+    plain = unmixed(frame, layout)
+    return plain.select(code=layout.code(plain.schema))["code"].to_numpy()
 
 
-def _clean_text(series: nw.Series[Any], covariate: Covariate) -> nw.Series[Any]:
-    if series.null_count() == len(series) or (series.dtype.is_float() and series.is_nan().all()):
-        return _series(series, [None] * len(series), nw.String())
-    if isinstance(series.dtype, nw.Object):
-        values = [None if _is_missing(value) else value for value in series.to_list()]
-        if all(value is None or isinstance(value, str) for value in values):
-            return _series(series, values, nw.String())
-    elif isinstance(series.dtype, (nw.String, nw.Categorical, nw.Enum)):
-        return series.cast(nw.String())
-    raise ValueError(
-        f"patients: column {series.name!r} must be text, one of {allowed_words(covariate, series.name)}; it is {series.dtype}"
-    )
+def unmixed(frame: nw.DataFrame[Any], layout: Layout) -> nw.DataFrame[Any]:
+    """The source columns, those that hold Python objects (pandas only) as text or numbers."""
+    columns = []
+    for column in layout.columns:
+        series = frame[column]
+        if isinstance(series.dtype, nw.Object):
+            text = any(source.texts for source in layout.sources if source.column == column)
+            series = _as_text(series) if text else _as_numbers(series)
+        columns.append(series)
+    return frame.select(columns)
 
 
-def _clean_number(series: nw.Series[Any], on_invalid: OnInvalid) -> nw.Series[Any]:
-    if series.dtype.is_numeric():
-        numbers = series.cast(nw.Float64())
-        return numbers if numbers.null_count() == len(numbers) else numbers.fill_nan(None)
-    values, wrong = [], []
-    for row, value in enumerate(series.to_list()):
-        number = None if _is_missing(value) else _as_float(value)
-        if number is None and not _is_missing(value):
-            wrong.append((row, value))
-            number = math.inf  # meets no rule, so the row is an impossible one
-        values.append(number)
-    if wrong and on_invalid == "error":
-        shown = ", ".join(f"{value!r} (row {row})" for row, value in wrong[:SHOWN_ROWS])
-        raise ValueError(
-            f"patients: column {series.name!r} must be a number; found {shown}{_more(wrong)}. Use null where it is not known"
-        )
-    return _series(series, values, nw.Float64())
+def _as_text(series: nw.Series[Any]) -> nw.Series[Any]:
+    """Text and missing values as strings; a column that holds anything else stays as it is, of the wrong kind."""
+    values = [None if _is_missing(value) else value for value in series.to_list()]
+    if not all(value is None or isinstance(value, str) for value in values):
+        return series
+    return _like(series, values, nw.String())
 
 
-def _series(like: nw.Series[Any], values: Sequence[Any], dtype: Any) -> nw.Series[Any]:
-    return nw.new_series(like.name, values, dtype, backend=like.implementation)
+def _as_numbers(series: nw.Series[Any]) -> nw.Series[Any]:
+    values = [None if _is_missing(value) else _as_float(value) for value in series.to_list()]
+    return _like(series, values, nw.Float64())
+
+
+def _like(series: nw.Series[Any], values: Sequence[Any], dtype: Any) -> nw.Series[Any]:
+    """A new column in the place of an old one, with its index: pandas would otherwise match rows by it."""
+    new = nw.new_series(series.name, values, dtype, backend=series.implementation).to_native()
+    new.index = series.to_native().index
+    return nw.from_native(new, series_only=True)
 
 
 def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
-def _as_float(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
+def _as_float(value: Any) -> float:
+    """A number, or infinity for what is none."""
+    if isinstance(value, str):
+        return float(value) if re.search(NUMBER, value) else np.inf
     try:
-        number = float(value)
+        return np.inf if isinstance(value, (bool, np.bool_)) else float(value)
     except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else math.inf
+        return np.inf
 
 
-def _more(found: Sequence[Any]) -> str:
-    return f" and {len(found) - SHOWN_ROWS} more" if len(found) > SHOWN_ROWS else ""
+def examples_in(frame: nw.DataFrame[Any], found: NDArray[np.int64]) -> Examples:
+    """Looks up rows of an eager frame by their profile codes, (patient,)."""
+
+    def examples(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+        rows = np.flatnonzero(np.isin(found, codes))[:SHOWN_ROWS]
+        return [Example({column: frame[column][int(row)] for column in columns}, f"row {row}", 1) for row in rows]
+
+    return examples
 
 
-def _explain(cleaned: nw.DataFrame[Any], covariates: Sequence[Covariate], sets: NDArray[np.int64]) -> str:
-    """One message about the first covariate with impossible values: which column, which rows, what is allowed."""
-    position = int(np.flatnonzero((sets == 0).any(axis=0))[0])
-    covariate = covariates[position]
-    rows = np.flatnonzero(sets[:, position] == 0)
-    found = sources(covariate, cleaned.columns)
-    for column in found:
-        values = cleaned[column].to_list()
-        wrong = [int(row) for row in rows if _impossible_alone(values[row], covariate, column)]
-        if wrong:
-            shown = ", ".join(f"{values[row]!r} (row {row})" for row in wrong[:SHOWN_ROWS])
+def refuse_invalid(
+    layout: Layout,
+    schema: Mapping[str, Any],
+    codes: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    examples: Examples,
+    *,
+    new_levels: NewLevels,
+    on_invalid: OnInvalid,
+) -> None:
+    """Refuse patients by their profile codes and how many have each, (profile,); nothing else of them is needed.
+
+    Raises
+    ------
+    ValueError
+        A column is of the wrong kind; or, unless ``on_invalid="null"``, a value is impossible.
+    """
+    classes = layout.classes(codes)
+    for source, found in zip(layout.sources, classes.T, strict=True):
+        if (found == source.wrong).any():
+            kind = f"text, one of {allowed_words(source.covariate, source.column)}" if source.texts else "a number"
+            raise ValueError(f"patients: column {source.column!r} must be {kind}; it is {schema[source.column]}")
+    if on_invalid == "null":
+        return
+    for source, found in zip(layout.sources, classes.T, strict=True):
+        if not source.texts and not schema[source.column].is_numeric() and (found == source.other).any():
+            shown = _shown(source, found == source.other, codes, counts, examples)
+            raise ValueError(
+                f"patients: column {source.column!r} must be a number; found {shown}. Use null where it is not known"
+            )
+    impossible = layout.sets(codes, new_levels) == 0
+    if impossible.any():
+        k = int(np.flatnonzero(impossible.any(axis=0))[0])
+        raise ValueError(_explain(layout, layout.covariates[k], codes[impossible[:, k]], counts[impossible[:, k]], examples))
+
+
+def _explain(
+    layout: Layout, covariate: Covariate, codes: NDArray[np.int64], counts: NDArray[np.int64], examples: Examples
+) -> str:
+    """One message about a covariate's impossible values: which column, which rows, what is allowed."""
+    found = [(s, c) for s, c in zip(layout.sources, layout.classes(codes).T, strict=True) if s.covariate == covariate]
+    for source, classes in found:
+        wrong = source.possible()[classes] == 0
+        if wrong.any():
+            shown = _shown(source, wrong, codes, counts, examples)
             hint = ""
-            if covariate.open and allowed_texts(covariate, column):
+            if covariate.open and source.texts:
                 hint = '; a level the publication does not have can be drawn from the hierarchy with new_levels="sample"'
-            allowed = allowed_words(covariate, column)
-            return f"patients: column {column!r}: impossible value {shown}{_more(wrong)}; allowed: {allowed}, or null{hint}"
-    row = int(rows[0])
-    given = ", ".join(f"{column} = {cleaned[column].to_list()[row]!r}" for column in found)
-    others = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
-    return f"patients: row {row}{others}: columns contradict each other about {covariate.label.lower()} ({given})"
+            allowed = allowed_words(covariate, source.column)
+            return f"patients: column {source.column!r}: impossible value {shown}; allowed: {allowed}, or null{hint}"
+    first = examples([source.column for source, _ in found], codes)[0]
+    given = ", ".join(f"{source.column} = {_value(source, first.values[source.column])}" for source, _ in found)
+    more = int(counts.sum()) - first.rows
+    others = f" and {more} more rows" if more else ""
+    return f"patients: {first.where}{others}: columns contradict each other about {covariate.label.lower()} ({given})"
 
 
-def _impossible_alone(value: Any, covariate: Covariate, column: str) -> bool:
-    if _is_missing(value):
-        return False
-    if texts := allowed_texts(covariate, column):
-        return value not in texts
-    tests = [w for level in covariate.levels for w in level.when if w.column == column]
-    return not any(math.isfinite(value) and test.minimum <= value < test.below for test in tests)
+def _shown(
+    source: Source, wrong: NDArray[np.bool_], codes: NDArray[np.int64], counts: NDArray[np.int64], examples: Examples
+) -> str:
+    """Examples of a column's values in the profiles that are wrong, and how many rows more there are."""
+    some = examples([source.column], codes[wrong])
+    shown = ", ".join(f"{_value(source, example.values[source.column])} ({example.where})" for example in some)
+    more = int(counts[wrong].sum()) - sum(example.rows for example in some)
+    return shown + (f" and {more} more" if more else "")
+
+
+def _value(source: Source, value: Any) -> str:
+    """A value as an error names it: numbers are numbers, whether written as text or not."""
+    if source.texts or _is_missing(value) or (isinstance(value, str) and not re.search(NUMBER, value)):
+        return repr(value)
+    try:
+        return repr(float(value))
+    except (TypeError, ValueError):
+        return repr(value)

@@ -1,4 +1,4 @@
-"""Raw patient values to covariate levels: a publication's rules, applied by any dataframe engine.
+"""Raw patient values to covariate levels: a publication's rules. `profiles` has any dataframe engine apply them.
 
 A rule says which levels of a covariate a patient can still have. It is kept as a set of levels, written as the bits of
 an integer: one bit is a known level, all bits a missing one, some bits a partly known one (relapse site without
@@ -8,11 +8,9 @@ months), no bit an impossible value. One further bit, above the levels, stands f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import narwhals.stable.v2 as nw
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,11 @@ class Condition:
         upper = "" if math.isinf(self.below) else f" and below {self.below:g}"
         return f"at least {self.minimum:g}{upper}"
 
-    def holds(self, value: nw.Expr) -> nw.Expr:
-        if not self.numeric:
+    def holds(self, value: str | float) -> bool:
+        """Whether one value meets it; an infinite one meets none, however wide."""
+        if isinstance(value, str):
             return value == self.equals
-        # An infinite value meets no condition, however wide.
-        return (value > -math.inf) & (value >= self.minimum) & (value < self.below)
+        return self.numeric and math.isfinite(value) and self.minimum <= value < self.below
 
 
 @dataclass(frozen=True)
@@ -123,11 +121,6 @@ def _read_level(item: Mapping[str, Any]) -> Level:
     return Level(item["name"], item["label"], item.get("group"), tuple(conditions), cohort)
 
 
-def code_columns(covariates: Iterable[Covariate]) -> dict[str, str]:
-    """Names of the temporary columns that hold each covariate's set of levels."""
-    return {covariate.name: f"__aemodel_{covariate.name}" for covariate in covariates}
-
-
 def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:
     """Which columns of a frame tell this covariate: the level itself, all its raw columns, or both.
 
@@ -149,45 +142,6 @@ def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:
         f"patients: no column for {covariate.label.lower()}: give {ways}{note}. "
         f"Where it is not known, give nulls: risks are then averaged over the cohort. Columns found: {list(columns)}"
     )
-
-
-def level_sets(covariate: Covariate, columns: Sequence[str], *, new_levels: str = "error") -> nw.Expr:
-    """Expression for the set of levels each patient can have, as an integer of bits (see the module's text).
-
-    Numeric source columns must be floats with NaN turned to null and text columns strings (`clean` does both).
-    """
-    found = sources(covariate, columns)
-    named = covariate.name in found
-    total: nw.Expr | None = None
-    for position, level in enumerate(covariate.levels):
-        tests = [Condition(covariate.name, equals=level.name)] if named else []
-        tests += [condition for condition in level.when if condition.column in found]
-        possible = None
-        for test in tests:
-            value = nw.col(test.column)
-            holds = value.is_null() | test.holds(value).fill_null(False)
-            possible = holds if possible is None else possible & holds
-        assert possible is not None
-        bit = possible.cast(nw.Int64) * (1 << position)
-        total = bit if total is None else total + bit
-    assert total is not None
-    if covariate.open and new_levels == "sample":
-        unseen = _unseen(covariate, found)
-        total = nw.when(unseen).then(nw.lit(covariate.new)).otherwise(total).cast(nw.Int64)
-    return total
-
-
-def _unseen(covariate: Covariate, found: Sequence[str]) -> nw.Expr:
-    """Whether some text column holds a value that no level knows."""
-    tests = []
-    for column in found:
-        known = allowed_texts(covariate, column)
-        if known:
-            tests.append((~nw.col(column).is_in(list(known))).fill_null(False) & ~nw.col(column).is_null())
-    unseen = tests[0]
-    for test in tests[1:]:
-        unseen = unseen | test
-    return unseen
 
 
 def allowed_texts(covariate: Covariate, column: str) -> tuple[str, ...]:

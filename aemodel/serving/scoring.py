@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
-from aemodel.publication.patients import NewLevels, OnInvalid, as_frame, read_sets
+from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
+from aemodel.publication.profiles import NewLevels, make_layout
+from aemodel.serving.engines import FOLDS_CASE, Coded, add_columns, count_codes, examples_of, open_frame, with_codes
 
 
 def score(
@@ -30,8 +32,9 @@ def score(
     model
         From `load_model` or `fit`.
     frame
-        A pandas or polars DataFrame or pyarrow Table with the model's covariates, or the raw columns they are worked out
-        from. Null and NaN mean not known: the risk is averaged over the cohort.
+        A pandas, polars, Dask or PySpark DataFrame, polars LazyFrame, pyarrow Table or DuckDB relation with the model's
+        covariates, or the raw columns they are worked out from. Null and NaN mean not known: the risk is averaged over
+        the cohort. Rows are counted by profile, one aggregate pass; nothing else of a lazy frame is collected.
     interval
         Probability of the equal-tailed interval.
     events, grades
@@ -44,7 +47,8 @@ def score(
     Returns
     -------
     The caller's kind of frame
-        Rows, their order and columns as given, and for each event ``{event}_g3_risk``, ``_lower``, ``_upper``
+        Lazy ones stay lazy. Rows, their order (where the engine has one; Spark has none beyond that within partitions)
+        and columns as given, and for each event ``{event}_g3_risk``, ``_lower``, ``_upper``
         (probabilities; ``g4`` for grade 4-5) and ``{event}_support``: the weakest flag of the grades asked for.
 
     Raises
@@ -52,18 +56,50 @@ def score(
     TypeError, ValueError
         The frame, an argument or a value does not fit, or a column to be added exists.
     """
+    return score_rows(
+        model, frame, interval=interval, events=events, grades=grades, new_levels=new_levels, on_invalid=on_invalid
+    )[0]
+
+
+def score_rows(
+    model: Any,
+    frame: Any,
+    *,
+    interval: float,
+    events: Sequence[str] | None,
+    grades: Sequence[str] | None,
+    new_levels: NewLevels,
+    on_invalid: OnInvalid,
+    numbered: bool = False,
+) -> tuple[Any, int]:
+    """What `score` returns, and how many rows it has; errors name rows of a ``numbered`` DuckDB relation by number."""
     interval = check_interval(interval)
     risks: RiskDraws = model.risks
-    events = _chosen("events", events, risks.events)
-    grades = _chosen("grades", grades, risks.grades)
-    table = as_frame(frame, "frame")
-    names = _new_columns(events, grades)
-    if taken := [name for name in names if name in table.columns]:
+    events, grades = choose("events", events, risks.events), choose("grades", grades, risks.grades)
+    check_choices(new_levels, on_invalid)
+    opened = open_frame(frame)
+    refuse_taken(opened, _new_columns(events, grades))
+    coded = with_codes(opened, make_layout(risks.covariates, opened.collect_schema().names()))
+    codes, counts = counted(coded)
+    found = examples_of(coded, numbered=numbered)
+    refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels=new_levels, on_invalid=on_invalid)
+    columns = _columns(risks, coded.layout.sets(codes, new_levels), interval, events, grades)
+    return add_columns(coded, codes, columns), int(counts.sum())
+
+
+def refuse_taken(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], names: Sequence[str]) -> None:
+    """Refuse a frame that has some of the columns to be added."""
+    columns = frame.collect_schema().names()
+    same = str.lower if frame.implementation in FOLDS_CASE else str
+    present = {same(column) for column in columns}
+    if taken := [name for name in names if same(name) in present]:
         raise ValueError(f"frame: it has columns that score would add: {taken[:5]}; rename or drop them")
-    sets = read_sets(table, risks.covariates, new_levels=new_levels, on_invalid=on_invalid)
-    values = _columns(risks, sets, interval, events, grades)
-    added = [_as_column(name, column, table) for name, column in zip(names, values, strict=True)]
-    return table.with_columns(*added).to_native()
+
+
+def counted(coded: Coded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The profile codes that occur, sorted, and how many rows have each."""
+    pairs = np.array(sorted(count_codes(coded)), dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def score_summary(model: Any, frame: Any) -> dict[str, Any]:
@@ -75,19 +111,24 @@ def score_summary(model: Any, frame: Any) -> dict[str, Any]:
         ``rows``; ``scored`` (rows that `score` gives risks); and under ``columns``, for each covariate: rows ``missing``
         (not or only partly known: averaged over), ``new`` (a level the publication does not have) and ``invalid``.
     """
-    covariates = model.risks.covariates
-    table = as_frame(frame, "frame")
-    sets = read_sets(table, covariates, new_levels="sample", on_invalid="null")
-    strict = read_sets(table, covariates, on_invalid="null")
-    counts = {}
-    for k, covariate in enumerate(covariates):
-        new = sets[:, k] == covariate.new
-        several = (sets[:, k] & (sets[:, k] - 1)) > 0
-        counts[covariate.name] = {"missing": int(several.sum()), "new": int(new.sum()), "invalid": int((sets[:, k] == 0).sum())}
-    return {"rows": len(sets), "scored": int((strict > 0).all(axis=1).sum()), "columns": counts}
+    opened = open_frame(frame)
+    coded = with_codes(opened, make_layout(model.risks.covariates, opened.collect_schema().names()))
+    codes, counts = counted(coded)
+    found = examples_of(coded)
+    refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels="error", on_invalid="null")
+    sets, strict = coded.layout.sets(codes, "sample"), coded.layout.sets(codes)
+    columns = {}
+    for k, covariate in enumerate(coded.layout.covariates):
+        which = {
+            "missing": (sets[:, k] & (sets[:, k] - 1)) > 0,
+            "new": sets[:, k] == covariate.new,
+            "invalid": sets[:, k] == 0,
+        }
+        columns[covariate.name] = {name: int(counts[chosen].sum()) for name, chosen in which.items()}
+    return {"rows": int(counts.sum()), "scored": int(counts[(strict > 0).all(axis=1)].sum()), "columns": columns}
 
 
-def _chosen(argument: str, wanted: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+def choose(argument: str, wanted: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
     if wanted is None:
         return tuple(known)
     if isinstance(wanted, str):
@@ -108,35 +149,18 @@ def _new_columns(events: Sequence[str], grades: Sequence[str]) -> list[str]:
 
 def _columns(
     risks: RiskDraws, sets: NDArray[np.int64], interval: float, events: Sequence[str], grades: Sequence[str]
-) -> list[NDArray[Any]]:
-    """Values of the new columns, in the order of `_new_columns`; each distinct profile is worked out once."""
-    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+) -> dict[str, NDArray[Any]]:
+    """Values of the new columns for each code, in the order of `_new_columns`; each distinct profile is worked out once."""
+    chosen = risks.of(events, grades)
+    profiles, which = np.unique(sets, axis=0, return_inverse=True)
     valid = (profiles > 0).all(axis=1)
-    summary = np.full((3, len(profiles), len(risks.events), len(risks.grades)), np.nan)
-    summary[:, valid] = risks.summary(profiles[valid], interval)
+    summary = np.full((3, len(profiles), len(events), len(grades)), np.nan)
+    summary[:, valid] = chosen.summary(profiles[valid], interval)
     flags = np.full(summary.shape[1:], len(SUPPORT))
-    flags[valid] = risks.support(profiles[valid])
-    words = np.array([*SUPPORT, "invalid"])
-    places = [risks.grades.index(grade) for grade in grades]
-    columns: list[NDArray[Any]] = []
-    for event in events:
-        i = risks.events.index(event)
-        columns += [values[:, i, j][row] for j in places for values in summary]
-        columns.append(words[flags[:, i, places].max(axis=1)][row])
-    return columns
-
-
-def _as_column(name: str, values: NDArray[Any], table: nw.DataFrame[Any]) -> nw.Series[Any]:
-    if name.endswith("_support"):
-        return _aligned(nw.new_series(name, values.tolist(), nw.String(), backend=table.implementation), table)
-    series = nw.new_series(name, values, nw.Float64(), backend=table.implementation)
-    return _aligned(series.fill_nan(None) if np.isnan(values).any() else series, table)
-
-
-def _aligned(series: nw.Series[Any], table: nw.DataFrame[Any]) -> nw.Series[Any]:
-    """Give a pandas series the frame's index: pandas would otherwise match rows by it."""
-    if table.implementation.is_pandas():
-        native = series.to_native()
-        native.index = table.to_native().index
-        return nw.from_native(native, series_only=True)
-    return series
+    flags[valid] = chosen.support(profiles[valid])
+    words = np.array([*SUPPORT, "invalid"])[flags.max(axis=2, initial=0)]
+    values: list[NDArray[Any]] = []
+    for i in range(len(events)):
+        values += [part[which, i, j] for j in range(len(grades)) for part in summary]
+        values.append(words[which, i])
+    return dict(zip(_new_columns(events, grades), values, strict=True))

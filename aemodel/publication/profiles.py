@@ -1,0 +1,167 @@
+"""Profile codes: everything a model reads of a patient in one integer, worked out by any dataframe engine.
+
+Each source column's value falls into one of a few classes: missing, between two cuts or equal to a text of the rules,
+other, or of the wrong kind. The classes of all source columns, in mixed radix, are a patient's profile code. There are
+few codes however many the patients, so that levels, risks and errors are worked out per code, in NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from numpy.typing import NDArray
+
+from aemodel.publication.rules import Condition, Covariate, allowed_texts, sources
+
+NewLevels = Literal["error", "sample"]
+
+NUMBER = r"^[ \t\r\n]*[+-]?(?:[0-9]{1,30}(?:[.][0-9]*)?|[.][0-9]+)(?:[eE][+-]?[0-9]{1,2})?[ \t\r\n]*$"
+"""Text that every engine reads as the same finite number."""
+
+MISSING = 0
+LOWEST = -1.7976931348623157e308
+
+
+@dataclass(frozen=True)
+class Source:
+    """One column that tells a covariate. Its classes: `MISSING`, those of texts or cuts, and ``wrong``.
+
+    Attributes
+    ----------
+    texts
+        What may stand there, a class each; none for a numeric column.
+    cuts
+        Of a numeric column, the last one infinite: a class before each, and one from the last on.
+    """
+
+    column: str
+    covariate: Covariate
+    texts: tuple[str, ...]
+    cuts: tuple[float, ...]
+
+    @property
+    def other(self) -> int:
+        """The class of a text that is no level, or of what is infinite or text that is no number."""
+        return len(self.texts or self.cuts) + 1
+
+    @property
+    def wrong(self) -> int:
+        """The class of any value in a column of the wrong type."""
+        return self.other + 1
+
+    @property
+    def size(self) -> int:
+        return self.wrong + 1
+
+    def class_of(self, dtype: Any) -> nw.Expr:
+        """Expression for the class of this column's values, a whole number, never null."""
+        value, missing = nw.col(self.column), nw.col(self.column).is_null()
+        if dtype.is_float():
+            missing = missing | value.is_nan()
+        if dtype in (nw.Categorical, nw.Enum):
+            value, dtype = value.cast(nw.String()), nw.String()
+        if self.texts and dtype == nw.String:
+            steps = [(value == text).cast(nw.Int32) * (place - self.other) for place, text in enumerate(self.texts, start=1)]
+            found = _sum(self.other, steps)
+        elif not self.texts and (dtype.is_numeric() or dtype == nw.String):
+            number = value.cast(nw.Float64()) if dtype.is_numeric() else _number(value)
+            found = _sum(1, [(number >= cut).cast(nw.Int32) for cut in self.cuts])
+        else:
+            found = nw.lit(self.wrong)
+        return nw.when(missing).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)
+
+    def possible(self) -> NDArray[np.int64]:
+        """The set of levels, as bits, that each class leaves possible: (class,)."""
+        values: Sequence[str | float] = self.texts or (-math.inf, *self.cuts)
+        sets = [
+            sum(1 << i for i, level in enumerate(self.covariate.levels) if all(test.holds(value) for test in self._tests(i)))
+            for value in values
+        ]
+        rest = [0] * (self.size - 1 - len(sets))
+        return np.array([self.covariate.everything, *sets, *rest])
+
+    def _tests(self, position: int) -> list[Condition]:
+        level = self.covariate.levels[position]
+        if self.column == self.covariate.name:
+            return [Condition(self.column, equals=level.name)]
+        return [test for test in level.when if test.column == self.column]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a frame's columns make up the profile code."""
+
+    covariates: tuple[Covariate, ...]
+    sources: tuple[Source, ...]
+
+    @cached_property
+    def strides(self) -> tuple[int, ...]:
+        """What each source's class is multiplied by in the code."""
+        return tuple(math.prod(s.size for s in self.sources[:i]) for i in range(len(self.sources)))
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(source.column for source in self.sources))
+
+    def code(self, schema: Mapping[str, Any]) -> nw.Expr:
+        """Expression for the profile code of a frame with these columns' types."""
+        parts = [s.class_of(schema[s.column]) * stride for s, stride in zip(self.sources, self.strides, strict=True)]
+        return _sum(0, parts)
+
+    def classes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Each profile's classes, (profile, source)."""
+        return np.stack([codes // stride % s.size for s, stride in zip(self.sources, self.strides, strict=True)], axis=1)
+
+    def sets(self, codes: NDArray[np.int64], new_levels: NewLevels = "error") -> NDArray[np.int64]:
+        """The set of levels, as bits, that each profile can have: (profile, covariate); 0 where values are impossible."""
+        classes = self.classes(codes)
+        sets = np.tile([covariate.everything for covariate in self.covariates], (len(codes), 1))
+        unseen = np.zeros(sets.shape, dtype=bool)
+        for i, source in enumerate(self.sources):
+            k = self.covariates.index(source.covariate)
+            sets[:, k] &= source.possible()[classes[:, i]]
+            unseen[:, k] |= bool(source.texts) & (classes[:, i] == source.other)
+        if new_levels == "sample":
+            for k, covariate in enumerate(self.covariates):
+                if covariate.open:
+                    sets[unseen[:, k], k] = covariate.new
+        return sets
+
+
+def make_layout(covariates: Sequence[Covariate], columns: Sequence[str]) -> Layout:
+    """How the profile code is made up of a frame's columns.
+
+    Raises
+    ------
+    ValueError
+        No column tells one of the covariates.
+    """
+    found = [(covariate, column) for covariate in covariates for column in sources(covariate, columns)]
+    return Layout(tuple(covariates), tuple(_source(covariate, column) for covariate, column in found))
+
+
+def _source(covariate: Covariate, column: str) -> Source:
+    if texts := allowed_texts(covariate, column):
+        return Source(column, covariate, texts, ())
+    tests = [test for level in covariate.levels for test in level.when if test.column == column]
+    edges = {max(edge, LOWEST) for test in tests for edge in (test.minimum, test.below)}
+    return Source(column, covariate, (), tuple(sorted(edges | {math.inf})))
+
+
+def _number(text: nw.Expr) -> nw.Expr:
+    """Text as a number, infinite where it is none. Only what is a number is cast: some engines would refuse the rest."""
+    number = nw.when(text.str.contains(NUMBER)).then(text.str.strip_chars())
+    return number.cast(nw.Float64()).fill_null(math.inf)
+
+
+def _sum(start: int, parts: Sequence[nw.Expr]) -> nw.Expr:
+    total = nw.lit(start) + parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
