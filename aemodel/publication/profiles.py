@@ -106,6 +106,11 @@ class Layout:
         return tuple(math.prod(s.size for s in self.sources[:i]) for i in range(len(self.sources)))
 
     @property
+    def size(self) -> int:
+        """How many codes there can be."""
+        return math.prod(source.size for source in self.sources)
+
+    @property
     def columns(self) -> list[str]:
         return list(dict.fromkeys(source.column for source in self.sources))
 

@@ -7,7 +7,7 @@ Eager: pandas, polars and pyarrow tables. Lazy: polars, DuckDB relations (of any
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -16,58 +16,79 @@ from narwhals import Implementation
 from numpy.typing import NDArray
 
 from aemodel.publication.patients import SHOWN_ROWS, Example, Examples, examples_in, read_codes
-from aemodel.publication.profiles import Layout
+from aemodel.publication.profiles import Layout, make_layout
+from aemodel.publication.rules import Covariate
 from aemodel.serving.sql import lookup_position, quoted, struct_list
 
 SPARK = (Implementation.PYSPARK, Implementation.PYSPARK_CONNECT)
 EAGER = (Implementation.PANDAS, Implementation.POLARS, Implementation.PYARROW)
-LAZY = (Implementation.POLARS, Implementation.DUCKDB, Implementation.DASK, *SPARK)
+LAZY = (Implementation.POLARS, Implementation.DUCKDB, *SPARK)
 FOLDS_CASE = (Implementation.DUCKDB, *SPARK)
 """Engines to which two names are one if they differ in case only."""
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A caller's frame with its rows' profile codes: an array beside an eager frame, a further column of a lazy one."""
+    """A caller's frame with its rows' profile codes: an array beside an eager frame, a further column of a lazy one.
 
-    frame: nw.DataFrame[Any] | nw.LazyFrame[Any]
+    Attributes
+    ----------
+    frame
+        A Narwhals frame; Dask's own, for Narwhals leaves Dask to a package of its own, and partitions are pandas frames.
+    schema
+        Types of the caller's columns.
+    column
+        Name of the further column, and the beginning of other temporary names.
+    """
+
+    frame: Any
     schema: Mapping[str, Any]
     layout: Layout
     column: str
     codes: NDArray[np.int64] | None
 
+    @property
+    def kind(self) -> Implementation:
+        return self.frame.implementation if isinstance(self.frame, (nw.DataFrame, nw.LazyFrame)) else Implementation.DASK
 
-def open_frame(frame: Any) -> nw.DataFrame[Any] | nw.LazyFrame[Any]:
-    """The caller's frame, whichever engine it comes from.
+
+def read_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str] = ()) -> Coded:
+    """The caller's frame, whichever engine it comes from, and its rows' profile codes; lazy engines have yet to work.
 
     Raises
     ------
     TypeError
         It is no frame of a known engine.
+    ValueError
+        A column is missing, or one of those to be added is there already.
     """
-    opened = nw.from_native(frame, pass_through=True)
+    opened: Any = frame if nw.dependencies.is_dask_dataframe(frame) else nw.from_native(frame, pass_through=True)
     eager = isinstance(opened, nw.DataFrame) and opened.implementation in EAGER
-    if not (eager or (isinstance(opened, nw.LazyFrame) and opened.implementation in LAZY)):
+    lazy = isinstance(opened, nw.LazyFrame) and opened.implementation in LAZY
+    if not (eager or lazy or (opened is frame and nw.dependencies.is_dask_dataframe(frame))):
         raise TypeError(
             "frame: expected a pandas, polars, Dask or PySpark DataFrame, a polars LazyFrame, a pyarrow Table or a DuckDB "
             f"relation, not {type(frame).__name__}"
         )
-    return opened
-
-
-def with_codes(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], layout: Layout) -> Coded:
-    """The frame and its rows' profile codes. Lazy engines work them out when asked for something."""
-    schema = frame.collect_schema()
+    schema = opened.collect_schema() if eager or lazy else nw.from_native(frame._meta, eager_only=True).schema
+    same = str.lower if lazy and opened.implementation in FOLDS_CASE else str
+    present = {same(column) for column in schema}
+    if taken := [name for name in adding if same(name) in present]:
+        raise ValueError(f"frame: it has columns that score would add: {taken[:5]}; rename or drop them")
     column = "__aemodel_code"
-    while column in schema:
+    while column in present:
         column += "_"
+    return _with_codes(Coded(opened, schema, make_layout(covariates, list(schema)), column, None))
+
+
+def _with_codes(coded: Coded) -> Coded:
+    frame, layout, column = coded.frame, coded.layout, coded.column
     if isinstance(frame, nw.DataFrame):
-        return Coded(frame, schema, layout, column, read_codes(frame, layout))
-    if frame.implementation == Implementation.DASK:
-        native = frame.to_native()
-        coded = native.map_partitions(_code_part, layout, column, meta=_code_part(native._meta, layout, column))
-        return Coded(nw.from_native(coded), schema, layout, column, None)
-    return Coded(frame.with_columns(layout.code(schema).alias(column)), schema, layout, column, None)
+        return replace(coded, codes=read_codes(frame, layout))
+    if coded.kind == Implementation.DASK:
+        meta = _code_part(frame._meta, layout, column)
+        return replace(coded, frame=frame.map_partitions(_code_part, layout, column, meta=meta))
+    return replace(coded, frame=frame.with_columns(layout.code(coded.schema).alias(column)))
 
 
 def _code_part(part: Any, layout: Layout, column: str) -> Any:
@@ -76,14 +97,10 @@ def _code_part(part: Any, layout: Layout, column: str) -> Any:
 
 def count_codes(coded: Coded, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
     """How many rows have each profile code, one aggregate pass: tuples of the values of ``by``, code and count."""
-    frame: Any = coded.frame
+    frame, names = coded.frame, [*by, coded.column]
     if coded.codes is not None:
-        if not by:
-            return list(zip(*map(np.ndarray.tolist, np.unique(coded.codes, return_counts=True)), strict=True))
-        frame = frame.select(*by).with_columns(_column(coded.column, coded.codes, frame))
-    names = [*by, coded.column]
-    counted = frame.select(*names).group_by(*names).agg(nw.len().alias(f"{coded.column}n"))
-    return [(*row[:-2], int(row[-2]), int(row[-1])) for row in _rows(counted)]
+        frame = frame.with_columns(_column(coded.column, coded.codes, frame))
+    return _collected(_tally(coded, frame, names))
 
 
 def examples_of(coded: Coded, *, numbered: bool = False) -> Examples:
@@ -92,33 +109,49 @@ def examples_of(coded: Coded, *, numbered: bool = False) -> Examples:
     ``numbered`` says that a DuckDB relation has an order, that of a file, so that its rows can be named by their numbers.
     """
     if coded.codes is not None:
-        return examples_in(coded.frame, coded.codes)  # type: ignore[arg-type]
+        return examples_in(coded.frame, coded.codes)
 
     def examples(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
-        frame: Any = coded.frame
-        chosen = nw.col(coded.column).is_in(codes.tolist())
+        number, chosen = f"{coded.column}n", nw.col(coded.column).is_in(codes.tolist())
         if numbered:
-            relation = frame.to_native().project(f"*, row_number() OVER () - 1 AS {coded.column}n")
-            found = nw.from_native(relation).filter(chosen).select(*columns, f"{coded.column}n").head(SHOWN_ROWS)
-            rows = [(row, f"row {row[-1]}", 1) for row in _rows(found)]
+            relation = coded.frame.to_native().project(f"*, row_number() OVER () - 1 AS {number}")
+            found = nw.from_native(relation).filter(chosen).select(*columns, number).head(SHOWN_ROWS)
+            rows = [(row, f"row {row[-1]}", 1) for row in _collected(found)]
         else:
-            counted = frame.filter(chosen).select(*columns).group_by(*columns).agg(nw.len().alias(f"{coded.column}n"))
-            top = counted.sort(f"{coded.column}n", descending=True).head(SHOWN_ROWS)
-            rows = [(row, f"{row[-1]} row{'s' if row[-1] > 1 else ''}", int(row[-1])) for row in _rows(top)]
-        return [Example(dict(zip(columns, row, strict=False)), where, number) for row, where, number in rows]
+            counted = _tally(coded, coded.frame, columns, codes).sort(number, descending=True).head(SHOWN_ROWS)
+            rows = [(row, f"{row[-1]} row{'s' if row[-1] > 1 else ''}", int(row[-1])) for row in _collected(counted)]
+        return [Example(dict(zip(columns, row, strict=False)), where, count) for row, where, count in rows]
 
     return examples
 
 
-def _rows(frame: Any) -> list[tuple[Any, ...]]:
+def _tally(coded: Coded, frame: Any, names: Sequence[str], codes: NDArray[np.int64] | None = None) -> Any:
+    """How many rows have each combination of values of some columns: a frame of these and the counts.
+
+    Of rows with one of the codes only, if any are given.
+    """
+    number = f"{coded.column}n"
+    if coded.kind == Implementation.DASK:
+        arguments = (coded, list(names), codes)
+        parts = frame.map_partitions(_tally_part, *arguments, meta=_tally_part(frame._meta, *arguments)).compute()
+        return nw.from_native(parts, eager_only=True).group_by(*names).agg(nw.col(number).sum())
+    if codes is not None:
+        frame = frame.filter(nw.col(coded.column).is_in(codes.tolist()))
+    return frame.select(*names).group_by(*names).agg(nw.len().alias(number))
+
+
+def _tally_part(part: Any, coded: Coded, names: Sequence[str], codes: NDArray[np.int64] | None) -> Any:
+    opened = nw.from_native(part, eager_only=True)
+    return _tally(replace(coded, frame=opened), opened, names, codes).to_native()
+
+
+def _collected(frame: nw.DataFrame[Any] | nw.LazyFrame[Any]) -> list[tuple[Any, ...]]:
     """A small frame's rows on the driver, by the engine's own way, which needs no further library."""
-    native = frame.to_native()
+    native: Any = frame.to_native()
     if frame.implementation == Implementation.DUCKDB:
         return list(native.fetchall())
     if frame.implementation in SPARK:
         return [tuple(row) for row in native.collect()]
-    if frame.implementation == Implementation.DASK:
-        return list(nw.from_native(native.compute(), eager_only=True).rows())
     return list((frame.collect() if isinstance(frame, nw.LazyFrame) else frame).rows())
 
 
@@ -128,18 +161,13 @@ def add_columns(coded: Coded, codes: NDArray[np.int64], columns: Mapping[str, ND
     ``columns`` hold a value for each of ``codes``, which are sorted: numbers, of which NaN stands for null, or texts.
     """
     frame = coded.frame
-    if isinstance(frame, nw.DataFrame):
-        assert coded.codes is not None
+    if coded.codes is not None:
         return _add_eager(frame, np.searchsorted(codes, coded.codes), columns)
-    native: Any = frame.to_native()
-    if frame.implementation == Implementation.DUCKDB:
-        return _add_duckdb(native, coded, codes, columns)
-    if frame.implementation == Implementation.DASK:
-        meta = _add_part(native._meta, coded.column, codes, columns)
-        return native.map_partitions(_add_part, coded.column, codes, columns, meta=meta)
-    if frame.implementation in SPARK:
-        return _add_spark(native, coded.column, codes, columns)
-    return _add_polars(native, coded.column, codes, columns)
+    if coded.kind == Implementation.DASK:
+        meta = _add_part(frame._meta, coded.column, codes, columns)
+        return frame.map_partitions(_add_part, coded.column, codes, columns, meta=meta)
+    add = {Implementation.DUCKDB: _add_duckdb, Implementation.POLARS: _add_polars}.get(coded.kind, _add_spark)
+    return add(frame.to_native(), coded, codes, columns)
 
 
 def _add_eager(frame: nw.DataFrame[Any], place: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
@@ -173,24 +201,24 @@ def _places(codes: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.in
     return place
 
 
-def _add_polars(native: Any, column: str, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
+def _add_polars(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
     import polars as pl
 
-    values = {name: pl.Series(of.tolist(), dtype=_polars_type(of), nan_to_null=True) for name, of in columns.items()}
-    lookup = pl.LazyFrame({column: codes, **values})
-    return native.join(lookup, on=column, how="left", maintain_order="left").drop(column)
+    frame = nw.from_native(pl.DataFrame({coded.column: codes}), eager_only=True)
+    lookup = _add_eager(frame, np.arange(len(codes)), columns).lazy()
+    return native.join(lookup, on=coded.column, how="left", maintain_order="left").drop(coded.column)
 
 
-def _add_spark(native: Any, column: str, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
+def _add_spark(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
     """A broadcast join reads the caller's rows partition by partition, in their order."""
     from pyspark.sql import functions
     from pyspark.sql.types import DoubleType, LongType, StringType, StructField, StructType
 
-    fields = [StructField(column, LongType())]
+    fields = [StructField(coded.column, LongType())]
     fields += [StructField(name, DoubleType() if of.dtype.kind == "f" else StringType()) for name, of in columns.items()]
     lookup = native.sparkSession.createDataFrame(_value_rows(codes, columns), StructType(fields))
-    names = [name for name in (*native.columns, *columns) if name != column]
-    joined = native.join(functions.broadcast(lookup), on=column, how="left")
+    names = [name for name in (*native.columns, *columns) if name != coded.column]
+    joined = native.join(functions.broadcast(lookup), on=coded.column, how="left")
     return joined.select(*("`" + name.replace("`", "``") + "`" for name in names))
 
 
@@ -207,9 +235,3 @@ def _add_duckdb(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Ma
 def _value_rows(codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> list[tuple[Any, ...]]:
     values = [[None if value != value else value for value in of.tolist()] for of in columns.values()]
     return list(zip(codes.tolist(), *values, strict=True))
-
-
-def _polars_type(values: NDArray[Any]) -> Any:
-    import polars as pl
-
-    return pl.Float64 if values.dtype.kind == "f" else pl.String

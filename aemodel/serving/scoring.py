@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
 from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
-from aemodel.publication.profiles import NewLevels, make_layout
-from aemodel.serving.engines import FOLDS_CASE, Coded, add_columns, count_codes, examples_of, open_frame, with_codes
+from aemodel.publication.profiles import NewLevels
+from aemodel.serving.engines import Coded, add_columns, count_codes, examples_of, read_frame
 
 
 def score(
@@ -77,23 +76,12 @@ def score_rows(
     risks: RiskDraws = model.risks
     events, grades = choose("events", events, risks.events), choose("grades", grades, risks.grades)
     check_choices(new_levels, on_invalid)
-    opened = open_frame(frame)
-    refuse_taken(opened, _new_columns(events, grades))
-    coded = with_codes(opened, make_layout(risks.covariates, opened.collect_schema().names()))
+    coded = read_frame(frame, risks.covariates, _new_columns(events, grades))
     codes, counts = counted(coded)
     found = examples_of(coded, numbered=numbered)
     refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels=new_levels, on_invalid=on_invalid)
     columns = _columns(risks, coded.layout.sets(codes, new_levels), interval, events, grades)
     return add_columns(coded, codes, columns), int(counts.sum())
-
-
-def refuse_taken(frame: nw.DataFrame[Any] | nw.LazyFrame[Any], names: Sequence[str]) -> None:
-    """Refuse a frame that has some of the columns to be added."""
-    columns = frame.collect_schema().names()
-    same = str.lower if frame.implementation in FOLDS_CASE else str
-    present = {same(column) for column in columns}
-    if taken := [name for name in names if same(name) in present]:
-        raise ValueError(f"frame: it has columns that score would add: {taken[:5]}; rename or drop them")
 
 
 def counted(coded: Coded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -111,8 +99,7 @@ def score_summary(model: Any, frame: Any) -> dict[str, Any]:
         ``rows``; ``scored`` (rows that `score` gives risks); and under ``columns``, for each covariate: rows ``missing``
         (not or only partly known: averaged over), ``new`` (a level the publication does not have) and ``invalid``.
     """
-    opened = open_frame(frame)
-    coded = with_codes(opened, make_layout(model.risks.covariates, opened.collect_schema().names()))
+    coded = read_frame(frame, model.risks.covariates)
     codes, counts = counted(coded)
     found = examples_of(coded)
     refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels="error", on_invalid="null")

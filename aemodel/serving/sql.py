@@ -48,7 +48,7 @@ def lookup_position(layout: Layout, code: str, codes: NDArray[np.int64]) -> str:
         known = np.unique(key, return_inverse=True)[1] if last < len(sizes) else np.arange(len(codes))
         table = np.zeros(many * size, dtype=np.int64)
         table[key] = known + 1
-        index = f"{code} // {stride} % {size} + 1"
+        index = f"{code} // {stride} % {size} + 1" if size < layout.size else f"{code} + 1"
         text = f"({_integers(table)})[" + (f"({text} - 1) * {size} + {index}" if text else index) + "]"
         many, first = int(known.max(initial=0)) + 1, last
     return text

@@ -1,0 +1,409 @@
+"""Six dataframe engines: the same answers and errors, order kept, and the caller's columns left as they were."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+
+import dask.dataframe as dd
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import aemodel
+
+KNOWN = {"age": 12.0, "relapse_site": "bm", "months_to_relapse": 20.0, "sex": "male", "race_ethnicity": "nh_white"}
+EVENTS = ["sepsis", "hyperglycemia"]
+ADDED = [
+    f"{event}_{what}"
+    for event in EVENTS
+    for what in ("g3_risk", "g3_lower", "g3_upper", "g4_risk", "g4_lower", "g4_upper", "support")
+]
+RISKS = [name for name in ADDED if not name.endswith("support")]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return aemodel.load_model("aall1331")
+
+
+@pytest.fixture(scope="session")
+def spark():
+    if shutil.which("java") is None:
+        if os.environ.get("CI"):
+            pytest.fail("PySpark needs Java, which is not on this machine's path: install a JRE, version 17 or later")
+        pytest.skip("PySpark needs Java, which is not on this machine's path")
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    session = builder.config("spark.sql.shuffle.partitions", "1").config("spark.log.level", "ERROR").getOrCreate()
+    yield session
+    session.stop()
+
+
+class Engines:
+    """Makes a frame of any engine out of an Arrow table, and an Arrow table out of any frame."""
+
+    names = ("pandas", "polars", "polars lazy", "pyarrow", "duckdb", "dask", "pyspark")
+
+    def __init__(self, request, folder):
+        self.request, self.folder, self.files = request, folder, 0
+        self.connection = duckdb.connect()
+
+    def make(self, engine, table):
+        if engine == "pandas":
+            return table.to_pandas()
+        if engine.startswith("polars"):
+            frame = pl.from_arrow(table)
+            return frame.lazy() if engine == "polars lazy" else frame
+        if engine == "duckdb":
+            return self.connection.from_arrow(table)
+        if engine == "dask":
+            return dd.from_pandas(table.to_pandas(), npartitions=3, sort=False)
+        if engine == "pyspark":
+            self.files += 1
+            path = self.folder / f"{self.files}.parquet"
+            pq.write_table(table, path)
+            return self.request.getfixturevalue("spark").read.parquet(str(path))
+        return table
+
+    def arrow(self, engine, frame):
+        if engine == "polars lazy":
+            return frame.collect().to_arrow()
+        if engine == "polars":
+            return frame.to_arrow()
+        if engine == "duckdb":
+            return frame.to_arrow_table()
+        if engine == "pyspark":
+            rows = [row.asDict() for row in frame.collect()]
+            return pa.table({name: [row[name] for row in rows] for name in frame.columns})
+        if engine in ("pandas", "dask"):
+            return pa.Table.from_pandas(frame if engine == "pandas" else frame.compute(), preserve_index=False)
+        return frame
+
+
+@pytest.fixture
+def engines(request, tmp_path):
+    return Engines(request, tmp_path)
+
+
+@pytest.fixture(params=Engines.names)
+def engine(request):
+    return request.param
+
+
+def random_patients(rows, seed=1):
+    """Patients of every kind, many of them with something missing."""
+    rng = np.random.default_rng(seed)
+
+    def some(values, kind):
+        chosen = [values[i] for i in rng.integers(len(values), size=rows)]
+        return pa.array(chosen, kind)
+
+    return pa.table(
+        {
+            "id": pa.array([f"p{i}" for i in range(rows)]),
+            "age": some([*map(float, range(1, 31)), 9.99, 18.7, None, math.nan], pa.float64()),
+            "relapse_site": some(["bm", "iem", None], pa.string()),
+            "months_to_relapse": some([0, 17, 18, 35, 36, 100, None], pa.int64()),
+            "sex": some(["male", "female", None], pa.string()),
+            "race_ethnicity": some(["hispanic", "nh_white", "nh_asian", "other_unknown", None], pa.string()),
+        }
+    )
+
+
+def rows_of(*changes, **kinds):
+    """Known patients, but for what is given, as an Arrow table; ``kinds`` are types of columns."""
+    table = pa.table({name: [({**KNOWN, **change})[name] for change in changes] for name in {**KNOWN, **changes[0]}})
+    for name, kind in kinds.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(table[name].to_pylist(), kind))
+    return table
+
+
+def score(engines, engine, model, table, **options):
+    scored = aemodel.score(model, engines.make(engine, table), events=EVENTS, **options)
+    return engines.arrow(engine, scored)
+
+
+# The same answers.
+
+
+@pytest.fixture(scope="module")
+def patients():
+    return random_patients(3000)
+
+
+@pytest.fixture(scope="module")
+def expected(shipped, patients):
+    return aemodel.score(shipped, patients, events=EVENTS)
+
+
+def test_answers_agree(engines, engine, shipped, patients, expected):
+    found = score(engines, engine, shipped, patients)
+    assert found["id"].to_pylist() == expected["id"].to_pylist()
+    for name in RISKS:
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12, err_msg=name)
+    for event in EVENTS:
+        assert found[f"{event}_support"].to_pylist() == expected[f"{event}_support"].to_pylist()
+
+
+def test_columns_are_the_callers_and_then_the_new_ones(engines, engine, shipped, patients):
+    assert score(engines, engine, shipped, patients).column_names == [*patients.column_names, *ADDED]
+
+
+def test_callers_values_are_untouched(engines, engine, shipped, patients):
+    given = engines.arrow(engine, engines.make(engine, patients))
+    found = score(engines, engine, shipped, patients).select(patients.column_names)
+    assert str(found.to_pydict()) == str(given.to_pydict())
+    assert engine == "pyspark" or found.schema.equals(given.schema)
+
+
+def test_callers_types_are_untouched(engines, engine, shipped):
+    frame = engines.make(engine, rows_of({"n": 3, "flag": True}, {"n": 4, "flag": False}, n=pa.int16(), age=pa.float32()))
+    scored = aemodel.score(shipped, frame, events=EVENTS)
+    kinds = [dict(f.collect_schema() if engine == "polars lazy" else types_of(f)) for f in (frame, scored)]
+    assert {name: kinds[1][name] for name in kinds[0]} == kinds[0]
+
+
+def types_of(frame):
+    if isinstance(frame, pa.Table):
+        return zip(frame.column_names, frame.schema.types, strict=True)
+    dtypes = getattr(frame, "dtypes", None)
+    if isinstance(dtypes, list):
+        return dtypes if isinstance(dtypes[0], tuple) else zip(frame.columns, dtypes, strict=True)
+    return dtypes.items()
+
+
+def test_the_callers_kind_comes_back(engines, engine, shipped, patients):
+    frame = engines.make(engine, patients)
+    assert type(aemodel.score(shipped, frame)) is type(frame)
+
+
+def test_invalid_rows_get_nulls(engines, engine, shipped):
+    table = rows_of({}, {"age": 45.0}, {"sex": "X7"})
+    found = score(engines, engine, shipped, table, on_invalid="null")
+    assert found["sepsis_g3_risk"].is_null().to_pylist() == [False, True, True]
+    assert found["sepsis_support"].to_pylist()[1:] == ["invalid", "invalid"]
+
+
+def test_new_levels_are_sampled(engines, engine, shipped):
+    table = rows_of({"race_ethnicity": "martian"}, {})
+    found, exact = (
+        score(engines, e, shipped, table, new_levels="sample")["sepsis_g3_risk"].to_pylist() for e in (engine, "pyarrow")
+    )
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12)
+
+
+def test_profiles_that_need_two_lookups(engines, engine, shipped):
+    """Level and raw columns side by side make more codes than one list is indexed by."""
+    table = random_patients(500).append_column("age_band", pa.nulls(500, pa.string()))
+    table = table.append_column("relapse_group", pa.nulls(500, pa.string()))
+    found, exact = (score(engines, e, shipped, table) for e in (engine, "pyarrow"))
+    for name in RISKS:
+        np.testing.assert_allclose(found[name], exact[name], rtol=0, atol=1e-12)
+
+
+# Types of columns.
+
+
+def test_numbers_written_as_text(engines, engine, shipped):
+    """Also with blanks around them, a sign or an exponent: but nothing that some engine takes for a number of its own."""
+    texts = ["12", " 12.0 ", "+12", "1.2e1", "12.", None]
+    found = score(engines, engine, shipped, rows_of(*({"age": text} for text in texts)))["sepsis_g3_risk"].to_pylist()
+    exact = score(engines, "pyarrow", shipped, rows_of({}, {"age": None}))["sepsis_g3_risk"].to_pylist()
+    np.testing.assert_allclose(found, [exact[0]] * 5 + [exact[1]], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("text", ["abc", "12d", "1_2", "0x1f", "nan", "inf", "", "12,5", "1e999"])
+def test_text_that_is_no_number_is_refused(engines, engine, shipped, text):
+    with pytest.raises(ValueError, match=r"column 'age' must be a number; found '.*' \((row 1|1 row)\)\. Use null"):
+        score(engines, engine, shipped, rows_of({"age": "12"}, {"age": text}))
+
+
+@pytest.mark.parametrize("text", ["abc", "nan"])
+def test_text_that_is_no_number_is_invalid(engines, engine, shipped, text):
+    found = score(engines, engine, shipped, rows_of({"age": "12"}, {"age": text}), on_invalid="null")
+    assert found["sepsis_support"].to_pylist()[1] == "invalid"
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.float32(), pa.decimal128(6, 2)], ids=str)
+def test_numbers_of_any_type(engines, engine, shipped, kind):
+    found = score(engines, engine, shipped, rows_of({"age": 12}, {"age": None}, age=kind))["sepsis_g3_risk"].to_pylist()
+    exact = score(engines, "pyarrow", shipped, rows_of({}, {"age": None}))["sepsis_g3_risk"].to_pylist()
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12)
+
+
+def test_dictionary_keys(engines, engine, shipped):
+    table = rows_of({}, {"sex": None}, {"sex": "female"})
+    coded = table.set_column(table.column_names.index("sex"), "sex", table["sex"].dictionary_encode())
+    found, exact = (score(engines, engine, shipped, t)["sepsis_g3_risk"].to_pylist() for t in (coded, table))
+    assert found == exact
+
+
+@pytest.mark.parametrize("column", ["sex", "age"])
+@pytest.mark.parametrize("kind", [pa.string(), pa.float64(), pa.int32(), pa.bool_()], ids=str)
+def test_columns_of_nulls_of_any_type(engines, engine, shipped, column, kind):
+    found = score(engines, engine, shipped, rows_of({column: None}, {column: None}, **{column: kind}))
+    exact = score(engines, "pyarrow", shipped, rows_of({column: None}))["sepsis_g3_risk"].to_pylist()
+    np.testing.assert_allclose(found["sepsis_g3_risk"], exact * 2, rtol=0, atol=1e-12)
+
+
+def test_frame_without_rows(engines, engine, shipped):
+    found = score(engines, engine, shipped, rows_of({}).slice(0, 0))
+    assert (found.num_rows, found.column_names) == (0, [*KNOWN, *ADDED])
+
+
+@pytest.mark.parametrize("values", [[1, 2], [True, False], [0.5, 1.5]], ids=str)
+@pytest.mark.parametrize("on_invalid", ["error", "null"])
+def test_keys_that_are_no_text_are_refused(engines, engine, shipped, values, on_invalid):
+    table = rows_of(*({"sex": value} for value in values))
+    with pytest.raises(ValueError, match=r"column 'sex' must be text, one of male, female; it is "):
+        score(engines, engine, shipped, table, on_invalid=on_invalid)
+
+
+def test_ages_that_are_no_numbers_by_their_type_are_refused(engines, engine, shipped):
+    with pytest.raises(ValueError, match="column 'age' must be a number; it is Boolean"):
+        score(engines, engine, shipped, rows_of({"age": True}))
+
+
+# The same errors.
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"age": 45.0}, r"column 'age': impossible value 45\.0 \((row 1|1 row)\); allowed: at least 1 and below 31, or null"),
+        ({"age": math.inf}, r"column 'age': impossible value inf \((row 1|1 row)\)"),
+        ({"age": -math.inf}, r"column 'age': impossible value -inf \((row 1|1 row)\)"),
+        ({"months_to_relapse": math.inf}, r"column 'months_to_relapse': impossible value inf"),
+        ({"sex": "X7"}, r"column 'sex': impossible value 'X7' \((row 1|1 row)\); allowed: male, female, or null"),
+        ({"sex": ""}, r"column 'sex': impossible value ''"),
+        ({"race_ethnicity": "martian"}, r"impossible value 'martian' .*new_levels=\"sample\""),
+    ],
+    ids=str,
+)
+def test_impossible_values_are_refused(engines, engine, shipped, change, message):
+    with pytest.raises(ValueError, match=message):
+        score(engines, engine, shipped, rows_of({}, change))
+
+
+def test_contradictions_are_refused(engines, engine, shipped):
+    table = rows_of({"age_band": "10-18"}, {"age_band": "19-30"})
+    message = r"(row 1|1 row): columns contradict each other about age.*age = 12\.0"
+    with pytest.raises(ValueError, match=message):
+        score(engines, engine, shipped, table)
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "dask", "pyspark", "polars lazy"])
+def test_impossible_values_are_counted(engines, engine, shipped):
+    table = rows_of({}, *({"age": 40.0 + i // 2} for i in range(14)))
+    message = r"impossible value (4\d\.0 \(2 rows\), ){4}4\d\.0 \(2 rows\) and 4 more; allowed"
+    with pytest.raises(ValueError, match=message):
+        score(engines, engine, shipped, table)
+
+
+def test_columns_that_exist_are_refused(engines, engine, shipped):
+    table = rows_of({"sepsis_g3_risk": 0.5})
+    with pytest.raises(ValueError, match="frame: it has columns that score would add.*sepsis_g3_risk.*rename or drop"):
+        score(engines, engine, shipped, table)
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "pyspark"])
+def test_columns_that_differ_in_case_only_are_one_to_some_engines(engines, engine, shipped):
+    with pytest.raises(ValueError, match="frame: it has columns that score would add.*rename or drop"):
+        score(engines, engine, shipped, rows_of({"Sepsis_G3_Risk": 0.5}))
+
+
+def test_columns_that_are_missing_are_named(engines, engine, shipped):
+    with pytest.raises(ValueError, match="patients: no column for sex: give 'sex'"):
+        score(engines, engine, shipped, rows_of({}).drop_columns("sex"))
+
+
+def test_columns_with_odd_names_survive(engines, engine, shipped):
+    odd = {"a.b": 1, 'quote"s and `ticks`': 2, "__aemodel_code": 3, "café -- x": 4}
+    found = score(engines, engine, shipped, rows_of(odd))
+    assert found.column_names == [*KNOWN, *odd, *ADDED]
+    assert found.to_pylist()[0].items() >= odd.items()
+
+
+# Summaries.
+
+
+def test_summaries_agree(engines, engine, shipped):
+    table = pa.concat_tables([random_patients(200).drop_columns("id"), rows_of(months_to_relapse=pa.int64(), *BAD)])
+    assert aemodel.score_summary(shipped, engines.make(engine, table)) == aemodel.score_summary(shipped, table)
+
+
+BAD = [{"age": 45.0}, {"race_ethnicity": "martian"}, {"sex": "X7"}, {"sex": "X7", "age": 77.0}]
+
+
+# Of one engine.
+
+
+def test_order_of_many_rows_is_kept_by_duckdb(shipped, tmp_path):
+    """Several row groups, more than one thread."""
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 2")
+        connection.from_arrow(random_patients(2000)).create("few")
+        relation = connection.sql("SELECT i, few.* FROM range(300) t(i), few ORDER BY hash(i), id")
+        relation.write_parquet(str(tmp_path / "many.parquet"), row_group_size=50_000)
+        scored = aemodel.score(shipped, connection.read_parquet(str(tmp_path / "many.parquet")), events=EVENTS)
+        scored.write_parquet(str(tmp_path / "scored.parquet"))
+    given, found = (pq.read_table(tmp_path / f"{name}.parquet", columns=["i", "id"]) for name in ("many", "scored"))
+    assert found.to_pydict() == given.to_pydict()
+
+
+def test_relation_of_a_connection_that_holds_the_only_copy(shipped):
+    connection = duckdb.connect()
+    connection.execute("CREATE TEMP TABLE mine AS SELECT 12 AS age, 'bm' relapse_site, 20 months_to_relapse, 'male' sex")
+    relation = connection.sql("SELECT *, 'nh_white' AS race_ethnicity FROM mine")
+    risk = aemodel.score(shipped, relation, events=EVENTS).project("sepsis_g3_risk").fetchall()[0][0]
+    assert risk == pytest.approx(aemodel.score(shipped, rows_of({}))["sepsis_g3_risk"][0].as_py(), abs=1e-12)
+
+
+def test_scored_relation_stays_lazy(shipped):
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE mine AS SELECT 12 AS age, 'bm' relapse_site, 20 months_to_relapse, 'male' sex")
+    scored = aemodel.score(shipped, connection.sql("SELECT *, 'nh_white' AS race_ethnicity FROM mine"), events=EVENTS)
+    connection.execute("INSERT INTO mine SELECT * FROM mine")
+    assert len(scored.fetchall()) == 2
+
+
+def test_dask_keeps_index_and_partitions(shipped, patients):
+    frame = patients.to_pandas().set_index("id")
+    given = dd.from_pandas(frame, npartitions=4, sort=False)
+    scored = aemodel.score(shipped, given, events=EVENTS)
+    assert scored.npartitions == given.npartitions
+    assert list(scored.compute().index) == list(frame.index)
+    assert scored.compute().index.name == "id"
+
+
+def test_dask_partitions_of_nothing_but_nulls(shipped):
+    frame = pd.DataFrame([KNOWN | {"sex": "male"}] * 2 + [KNOWN | {"sex": None}] * 2)
+    scored = aemodel.score(shipped, dd.from_pandas(frame, npartitions=2, sort=False), events=EVENTS).compute()
+    exact = aemodel.score(shipped, frame, events=EVENTS)
+    np.testing.assert_allclose(scored[RISKS], exact[RISKS], rtol=0, atol=1e-12)
+
+
+def test_polars_streams_scored_rows_to_a_file_in_order(shipped, patients, tmp_path):
+    aemodel.score(shipped, pl.from_arrow(patients).lazy(), events=EVENTS).sink_parquet(tmp_path / "scored.parquet")
+    assert pl.read_parquet(tmp_path / "scored.parquet")["id"].to_list() == patients["id"].to_pylist()
+
+
+def test_pyspark_scores_a_file_of_several_partitions(spark, shipped, patients, expected, tmp_path):
+    """What a cluster runs: files in, files out."""
+    pq.write_table(patients, tmp_path / "patients.parquet", row_group_size=500)
+    frame = spark.read.parquet(str(tmp_path / "patients.parquet")).repartition(4)
+    aemodel.score(shipped, frame, events=EVENTS).write.parquet(str(tmp_path / "scored"))
+    found = pd.read_parquet(tmp_path / "scored").set_index("id").loc[patients["id"].to_pylist()]
+    np.testing.assert_allclose(found[RISKS], expected.to_pandas()[RISKS], rtol=0, atol=1e-12)
+
+
+def test_pandas_objects_that_are_no_text_are_refused(shipped):
+    with pytest.raises(ValueError, match="column 'sex' must be text.*it is Object"):
+        aemodel.score(shipped, pd.DataFrame([KNOWN, KNOWN | {"sex": 1}]))
