@@ -254,46 +254,52 @@ def score(
 
     MODEL is a shipped model's name or a saved model's folder. PATIENTS is CSV or Parquet with a column per covariate
     (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; without,
-    a readable table of risks is printed.
+    a readable table of risks is printed. Files are streamed: they may be larger than memory. CSV cells come out as they
+    went in, in Parquet as text; only text that a spreadsheet would run as a formula is given an apostrophe in CSV.
 
     \b
     Examples:
       aemodel score aall1331 patients.csv
       aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
     """
-    from aemodel.serving.files import read_file, write_file
-    from aemodel.serving.reading import load_model
-    from aemodel.serving.scoring import score as score_frame
+    from duckdb import Error as DuckDBError
 
-    loaded = load_model(model)
-    frame = read_file(patients)
-    chosen = [part.split(",") if part else None for part in (events, grades)]
-    scored = score_frame(
-        loaded,
-        frame,
-        interval=interval,
-        events=chosen[0],
-        grades=chosen[1],
-        new_levels=new_levels,
-        on_invalid=on_invalid,
-    )
+    from aemodel.serving.files import check_output, connect, read_patients, unreadable, write_rows
+    from aemodel.serving.progress import watched
+    from aemodel.serving.reading import load_model
+    from aemodel.serving.scoring import score_rows
+
     if out is not None:
-        write_file(scored, out)
-        click.echo(f"{scored.num_rows} patients scored into {out}.", err=True)
-    elif form == "table":
-        _print_risks(scored, loaded.risks, interval)
-    else:
-        _print(scored.to_pylist(), form, "")
+        check_output(out, patients)
+    chosen: Any = {name: text.split(",") if text else None for name, text in (("events", events), ("grades", grades))}
+    chosen |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
+    loaded = load_model(model)
+    with connect() as connection:
+        frame = read_patients(connection, patients)
+        try:
+            scored, rows = watched(connection, "Counting", lambda: score_rows(loaded, frame, numbered=True, **chosen))
+            if out is not None:
+                watched(connection, f"Scoring {rows} patients", lambda: write_rows(scored, out, patients))
+                click.echo(f"{rows} patients scored into {out}.", err=True)
+            elif form == "table":
+                _print_risks(_records(scored.limit(MOST_SHOWN)), rows, loaded.risks, interval)
+            else:
+                _print(_records(scored), form, "")
+        except DuckDBError as error:
+            raise unreadable(patients, error) from error
+
+
+def _records(relation: Any) -> Rows:
+    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
 
 MOST_SHOWN = 20
 
 
-def _print_risks(scored: Any, risks: Any, interval: float) -> None:
+def _print_risks(rows: Rows, patients: int, risks: Any, interval: float) -> None:
     """A block per patient: each event's risks in per cent with intervals, and what carries them."""
-    rows = scored.to_pylist()
-    own = [name for name in scored.column_names if not any(name.startswith(f"{event}_") for event in risks.events)]
-    for number, row in enumerate(rows[:MOST_SHOWN], start=1):
+    own = [name for name in (rows[0] if rows else ()) if not any(name.startswith(f"{event}_") for event in risks.events)]
+    for number, row in enumerate(rows, start=1):
         about = ", ".join(f"{name} {row[name]}" for name in own if row[name] is not None)
         lines = []
         for event in risks.events:
@@ -305,8 +311,8 @@ def _print_risks(scored: Any, risks: Any, interval: float) -> None:
                         line[f"grade {grade}"] = _in_words(*(row[f"{prefix}_{what}"] for what in ("risk", "lower", "upper")))
                 lines.append(line | {"support": row[f"{event}_support"]})
         _print(lines, "table", f"Patient {number}: {about}")
-    if len(rows) > MOST_SHOWN:
-        click.echo(f"... and {len(rows) - MOST_SHOWN} more patients: name an output file to have them all.")
+    if patients > MOST_SHOWN:
+        click.echo(f"... and {patients - MOST_SHOWN} more patients: name an output file to have them all.")
     click.echo(
         f"Posterior mean risk with {interval:.0%} interval. Support says what carries an answer: data = this event's own"
     )

@@ -335,7 +335,7 @@ def test_columns_with_odd_names_survive(engines, engine, shipped):
 
 
 def test_summaries_agree(engines, engine, shipped):
-    table = pa.concat_tables([random_patients(200).drop_columns("id"), rows_of(months_to_relapse=pa.int64(), *BAD)])
+    table = pa.concat_tables([random_patients(200).drop_columns("id"), rows_of(*BAD, months_to_relapse=pa.int64())])
     assert aemodel.score_summary(shipped, engines.make(engine, table)) == aemodel.score_summary(shipped, table)
 
 

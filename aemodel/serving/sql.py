@@ -17,6 +17,10 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def struct_list(prefix: str, columns: Mapping[str, NDArray[np.generic]]) -> str:
     """A list with one struct for each code; its fields are ``{prefix}_0``, ``{prefix}_1``, ... in the columns' order.
 
