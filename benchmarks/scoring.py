@@ -1,0 +1,170 @@
+"""Scoring files of 10,000 to 100,000,000 patients, against what the engine alone needs, and against bambi's predictions.
+
+    python benchmarks/scoring.py [--rows 1e4 1e6 1e8] [--folder /tmp]
+
+Four toxicities at both grades with intervals, Parquet to Parquet. The floor: the same engine copies the file and joins a
+table of constants with as many columns, in whatever order. Each run is in a process of its own, so that peak memory is
+its own; imports and the model's loading are not timed. bambi predicts one event at one grade, from as many draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+EVENTS = ["infections", "sepsis", "oral_mucositis", "hyperglycemia"]
+GENERATED = """
+SELECT i AS id,
+    CASE WHEN hash(i) % 20 = 0 THEN NULL ELSE (1 + hash(i * 7) % 30)::DOUBLE END AS age,
+    ['bm', 'iem'][(1 + hash(i * 3) % 2)::INT] AS relapse_site,
+    CASE WHEN hash(i * 17) % 20 = 0 THEN NULL ELSE (hash(i * 5) % 80)::DOUBLE END AS months_to_relapse,
+    ['male', 'female', NULL][(1 + hash(i * 11) % 3)::INT] AS sex,
+    ['hispanic', 'nh_white', 'nh_black', 'nh_asian', 'nh_other', 'other_unknown', NULL][(1 + hash(i * 13) % 7)::INT]
+        AS race_ethnicity
+FROM range({rows}) t(i)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=float, nargs="+", default=[1e4, 1e6, 1e8])
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where 5 GB are free for 1e8 rows")
+    parser.add_argument(
+        "--kind", choices=["score", "floor", "bambi", "frame"], help="run one only, and print its figures as JSON"
+    )
+    arguments = parser.parse_args()
+    if arguments.kind:
+        print(json.dumps(run_one(arguments.kind, int(arguments.rows[0]), arguments.folder)))
+        return
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        lines = [compared(int(rows), Path(folder)) for rows in arguments.rows]
+        print(
+            f"{'rows':>12s}{'score, rows/s':>16s}{'floor, rows/s':>16s}{'score/floor':>13s}"
+            f"{'score, MiB':>12s}{'floor, MiB':>12s}"
+        )
+        for line in lines:
+            print("{:>12,d}{:>16,.0f}{:>16,.0f}{:>13.2f}{:>12.0f}{:>12.0f}".format(*line))
+        frame, bambi = (started(kind, 10_000, Path(folder))["rows_per_second"] for kind in ("frame", "bambi"))
+    print(
+        f"\n10,000 rows of a pandas frame: score {frame:,.0f} rows/s, bambi's predict {bambi:,.0f}: {frame / bambi:.0f} times"
+    )
+
+
+def compared(rows: int, folder: Path) -> tuple[int, float, float, float, float, float]:
+    """Score and floor in turns; medians, and the highest peaks."""
+    generate(rows, folder / "patients.parquet")
+    found: dict[str, list[dict[str, float]]] = {"score": [], "floor": []}
+    for _ in range(5 if rows <= 1e7 else 1):
+        for kind, figures in found.items():
+            figures.append(started(kind, rows, folder))
+    speed = {kind: statistics.median(each["rows_per_second"] for each in figures) for kind, figures in found.items()}
+    peak = {kind: max(each["peak_mib"] for each in figures) for kind, figures in found.items()}
+    return rows, speed["score"], speed["floor"], speed["score"] / speed["floor"], peak["score"], peak["floor"]
+
+
+def started(kind: str, rows: int, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--kind", kind, "--rows", str(rows), "--folder", str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_one(kind: str, rows: int, folder: Path) -> dict[str, float]:
+    run = {"score": score_file, "floor": copy_file, "frame": score_frame, "bambi": predict}[kind]
+    seconds = run(folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"rows_per_second": rows / seconds, "peak_mib": peak}
+
+
+def generate(rows: int, path: Path) -> None:
+    from aemodel.serving.files import connect
+
+    with connect() as connection:
+        connection.sql(GENERATED.format(rows=rows)).write_parquet(str(path))
+
+
+def score_file(folder: Path) -> float:
+    import aemodel
+    from aemodel.serving.files import connect, read_patients, write_rows
+
+    model = aemodel.load_model("aall1331")
+    patients, scored = folder / "patients.parquet", folder / "scored.parquet"
+    started = time.perf_counter()
+    with connect() as connection:
+        write_rows(aemodel.score(model, read_patients(connection, patients), events=EVENTS), scored, patients)
+    seconds = time.perf_counter() - started
+    with connect() as connection:
+        added = "COLUMNS('.*_(risk|lower|upper|support)$')"
+        few = connection.sql(f"SELECT DISTINCT {added} FROM (FROM read_parquet('{scored}') LIMIT 100000)")
+        few.project("row_number() OVER () - 1 AS key, *").write_parquet(str(folder / "constants.parquet"))
+    scored.unlink()
+    return seconds
+
+
+def copy_file(folder: Path) -> float:
+    """Constants are those that scoring has just added."""
+    from aemodel.serving.files import connect
+
+    copied = folder / "copied.parquet"
+    with connect() as connection:
+        connection.execute(f"CREATE TABLE constants AS FROM read_parquet('{folder / 'constants.parquet'}')")
+        number = connection.sql("SELECT count(*) FROM constants").fetchall()[0][0]
+        started = time.perf_counter()
+        connection.sql(
+            f"SELECT p.*, c.* EXCLUDE (key) FROM read_parquet('{folder / 'patients.parquet'}') p "
+            f"LEFT JOIN constants c ON c.key = p.id % {number}"
+        ).write_parquet(str(copied))
+        seconds = time.perf_counter() - started
+    copied.unlink()
+    return seconds
+
+
+def score_frame(folder: Path) -> float:
+    import duckdb
+    import pandas as pd
+
+    import aemodel
+
+    model = aemodel.load_model("aall1331")
+    with duckdb.connect() as connection:
+        frame = pd.DataFrame(connection.sql(GENERATED.format(rows=10_000)).fetchnumpy())
+    aemodel.score(model, frame, events=EVENTS)
+    started = time.perf_counter()
+    aemodel.score(model, frame, events=EVENTS)
+    return time.perf_counter() - started
+
+
+def predict(folder: Path) -> float:
+    """Predictions by bambi for 10,000 patients, from a hierarchical logistic regression fitted to simulated ones."""
+    import bambi as bmb
+    import numpy as np
+    import pandas as pd
+
+    import aemodel
+
+    covariates = aemodel.load_model("aall1331").risks.covariates
+    rng = np.random.default_rng(1)
+
+    def simulated(rows: int) -> pd.DataFrame:
+        return pd.DataFrame({c.name: rng.choice(c.names, size=rows) for c in covariates})
+
+    patients = simulated(661)
+    patients["event"] = rng.integers(2, size=661)
+    terms = " + ".join(f"(1|{c.name})" for c in covariates)
+    model = bmb.Model(f"event ~ {terms}", patients, family="bernoulli")
+    fitted = model.fit(draws=500, tune=500, chains=2, cores=2, random_seed=1, progressbar=False)
+    new = simulated(10_000)
+    model.predict(fitted, data=new, inplace=False)
+    started = time.perf_counter()
+    model.predict(fitted, data=new, inplace=False)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
