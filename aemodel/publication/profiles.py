@@ -67,8 +67,9 @@ class Source:
         if dtype in (nw.Categorical, nw.Enum):
             value, dtype = value.cast(nw.String()), nw.String()
         if self.texts and dtype == nw.String:
-            steps = [(value == text).cast(nw.Int32) * (place - self.other) for place, text in enumerate(self.texts, start=1)]
-            found = _sum(self.other, steps)
+            found = nw.lit(self.other)
+            for place, text in reversed(list(enumerate(self.texts, start=1))):
+                found = nw.when(value == text).then(nw.lit(place)).otherwise(found)
         elif not self.texts and (dtype.is_numeric() or dtype == nw.String):
             number = value.cast(nw.Float64()) if dtype.is_numeric() else _number(value)
             found = _sum(1, [(number >= cut).cast(nw.Int32) for cut in self.cuts])
