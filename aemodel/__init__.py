@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aemodel.inference.likelihood import margin_loglik
     from aemodel.publication.tables import Tables, load_tables
     from aemodel.serving.calculator import write_calculator
+    from aemodel.serving.cohort import score_cohort
     from aemodel.serving.manifest import SavedModelError
     from aemodel.serving.reading import LoadedModel, load_model
     from aemodel.serving.saved import save_model
@@ -54,6 +55,7 @@ _HOME = {
     "risk_table": "answers.risk",
     "save_model": "serving.saved",
     "score": "serving.scoring",
+    "score_cohort": "serving.cohort",
     "score_summary": "serving.scoring",
     "selection_table": "answers.evidence",
     "sensitivity_table": "answers.sensitivity",
@@ -83,6 +85,7 @@ __all__ = [
     "risk_table",
     "save_model",
     "score",
+    "score_cohort",
     "score_summary",
     "selection_table",
     "sensitivity_table",

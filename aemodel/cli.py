@@ -245,10 +245,13 @@ def show(model: str, form: str) -> None:
 @click.option("--new-levels", type=click.Choice(["error", "sample"]), default="error", show_default=True)
 @click.option("--on-invalid", type=click.Choice(["error", "null"]), default="error", show_default=True)
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
+@click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
+@click.option("--by", help="The same for each value of a column, or of several separated by commas.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the counts simulated for a cohort's interval.")
 @one_line_errors
 def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
-    new_levels: Any, on_invalid: Any, form: str,
+    new_levels: Any, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
 ) -> None:  # fmt: skip
     r"""Score a file of patients with a saved model.
 
@@ -261,32 +264,65 @@ def score(
     Examples:
       aemodel score aall1331 patients.csv
       aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
+      aemodel score aall1331 cohort.csv --by site --events sepsis
     """
     from duckdb import Error as DuckDBError
 
-    from aemodel.serving.files import check_output, connect, read_patients, unreadable, write_rows
-    from aemodel.serving.progress import watched
+    from aemodel.serving.files import check_output, connect, read_patients, unreadable
     from aemodel.serving.reading import load_model
-    from aemodel.serving.scoring import score_rows
 
     if out is not None:
         check_output(out, patients)
     chosen: Any = {name: text.split(",") if text else None for name, text in (("events", events), ("grades", grades))}
-    chosen |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
+    chosen |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid, "numbered": True}
     loaded = load_model(model)
     with connect() as connection:
         frame = read_patients(connection, patients)
         try:
-            scored, rows = watched(connection, "Counting", lambda: score_rows(loaded, frame, numbered=True, **chosen))
-            if out is not None:
-                watched(connection, f"Scoring {rows} patients", lambda: write_rows(scored, out, patients))
-                click.echo(f"{rows} patients scored into {out}.", err=True)
-            elif form == "table":
-                _print_risks(_records(scored.limit(MOST_SHOWN)), rows, loaded.risks, interval)
+            if cohort or by:
+                chosen |= {"by": by.split(",") if by else None, "seed": seed}
+                _score_cohort(connection, loaded, frame, patients, out, form, chosen)
             else:
-                _print(_records(scored), form, "")
+                _score_rows(connection, loaded, frame, patients, out, form, chosen)
         except DuckDBError as error:
             raise unreadable(patients, error) from error
+
+
+def _score_rows(
+    connection: Any, loaded: Any, frame: Any, patients: Path, out: Path | None, form: str, chosen: dict[str, Any]
+) -> None:
+    from aemodel.serving.files import write_rows
+    from aemodel.serving.progress import watched
+    from aemodel.serving.scoring import score_rows
+
+    scored, rows = watched(connection, "Counting profiles", lambda: score_rows(loaded, frame, **chosen))
+    if out is not None:
+        watched(connection, f"Scoring {rows} patients", lambda: write_rows(scored, out, patients))
+        click.echo(f"{rows} patients scored into {out}.", err=True)
+    elif form == "table":
+        _print_risks(_records(scored.limit(MOST_SHOWN)), rows, loaded.risks, chosen["interval"])
+    else:
+        _print(_records(scored), form, "")
+
+
+def _score_cohort(
+    connection: Any, loaded: Any, frame: Any, patients: Path, out: Path | None, form: str, chosen: dict[str, Any]
+) -> None:
+    from aemodel.serving.cohort import cohort_rows
+    from aemodel.serving.engines import small_table
+    from aemodel.serving.files import write_rows
+    from aemodel.serving.progress import watched
+
+    coded, rows = watched(connection, "Counting profiles", lambda: cohort_rows(loaded, frame, **chosen))
+    if out is not None:
+        write_rows(small_table(coded, chosen["by"] or [], rows), out, patients)
+        click.echo(f"{len(rows)} expected numbers written to {out}.", err=True)
+    elif form == "table":
+        shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]
+        _print(shown, "table", "Patients expected to have each event")
+        click.echo(f"Posterior mean and {chosen['interval']:.0%} predictive interval: uncertainty of the risks, and chance.")
+    else:
+        _print(rows, form, "")
 
 
 def _records(relation: Any) -> Rows:

@@ -7,8 +7,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import duckdb
@@ -463,9 +465,12 @@ def test_output_file_is_announced_on_stderr_only(score, tmp_path):
     assert "3 patients scored" in result.stderr
 
 
-def test_input_file_may_be_replaced(score, patients):
-    assert score(patients, "--events", "sepsis").exit_code == 0
-    assert "sepsis_g3_risk" in read_rows(patients)[0]
+def test_the_input_file_itself_is_refused_as_output(score, patients, tmp_path):
+    link = tmp_path / "link.csv"
+    link.symlink_to(patients)
+    for out in (patients, link):
+        failed(score(out), 2, "is the file of patients itself")
+    assert patients.read_text() == PATIENTS
 
 
 FORMULAS = ["=1+2", "+cmd", "-2+3", "@SUM(1)", "\t=1"]
@@ -495,6 +500,121 @@ def test_negative_numbers_are_no_formulas(score, tmp_path):
     )
     score(tmp_path / "scored.csv", "--events", "sepsis", content=content)
     assert read_rows(tmp_path / "scored.csv")[0]["base_excess"] == -2.5
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff"], ids=["plain", "BOM"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_delimiter_of_csv_is_found_and_kept(score, patients, tmp_path, delimiter, start, end):
+    patients.write_bytes((start + PATIENTS).replace(",", delimiter).replace("\n", end).encode())
+    assert score(tmp_path / "scored.csv", "--events", "sepsis").exit_code == 0
+    with (tmp_path / "scored.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter=delimiter))
+    assert [row["id"] for row in rows] == ["p1", "p2", "p3"]
+    assert all(0 < float(row["sepsis_g3_risk"]) < 1 for row in rows)
+
+
+CELLS = ["01", "1.50", "1e3", " x ", 'he said "no"', "two\nlines", "a,b;c", "-3", "caf\u00e9", "x'y", "2020-02-30"]
+
+
+def test_cells_come_out_of_csv_as_they_went_in(score, tmp_path):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [["own", *HEADER.split(",")[1:]], *([cell, 19, "bm", 20, "male", ""] for cell in CELLS)]
+    )
+    for out in ("scored.csv", "scored.parquet"):
+        result = score(tmp_path / out, "--events", "sepsis", content=text.getvalue())
+        assert result.exit_code == 0, result.output
+    with (tmp_path / "scored.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["own"] for row in csv.DictReader(file)] == CELLS
+    assert [row["own"] for row in read_rows(tmp_path / "scored.parquet")] == CELLS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (PATIENTS.encode("utf-16"), "is not in UTF-8: save it as CSV in UTF-8"),
+        (PATIENTS.replace("p1", "caf\u00e9").encode("latin-1"), "is not in UTF-8"),
+        ((PATIENTS + "p4,19,bm\n").encode(), "Line: 5"),
+        ((PATIENTS + "p4,19,bm,20,male,hispanic,more\n").encode(), "Line: 5"),
+        ((PATIENTS + '"p4,19,bm,20,male,hispanic\n').encode(), "unterminated quote"),
+        (PATIENTS.replace("id,", "age,", 1).encode(), "several columns named ['age']"),
+        (PATIENTS.replace("id,", "AGE,", 1).encode(), "several columns named ['age']"),
+        (b"", "it is empty"),
+    ],
+    ids=["UTF-16", "Latin-1", "short row", "long row", "open quote", "same name", "same name in capitals", "empty"],
+)
+def test_csv_that_cannot_be_read_is_answered_in_one_line(score, patients, tmp_path, content, message):
+    patients.write_bytes(content)
+    result = score(tmp_path / "scored.csv")
+    failed(result, 2, message)
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["patients.csv"]
+
+
+def test_latin1_after_the_first_line_is_answered_in_one_line(score, patients, tmp_path):
+    """Beyond what is read to find the delimiter."""
+    rows = [f"p{i},19,bm,20,male,hispanic" for i in range(60_000)]
+    patients.write_bytes("\n".join([HEADER, *rows, "caf\u00e9,19,bm,20,male,", ""]).encode("latin-1"))
+    failed(score(tmp_path / "scored.csv"), 2, "is not in UTF-8")
+
+
+def test_first_column_without_a_name(score, tmp_path):
+    """As pandas writes its index."""
+    assert score(tmp_path / "scored.csv", "--events", "sepsis", content=PATIENTS.replace("id,", ",", 1)).exit_code == 0
+    assert [row["column0"] for row in read_rows(tmp_path / "scored.csv")] == ["p1", "p2", "p3"]
+
+
+def test_names_of_files_are_no_patterns(score, patients, tmp_path):
+    other = tmp_path / "patients[1]*.csv"
+    other.write_text(PATIENTS, encoding="utf-8")
+    assert run("score", "aall1331", other, tmp_path / "it's.parquet", "--events", "sepsis").exit_code == 0
+    assert len(read_rows(tmp_path / "it's.parquet")) == 3
+
+
+def test_interrupted_scoring_leaves_nothing_behind(tmp_path):
+    """Ctrl-C while the file is written."""
+    with duckdb.connect() as connection:
+        row = "SELECT i, 12.0 AS age, 'bm' AS relapse_site, 20.0 AS months_to_relapse, 'male' AS sex, 'hispanic' AS race_ethnicity"
+        connection.sql(f"{row} FROM range(5000000) t(i)").write_parquet(str(tmp_path / "patients.parquet"))
+    command = [*COMMAND, "score", "aall1331", str(tmp_path / "patients.parquet"), str(tmp_path / "scored.csv")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob(".scored.csv.*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (130, "Interrupted; nothing was saved.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["patients.parquet"]
+
+
+# score: cohorts.
+
+
+def test_cohort_is_printed(score):
+    result = score("--cohort", "--events", "sepsis")
+    assert result.exit_code == 0, result.output
+    assert "Patients expected to have each event" in result.stdout
+    assert "90% predictive interval" in result.stdout
+
+
+def test_cohort_by_column_agrees_with_the_package(score, shipped):
+    rows = json.loads(score("--by", "id", "--events", "sepsis", "--format", "json").stdout)
+    table = pa.table(
+        {name: [row.get(name) or None for row in csv.DictReader(io.StringIO(PATIENTS))] for name in HEADER.split(",")}
+    )
+    assert rows == aemodel.score_cohort(shipped, table, by="id", events=["sepsis"]).to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_cohort_is_written(score, tmp_path, kind):
+    out = tmp_path / f"expected.{kind}"
+    assert score(out, "--by", "sex", "--grades", "4-5", "--events", "sepsis").exit_code == 0
+    assert [(row["sex"], row["patients"]) for row in read_rows(out)] == [("female", 1), ("male", 1), (None, 1)]
+
+
+def test_cohort_by_an_unknown_column(score):
+    failed(score("--by", "site"), 2, "by: no column 'site' to group by; columns are ")
 
 
 def test_odd_column_names_survive(score, tmp_path):

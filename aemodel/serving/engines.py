@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 from aemodel.publication.patients import SHOWN_ROWS, Example, Examples, examples_in, read_codes
 from aemodel.publication.profiles import Layout, make_layout
 from aemodel.publication.rules import Covariate
-from aemodel.serving.sql import lookup_position, quoted, struct_list
+from aemodel.serving.sql import literal, lookup_position, quoted, struct_list
 
 SPARK = (Implementation.PYSPARK, Implementation.PYSPARK_CONNECT)
 EAGER = (Implementation.PANDAS, Implementation.POLARS, Implementation.PYARROW)
 LAZY = (Implementation.POLARS, Implementation.DUCKDB, *SPARK)
 FOLDS_CASE = (Implementation.DUCKDB, *SPARK)
 """Engines to which two names are one if they differ in case only."""
+
+
+MOST_COUNTED = 1_000_000
+"""Combinations of groups and profiles that are collected at most."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,10 @@ def count_codes(coded: Coded, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
     frame, names = coded.frame, [*by, coded.column]
     if coded.codes is not None:
         frame = frame.with_columns(_column(coded.column, coded.codes, frame))
-    return _collected(_tally(coded, frame, names))
+    counted = _collected(_tally(coded, frame, names).head(MOST_COUNTED + 1))
+    if len(counted) > MOST_COUNTED:
+        raise ValueError(f"by: more than {MOST_COUNTED} groups and profiles by {', '.join(by)}; name columns with fewer values")
+    return counted
 
 
 def examples_of(coded: Coded, *, numbered: bool = False) -> Examples:
@@ -235,3 +242,35 @@ def _add_duckdb(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Ma
 def _value_rows(codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> list[tuple[Any, ...]]:
     values = [[None if value != value else value for value in of.tolist()] for of in columns.values()]
     return list(zip(codes.tolist(), *values, strict=True))
+
+
+def small_table(coded: Coded, by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A table of answers as the caller's kind of frame, the eager kind where there is one; ``by`` columns keep their types."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    if coded.kind == Implementation.DUCKDB:
+        return _small_duckdb(coded.frame.to_native(), by, columns)
+    if coded.kind in SPARK:
+        from pyspark.sql.types import StructField, StructType
+
+        native = coded.frame.to_native()
+        kinds = {name: native.schema[name].dataType for name in by}
+        plain = native.sparkSession.createDataFrame([(0, "", 0.0)], ["int", "str", "float"]).schema
+        kinds |= {name: plain[type(of[0]).__name__].dataType for name, of in columns.items() if name not in by}
+        schema = StructType([StructField(name, kinds[name]) for name in columns])
+        return native.sparkSession.createDataFrame(list(zip(*columns.values(), strict=True)), schema)
+    backend: Any = Implementation.PANDAS if coded.kind == Implementation.DASK else coded.kind
+    return nw.from_dict(columns, backend=backend).to_native()
+
+
+def _small_duckdb(native: Any, by: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Any:
+    """Constants on the relation's own connection."""
+    kinds = dict(zip(native.columns, map(str, native.types), strict=True))
+    plain = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR"}
+    casts = [
+        f"CAST({quoted(name)} AS {kinds[name] if name in by else plain[type(of[0])]}) AS {quoted(name)}"
+        for name, of in columns.items()
+    ]
+    values = (", ".join("NULL" if v is None else literal(str(v)) for v in row) for row in zip(*columns.values(), strict=True))
+    names = ", ".join(map(quoted, columns))
+    table = f"(VALUES {', '.join(f'({row})' for row in values)}) answers({names})"
+    return native.query("caller", f"SELECT {', '.join(casts)} FROM {table}")

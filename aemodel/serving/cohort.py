@@ -1,0 +1,190 @@
+"""Cohorts: how many patients of a table to expect with each event, from counts of profiles. Light, as `scoring` is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aemodel.inference.risks import CHUNK, SUPPORT, RiskDraws, check_interval
+from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
+from aemodel.publication.profiles import NewLevels
+from aemodel.serving.engines import Coded, count_codes, examples_of, read_frame, small_table
+from aemodel.serving.scoring import choose
+
+MOST_GROUPS = 1000
+COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
+
+
+def score_cohort(
+    model: Any,
+    frame: Any,
+    *,
+    by: str | Sequence[str] | None = None,
+    interval: float = 0.9,
+    events: Sequence[str] | None = None,
+    grades: Sequence[str] | None = None,
+    new_levels: NewLevels = "error",
+    on_invalid: OnInvalid = "error",
+    seed: int = 1,
+) -> Any:
+    """How many patients of a cohort to expect with each event.
+
+    Parameters
+    ----------
+    model, frame, events, grades, new_levels
+        As for `score`. The engine counts the cohort's profiles in one aggregate pass; nothing else is collected.
+    by
+        A column, or several, whose values form groups (at most 1,000).
+    interval
+        Probability of the equal-tailed predictive interval.
+    on_invalid
+        ``"null"`` leaves patients with impossible values out, instead of an error.
+    seed
+        Of the simulated counts behind the interval; the expected numbers need no simulation.
+
+    Returns
+    -------
+    The caller's kind of frame
+        Of a lazy polars frame and of Dask the eager kind, polars and pandas. Columns: those of ``by``; ``event``,
+        ``grade``; ``patients``; ``expected``, how many of them have the event (posterior mean); ``lower`` and ``upper``,
+        the predictive interval of that number: uncertainty of the risks and chance; ``support``: the flag that the
+        answers of at least half of the patients reach.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The frame, an argument or a value does not fit.
+    """
+    coded, rows = cohort_rows(
+        model, frame, by=by, interval=interval, events=events, grades=grades, new_levels=new_levels, on_invalid=on_invalid,
+        seed=seed,
+    )  # fmt: skip
+    return small_table(coded, _names(by), rows)
+
+
+def cohort_rows(
+    model: Any,
+    frame: Any,
+    *,
+    by: str | Sequence[str] | None,
+    interval: float,
+    events: Sequence[str] | None,
+    grades: Sequence[str] | None,
+    new_levels: NewLevels,
+    on_invalid: OnInvalid,
+    seed: int,
+    numbered: bool = False,
+) -> tuple[Coded, list[dict[str, Any]]]:
+    """The rows of `score_cohort`'s table; errors name rows of a ``numbered`` DuckDB relation by number."""
+    interval = check_interval(interval)
+    check_choices(new_levels, on_invalid)
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed: expected a whole number of zero or more, not {seed!r}")
+    risks: RiskDraws = model.risks
+    risks = risks.of(choose("events", events, risks.events), choose("grades", grades, risks.grades))
+    coded = read_frame(frame, risks.covariates)
+    names = _names(by)
+    for name in names:
+        if name not in coded.schema or name in COLUMNS:
+            raise ValueError(f"by: no column {name!r} to group by; columns are {[c for c in coded.schema if c not in COLUMNS]}")
+    groups, counts, codes = _grouped(count_codes(coded, names), names)
+    found = examples_of(coded, numbered=numbered)
+    total = counts.sum(axis=0)
+    refuse_invalid(coded.layout, coded.schema, codes, total, found, new_levels=new_levels, on_invalid=on_invalid)
+    sets = coded.layout.sets(codes, new_levels)
+    valid = (sets > 0).all(axis=1)
+    return coded, _rows(risks, groups, names, sets[valid], counts[:, valid], interval, seed)
+
+
+def _names(by: str | Sequence[str] | None) -> list[str]:
+    return [] if by is None else [by] if isinstance(by, str) else list(dict.fromkeys(by))
+
+
+def _grouped(
+    counted: list[tuple[Any, ...]], names: Sequence[str]
+) -> tuple[list[tuple[Any, ...]], NDArray[np.int64], NDArray[np.int64]]:
+    """Groups in order, missing values last; patients by group and code, (group, code); and the codes."""
+    keys = [tuple(None if value != value else value for value in row[:-2]) for row in counted]
+    groups = sorted(set(keys), key=lambda key: tuple((value is None, value) for value in key))
+    if not groups:
+        raise ValueError("frame: it has no rows, so no patients to count")
+    if len(groups) > MOST_GROUPS:
+        raise ValueError(f"by: more than {MOST_GROUPS} groups by {', '.join(names)}; name columns with fewer values")
+    codes = np.unique(np.array([row[-2] for row in counted], dtype=np.int64))
+    counts = np.zeros((len(groups), len(codes)), dtype=np.int64)
+    place = {group: i for i, group in enumerate(groups)}
+    for key, row in zip(keys, counted, strict=True):
+        counts[place[key], np.searchsorted(codes, row[-2])] += row[-1]
+    return groups, counts, codes
+
+
+def _rows(
+    risks: RiskDraws,
+    groups: list[tuple[Any, ...]],
+    names: Sequence[str],
+    sets: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    interval: float,
+    seed: int,
+) -> list[dict[str, Any]]:
+    profiles, which = np.unique(sets, axis=0, return_inverse=True)
+    patients = np.zeros((len(groups), len(profiles)), dtype=np.int64)
+    np.add.at(patients.T, which, counts.T)
+    expected, simulated = cohort_counts(risks, profiles, patients, np.random.default_rng(seed))
+    tails = (1 - interval) / 2, (1 + interval) / 2
+    lower, upper = np.quantile(simulated, tails, axis=1, method="inverted_cdf")
+    # Half of the patients have this flag or a stronger one.
+    flags = risks.support(profiles)
+    reached = np.stack([np.einsum("gp,pek->gek", patients, flags <= flag) for flag in range(len(SUPPORT))])
+    support = (reached * 2 < patients.sum(axis=1)[:, None, None]).sum(axis=0)
+    return [
+        dict(zip(names, group, strict=True))
+        | {
+            "event": event,
+            "grade": grade,
+            "patients": int(patients[g].sum()),
+            "expected": float(expected[g, i, j]),
+            "lower": int(lower[g, i, j]),
+            "upper": int(upper[g, i, j]),
+            "support": SUPPORT[support[g, i, j]],
+        }
+        for g, group in enumerate(groups)
+        for i, event in enumerate(risks.events)
+        for j, grade in enumerate(risks.grades)
+    ]
+
+
+def cohort_counts(
+    risks: RiskDraws, profiles: NDArray[np.int64], patients: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Expected and simulated numbers of patients with each event.
+
+    In each posterior draw patients are independent, and a partly known one has the average risk of those it could be;
+    so a group's count is a sum over profiles of binomial counts.
+
+    Parameters
+    ----------
+    profiles
+        Sets of levels, (profile, covariate).
+    patients
+        How many there are, (group, profile).
+
+    Returns
+    -------
+    tuple
+        Posterior means, (group, event, grade), and one simulated count per posterior draw, (group, sample, event, grade).
+    """
+    samples, _, events, grades = risks.draws.shape
+    expected = np.zeros((len(patients), events, grades))
+    simulated = np.zeros((len(patients), samples, events, grades), dtype=np.int64)
+    for first in range(0, len(profiles), CHUNK):
+        part = slice(first, first + CHUNK)
+        draws = np.clip(risks.risks(profiles[part]).astype(np.float64), 0, 1)
+        expected += np.einsum("gp,spek->gek", patients[:, part], draws) / samples
+        for group, numbers in enumerate(patients[:, part]):
+            here = numbers > 0
+            simulated[group] += rng.binomial(numbers[here][:, None, None], draws[:, here]).sum(axis=1)
+    return expected, simulated
