@@ -31,6 +31,8 @@ def connect() -> duckdb.DuckDBPyConnection:
     connection.execute(f"SET memory_limit = '{MEMORY}'")
     connection.execute("SET preserve_insertion_order = true")
     connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET enable_progress_bar = true")  # it is asked how far it is,
+    connection.execute("SET enable_progress_bar_print = false")  # and would otherwise print on stdout
     return connection
 
 

@@ -20,25 +20,25 @@ def watched(connection: duckdb.DuckDBPyConnection, label: str, work: Callable[[]
     On a terminal a bar on stderr shows how far they are and the time that remains.
     """
     result: dict[str, Any] = {}
+    done = threading.Event()  # Thread.join takes a thread for ended when it is interrupted itself
 
     def run() -> None:
         try:
             result["value"] = work()
         except BaseException as error:
             result["error"] = error
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=run, name="aemodel-query")
-    thread.start()
+    threading.Thread(target=run, name="aemodel-query").start()
     try:
-        thread.join(PATIENCE)
-        if thread.is_alive():
+        if not done.wait(PATIENCE):
             with _bar(label) as advance:
-                while thread.is_alive():
+                while not done.wait(0.2):
                     advance(connection.query_progress())
-                    thread.join(0.2)
     except KeyboardInterrupt:
-        connection.interrupt()
-        thread.join()
+        while not done.wait(0.1):
+            connection.interrupt()
         raise
     if "error" in result:
         raise result["error"]
