@@ -230,12 +230,15 @@ def _add_spark(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Map
 
 
 def _add_duckdb(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
-    """A list of all values, a struct for each code, is in the text of the query: it works on any connection."""
+    """A list of all values, a struct for each code, is in the text of the query: it works on any connection.
+
+    Looked up in a projection of its own: in one with the fields, the list would be read once for each of them.
+    """
     code = quoted(coded.column)
     value = f"({struct_list(coded.column, columns)})[{lookup_position(coded.layout, code, codes)}]"
-    looked_up = native.project(f"* EXCLUDE ({code}), unnest({value})")
+    looked_up = native.project(f"* REPLACE ({value} AS {code})")
     own = [quoted(name) for name in native.columns if name != coded.column]
-    added = [f"{quoted(f'{coded.column}_{i}')} AS {quoted(name)}" for i, name in enumerate(columns)]
+    added = [f"{code}.{coded.column}_{i} AS {quoted(name)}" for i, name in enumerate(columns)]
     return looked_up.project(", ".join(own + added))
 
 
