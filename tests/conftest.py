@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 from aemodel.publication.cells import make_cells
@@ -47,3 +50,18 @@ def invented_folder(invented_patients, tmp_path_factory):
 @pytest.fixture(scope="session")
 def invented(invented_folder):
     return load_tables(invented_folder)
+
+
+@pytest.fixture(scope="session")
+def spark():
+    """A real Spark session. In CI a machine without Java fails; elsewhere its tests are left out."""
+    if shutil.which("java") is None:
+        if os.environ.get("CI"):
+            pytest.fail("PySpark needs Java, which is not on this machine's path: install a JRE, version 17 or later")
+        pytest.skip("PySpark needs Java, which is not on this machine's path")
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    session = builder.config("spark.sql.shuffle.partitions", "1").config("spark.log.level", "ERROR").getOrCreate()
+    yield session
+    session.stop()

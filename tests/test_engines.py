@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 
 import dask.dataframe as dd
 import duckdb
@@ -30,20 +28,6 @@ RISKS = [name for name in ADDED if not name.endswith("support")]
 @pytest.fixture(scope="module")
 def shipped():
     return aemodel.load_model("aall1331")
-
-
-@pytest.fixture(scope="session")
-def spark():
-    if shutil.which("java") is None:
-        if os.environ.get("CI"):
-            pytest.fail("PySpark needs Java, which is not on this machine's path: install a JRE, version 17 or later")
-        pytest.skip("PySpark needs Java, which is not on this machine's path")
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    session = builder.config("spark.sql.shuffle.partitions", "1").config("spark.log.level", "ERROR").getOrCreate()
-    yield session
-    session.stop()
 
 
 class Engines:

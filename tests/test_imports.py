@@ -15,10 +15,12 @@ import aemodel
 PACKAGE = Path(aemodel.__file__).parent
 ROOMS = ("publication", "inference", "answers", "serving", "cli")
 HEAVY = ("pymc", "arviz", "pytensor", "nutpie", "xarray", "scipy", "numba", "matplotlib")
+FRAMES = ("pandas", "polars", "pyarrow", "dask", "pyspark")
 LIGHT = (
     "aemodel.publication.texts",
     "aemodel.publication.rules",
     "aemodel.publication.patients",
+    "aemodel.publication.profiles",
     "aemodel.inference.risks",
     "aemodel.inference.diagnostics",
     "aemodel.serving.manifest",
@@ -29,6 +31,9 @@ LIGHT = (
     "aemodel.serving.scoring",
     "aemodel.serving.files",
     "aemodel.serving.calculator",
+    "aemodel.serving.cohort",
+    "aemodel.serving.engines",
+    "aemodel.serving.progress",
     "aemodel.cli",
 )
 PATIENT = {
@@ -62,7 +67,7 @@ def after_scoring():
 
 
 def test_import_loads_nothing_but_the_package():
-    assert loaded_after("") & {*HEAVY, "pandas", "numpy", "narwhals", "pyarrow", "duckdb", "click", "rich"} == set()
+    assert loaded_after("") & {*HEAVY, *FRAMES, "numpy", "narwhals", "duckdb", "click", "rich"} == set()
 
 
 @pytest.mark.parametrize("library", HEAVY)
@@ -98,14 +103,28 @@ def test_scoring_a_polars_frame_loads_no_pandas():
     assert found & {*HEAVY, "pandas", "pyarrow"} == set()
 
 
-def test_scoring_on_the_command_line_loads_nothing_heavy_and_needs_no_pandas(tmp_path):
+@pytest.mark.parametrize("options", [["out.csv"], ["out.parquet"], [], ["--cohort"]], ids=str)
+def test_scoring_on_the_command_line_needs_and_loads_nothing_heavy(tmp_path, options):
     path = tmp_path / "patients.csv"
     path.write_text(",".join(PATIENT) + "\n" + ",".join(str(values[0]) for values in PATIENT.values()) + "\n")
-    command = (
-        f"from aemodel.cli import main\nmain({['score', 'aall1331', str(path), '--events', 'sepsis']!r}, standalone_mode=False)"
-    )
-    found = loaded_after(f"{without('pandas', 'polars')}\n{command}")
-    assert found & set(HEAVY) == set()
+    options = [str(tmp_path / option) if option.startswith("out") else option for option in options]
+    arguments = ["score", "aall1331", str(path), *options, "--events", "sepsis"]
+    command = f"from aemodel.cli import main\nmain({arguments!r}, standalone_mode=False)"
+    assert loaded_after(f"{without(*HEAVY, *FRAMES)}\n{command}") & {*HEAVY, *FRAMES, "rich"} == set()
+    assert loaded_after(command) & {*HEAVY, *FRAMES, "rich"} == set()
+
+
+def test_scoring_a_relation_needs_and_loads_nothing_heavy():
+    columns = ", ".join(f"{values[0]!r} AS {name}" for name, values in PATIENT.items())
+    code = f"""
+import duckdb
+relation = duckdb.connect().sql({f"SELECT {columns}"!r})
+model = aemodel.load_model("aall1331")
+assert aemodel.score(model, relation).fetchall()
+assert aemodel.score_cohort(model, relation).fetchall()
+assert aemodel.score_summary(model, relation)["scored"] == 1
+"""
+    assert loaded_after(without(*HEAVY, *FRAMES) + code) & {*HEAVY, *FRAMES} == set()
 
 
 def test_showing_a_model_loads_nothing_heavy():
@@ -121,7 +140,7 @@ def test_help_on_the_command_line_loads_no_numbers():
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_light_module_loads_nothing_heavy(module):
-    assert loaded_after(f"import {module}") & {*HEAVY, "pandas"} == set()
+    assert loaded_after(f"import {module}") & {*HEAVY, *FRAMES} == set()
 
 
 def test_one_module_touches_arviz():

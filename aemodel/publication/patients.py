@@ -103,14 +103,14 @@ def unmixed(frame: nw.DataFrame[Any], layout: Layout) -> nw.DataFrame[Any]:
 
 def _as_text(series: nw.Series[Any]) -> nw.Series[Any]:
     """Text and missing values as strings; a column that holds anything else stays as it is, of the wrong kind."""
-    values = [None if _is_missing(value) else value for value in series.to_list()]
+    values = [None if is_missing(value) else value for value in series.to_list()]
     if not all(value is None or isinstance(value, str) for value in values):
         return series
     return _like(series, values, nw.String())
 
 
 def _as_numbers(series: nw.Series[Any]) -> nw.Series[Any]:
-    values = [None if _is_missing(value) else _as_float(value) for value in series.to_list()]
+    values = [None if is_missing(value) else _as_float(value) for value in series.to_list()]
     return _like(series, values, nw.Float64())
 
 
@@ -121,7 +121,8 @@ def _like(series: nw.Series[Any], values: Sequence[Any], dtype: Any) -> nw.Serie
     return nw.from_native(new, series_only=True)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value is one of the libraries' ways to write that there is none."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
@@ -214,7 +215,7 @@ def _shown(
 
 def _value(source: Source, value: Any) -> str:
     """A value as an error names it: numbers are numbers, whether written as text or not."""
-    if source.texts or _is_missing(value) or (isinstance(value, str) and not re.search(NUMBER, value)):
+    if source.texts or is_missing(value) or (isinstance(value, str) and not re.search(NUMBER, value)):
         return repr(value)
     try:
         return repr(float(value))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.inference.risks import CHUNK, SUPPORT, RiskDraws, check_interval
-from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
+from aemodel.publication.patients import OnInvalid, check_choices, is_missing, refuse_invalid
 from aemodel.publication.profiles import NewLevels
 from aemodel.serving.engines import Coded, count_codes, examples_of, read_frame, small_table
 from aemodel.serving.scoring import choose
@@ -107,7 +107,7 @@ def _grouped(
     counted: list[tuple[Any, ...]], names: Sequence[str]
 ) -> tuple[list[tuple[Any, ...]], NDArray[np.int64], NDArray[np.int64]]:
     """Groups in order, missing values last; patients by group and code, (group, code); and the codes."""
-    keys = [tuple(None if value != value else value for value in row[:-2]) for row in counted]
+    keys = [tuple(None if is_missing(value) else value for value in row[:-2]) for row in counted]
     groups = sorted(set(keys), key=lambda key: tuple((value is None, value) for value in key))
     if not groups:
         raise ValueError("frame: it has no rows, so no patients to count")
