@@ -26,11 +26,12 @@ def shipped():
 @pytest.fixture(scope="module")
 def fitted(shipped):
     """The shipped model as `fit` returns it, with risk draws worked out afresh from its posterior."""
+    from aemodel.inference.contraction import sourced_risks
     from aemodel.inference.design import make_design
-    from aemodel.inference.forward import make_forward, risk_draws, thinned
+    from aemodel.inference.forward import make_forward, thinned
 
-    posterior = shipped.idata["posterior"]
-    risks = risk_draws(shipped.tables, make_forward(make_design(shipped.tables)), thinned(posterior), shipped.settings["seed"])
+    forward, draws = make_forward(make_design(shipped.tables)), thinned(shipped.idata["posterior"])
+    risks = sourced_risks(shipped.tables, forward, shipped.prior, draws, shipped.settings["seed"])
     return aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, shipped.settings, risks)
 
 

@@ -22,9 +22,11 @@ NOTICED = 0.1
 Floats = NDArray[np.float64]
 
 
-def with_sources(tables: Tables, risks: RiskDraws, prior: RiskDraws) -> RiskDraws:
-    """The same risk draws, with `RiskDraws.source` by the rule of `sources`."""
-    return replace(risks, source=sources(tables, covariate_contraction(risks, prior)))
+def sourced_risks(tables: Tables, forward: Forward, prior: xr.Dataset, draws: xr.Dataset, seed: int) -> RiskDraws:
+    """Risk draws of the posterior ``draws``, with what each covariate's effects rest on by the rule of `sources`."""
+    risks = risk_draws(tables, forward, draws, seed)
+    before = prior_risks(tables, forward, prior, draws, seed)
+    return replace(risks, source=sources(tables, covariate_contraction(risks, before)))
 
 
 def sources(tables: Tables, contraction: Floats) -> NDArray[np.int64]:

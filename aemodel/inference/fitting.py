@@ -15,11 +15,11 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from aemodel.inference import priors
-from aemodel.inference.contraction import prior_risks, with_sources
+from aemodel.inference.contraction import sourced_risks
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.evidence import choose_evidence
-from aemodel.inference.forward import make_forward, risk_draws, thinned
+from aemodel.inference.forward import make_forward, thinned
 from aemodel.inference.idata import diagnose
 from aemodel.inference.model import SAMPLED, build_model
 from aemodel.inference.ordering import Significance
@@ -122,9 +122,7 @@ def fit(
         "prior_scale": float(prior_scale),
         "priors": priors.describe(),
     }
-    forward, kept = make_forward(design), thinned(idata["posterior"])
-    before = prior_risks(tables, forward, idata["prior"], kept, seed)
-    risks = with_sources(tables, risk_draws(tables, forward, kept, seed), before)
+    risks = sourced_risks(tables, make_forward(design), idata["prior"], thinned(idata["posterior"]), seed)
     return Fitted(tables, idata, diagnostics, settings, risks)
 
 

@@ -27,7 +27,7 @@ Significance = Literal["both", "either", "order"]
 """Which tests are taken as significant beside the ordering: at every grade it is given for, at one or more, or none."""
 
 POINTS = 4096
-DRAWN = 1 << 18
+DRAWN = 262_144
 FEWEST_POINTS = 500
 SPREAD = 3.0
 """Standard deviation of the points, in those of the contrasts: risks may differ by several standard errors."""
