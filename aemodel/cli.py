@@ -264,7 +264,7 @@ def score(
     Examples:
       aemodel score aall1331 patients.csv
       aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
-      aemodel score aall1331 cohort.csv --by site --events sepsis
+      aemodel score aall1331 cohort.csv --by site
     """
     from duckdb import Error as DuckDBError
 
