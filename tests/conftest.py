@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+import aemodel
+from aemodel.answers.states import make_model_forward
 from aemodel.publication.cells import make_cells
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
@@ -65,3 +67,18 @@ def spark():
     session = builder.config("spark.sql.shuffle.partitions", "1").config("spark.log.level", "ERROR").getOrCreate()
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    return aemodel.load_model("aall1331")
+
+
+@pytest.fixture(scope="session")
+def shipped_states(shipped):
+    """State probabilities (state, cell) at 12 posterior draws, and at the same with all effects shrunk."""
+    forward, draws, seed = make_model_forward(shipped)
+    few = draws.isel(draw=slice(None, None, draws.sizes["draw"] // 3)).isel(draw=slice(0, 3))
+    cells = len(forward.forward.design.cells.n)
+    both = few, few.assign(scale=0.4 * few["scale"])
+    return [p[:, :cells] for some in both for p in forward.forward.states(some, seed)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 from math import factorial, prod
 
 import numpy as np
@@ -99,3 +99,28 @@ def difference_quotient(function, at, step: float = 1e-3):
         far = function(at + 2 * unit.reshape(at.shape)) - function(at - 2 * unit.reshape(at.shape))
         gradient[i] = (8 * near - far) / (12 * step)
     return gradient.reshape(at.shape)
+
+
+def simulate_groups(rng, n, p, size: int):
+    """Patients by state in each group, (simulation, group, state): ``n`` (group,) patients, ``p`` (group, state)."""
+    return np.stack([rng.multinomial(round(float(k)), row, size=size) for k, row in zip(n, p, strict=True)], axis=1)
+
+
+def chi_square_statistics(with_event, n):
+    """Pearson's chi-square between groups, (..., test), of ``with_event`` (..., group, test) among ``n`` (group,).
+
+    Zero where nobody, or everybody, has the event.
+    """
+    n = np.asarray(n, float)[:, None]
+    pooled = with_event.sum(axis=-2) / n.sum()
+    spread = ((with_event / n - pooled[..., None, :]) ** 2 * n).sum(axis=-2)
+    return spread / np.where((pooled > 0) & (pooled < 1), pooled * (1 - pooled), 1.0)
+
+
+def in_order(rates, tiers):
+    """Which sample rates, (simulation, group), have every group of a tier above every group of the next, by loops."""
+    found = np.ones(len(rates), dtype=bool)
+    for higher, lower in pairwise(tiers):
+        for a, b in product(higher, lower):
+            found &= rates[:, a] > rates[:, b]
+    return found
