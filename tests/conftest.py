@@ -12,8 +12,8 @@ from aemodel.answers.states import make_model_forward
 from aemodel.publication.cells import make_cells
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
-from aemodel.publication.tables import load_tables
-from tests.publications import simulate_patients, write_publication
+from aemodel.publication.tables import load_tables, read_tables
+from tests.publications import EVIDENCE, publication_texts, simulate_patients, write_publication
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +67,12 @@ def spark():
     session = builder.config("spark.sql.shuffle.partitions", "1").config("spark.log.level", "ERROR").getOrCreate()
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def invented_evidence(invented_patients):
+    """The invented publication with an ordering and nulls."""
+    return read_tables(publication_texts(invented_patients, evidence=EVIDENCE))
 
 
 @pytest.fixture(scope="session")

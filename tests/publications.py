@@ -108,6 +108,32 @@ levels = [
 """
 
 
+EVIDENCE = """
+[[orderings]]
+event = "any_toxicity"
+covariate = "region"
+within = { stage = "local" }
+alpha = 0.05
+source = "Text"
+[orderings.tiers]
+"4-5" = [["coast"], ["north", "south"]]
+"3-5" = [["coast", "south"], ["north"]]
+
+[[nulls]]
+events = ["any_toxicity"]
+covariates = ["arm", "stage"]
+alpha = 0.05
+source = "Text"
+
+[[nulls]]
+unlisted = true
+source = "Not in Table 2"
+[nulls.among]
+region = ["north", "south"]
+"""
+"""What such a publication may say in words, and leave out: the end of its `publication.toml`."""
+
+
 def simulate_patients(*, seed: int = 1, patients: int = 240) -> pd.DataFrame:
     """One row per patient: the level of each covariate, and the grade (0, 3, 4 or 5) of each event.
 
@@ -146,10 +172,10 @@ def simulate_patients(*, seed: int = 1, patients: int = 240) -> pd.DataFrame:
     )
 
 
-def publication_texts(patients: pd.DataFrame, name: str = "invented") -> dict[str, str]:
-    """The six files of a publication that counts these patients, by file name."""
+def publication_texts(patients: pd.DataFrame, name: str = "invented", evidence: str = "") -> dict[str, str]:
+    """The six files of a publication that counts these patients, by file name; ``evidence`` such as `EVIDENCE`."""
     return {
-        "publication.toml": ABOUT.format(name=name, patients=len(patients)),
+        "publication.toml": ABOUT.format(name=name, patients=len(patients)) + evidence,
         "events.csv": EVENTS,
         "frequencies.csv": _frequencies(patients),
         "cohort.csv": _cohort(patients),

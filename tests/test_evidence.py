@@ -163,6 +163,16 @@ def test_nulls_of_different_families_and_covariates_are_independent(aall1331, de
     np.testing.assert_allclose(null_weights(design, some, margins), 1)
 
 
+def test_gradient_of_nulls_is_a_difference_quotient(aall1331, design, nulls, shipped_states):
+    margins, p = all_margins(design, aall1331.frequencies), pt.dmatrix()
+    logp = selection_logp(design, nulls["any_ae", "race_ethnicity"], margins, p)
+    function = pytensor.function([p], [logp, pytensor.grad(logp, p)], mode=UNCOMPILED)
+    at = shipped_states[-1]
+    direction = np.random.default_rng(4).normal(size=at.shape) * at
+    along = difference_quotient(lambda t: float(function(at + t[0] * direction)[0]), [0.0], 1e-4)
+    assert (function(at)[1] * direction).sum() == pytest.approx(along[0], rel=1e-5)
+
+
 # Orderings.
 
 
