@@ -101,15 +101,22 @@ def _read_ordering(item: Mapping[str, Any], events: Sequence[Event], covariates:
     for grade, rows in tiers.items():
         _known(grade, list(GRADES), "grade", where)
         names = [_known(name, list(covariate.names), f"level of {covariate.name}", where) for tier in rows for name in tier]
-        if len(rows) < 2 or len(set(names)) < len(names):
+        if len(rows) < 2 or not all(rows) or len(set(names)) < len(names):
             raise ValueError(f"{where}: tiers of grade {grade} must be two or more, with each level once; found {rows}")
     if not tiers or len({frozenset(name for tier in rows for name in tier) for rows in tiers.values()}) > 1:
         raise ValueError(f"{where}: tiers must be given for one or both grades, over the same levels; found {tiers}")
-    within = next(iter(item.get("within", {}).items()), None)
-    if within and not covariates[_known(within[0], list(covariates), "covariate", where)].members(within[1]):
-        raise ValueError(f"{where}: {within[1]!r} is neither a level nor a group of {within[0]}")
+    within = _read_within(item["within"], covariate, covariates, where) if "within" in item else None
     ordered = {grade: tiers[grade] for grade in GRADES if grade in tiers}
     return Ordering(event, covariate.name, ordered, within, _alpha(item, where), item.get("source", ""))
+
+
+def _read_within(value: Any, ordered: Covariate, covariates: Mapping[str, Covariate], where: str) -> tuple[str, str]:
+    if not isinstance(value, dict) or len(value) != 1 or ordered.name in value:
+        raise ValueError(f'{where}: within must be one other covariate and its level, as {{ arm = "high" }}; found {value}')
+    ((name, level),) = value.items()
+    if not covariates[_known(name, list(covariates), "covariate", where)].members(level):
+        raise ValueError(f"{where}: {level!r} is neither a level nor a group of {name}")
+    return name, level
 
 
 def _read_null(
@@ -121,6 +128,10 @@ def _read_null(
     if bool(wanted) == unlisted:
         raise ValueError(f"{where}: give either events, or unlisted = true for every event without a row in frequencies.csv")
     among = item.get("among", {})
+    for name, named in among.items():
+        _known(name, list(covariates), "covariate", where)
+        if len(set(named)) < max(2, len(named)):
+            raise ValueError(f"{where}: among must name two or more levels of {name}, each once; found {named}")
     for name in item.get("covariates", covariates):
         covariate = covariates[_known(name, list(covariates), "covariate", where)]
         levels = tuple(among.get(name, covariate.names))

@@ -1,0 +1,262 @@
+"""What publications declare beside their tables: read, refused, chosen, and in the model only when asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import aemodel
+from aemodel.cli import main
+from aemodel.inference import fitting
+from aemodel.inference.design import all_margins, make_design
+from aemodel.inference.evidence import choose_evidence
+from aemodel.inference.model import build_model
+from aemodel.publication.evidence import FEWEST
+from aemodel.publication.tables import read_tables
+from tests.publications import EVIDENCE, publication_texts
+
+# The shipped publication.
+
+
+def pairs(nulls, **wanted):
+    return {(n.event, n.grade, n.covariate) for n in nulls if all(getattr(n, key) == value for key, value in wanted.items())}
+
+
+def test_stated_nulls_of_the_shipped_publication(aall1331):
+    """Nothing but race/ethnicity was associated with any adverse event."""
+    expected = {("any_ae", grade, name) for grade in ("3-5", "4-5") for name in ("age_band", "relapse_group", "sex")}
+    assert pairs(aall1331.nulls, stated=True) == expected
+
+
+def test_unlisted_nulls_are_every_other_pair_of_enough_patients(aall1331):
+    """Worked out from the files' rows: no pair with a row, none of the ordering, nobody's grade, no event of under 10."""
+    rows = aall1331.frequencies
+    listed = set(zip(rows["event"], rows["covariate"], strict=True)) | {("any_ae", name.name) for name in aall1331.covariates}
+    totals = rows[rows["covariate"] == "total"].set_index(["event", "grade"])["observed"]
+    expected = {
+        (event, grade, covariate.name)
+        for (event, grade), number in totals.items()
+        for covariate in aall1331.covariates
+        if number >= FEWEST and (event, covariate.name) not in listed
+        if grade != "5" and (event, grade) != ("death", "4-5")
+    }
+    assert pairs(aall1331.nulls, stated=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("event", "grade", "covariate"),
+    [
+        ("gi_toxicity", "3-5", "sex"),  # listed
+        ("any_ae", "3-5", "race_ethnicity"),  # of the ordering
+        ("hypoalbuminemia", "4-5", "age_band"),  # one patient
+        ("hyperbilirubinemia", "4-5", "sex"),  # eight
+        ("oral_mucositis", "4-5", "sex"),  # none
+        ("death", "4-5", "sex"),  # the same as at 3-5
+        ("febrile_neutropenia", "4-5", "sex"),  # not published
+    ],
+)
+def test_what_is_no_null(aall1331, event, grade, covariate):
+    assert (event, grade, covariate) not in pairs(aall1331.nulls)
+    assert len(pairs(aall1331.nulls)) == len(aall1331.nulls)
+
+
+def test_gi_toxicity_by_age_counts_exactly_ten_patients(aall1331):
+    assert ("gi_toxicity", "4-5", "age_band") in pairs(aall1331.nulls, stated=False)
+
+
+def test_nulls_are_among_named_groups(aall1331):
+    levels = {null.covariate: null.levels for null in aall1331.nulls}
+    assert levels.pop("race_ethnicity") == ("hispanic", "nh_white", "nh_black", "nh_asian")
+    assert levels == {name: aall1331.covariate(name).names for name in levels}
+
+
+def test_ordering_of_the_shipped_publication(aall1331):
+    (item,) = aall1331.orderings
+    assert (item.event, item.covariate, item.within, item.alpha) == ("any_ae", "race_ethnicity", ("relapse_group", "bm"), 0.05)
+    assert item.groups == ("hispanic", "nh_asian", "nh_white", "nh_black")
+    assert item.tiers["4-5"][0] == ("hispanic",)
+    assert set(item.tiers["3-5"][0]) == {"hispanic", "nh_asian"}
+
+
+# Reading.
+
+
+def test_publication_without_evidence_has_none(invented):
+    assert invented.orderings == ()
+    assert invented.nulls == ()
+
+
+def test_ordering_is_read_mildest_grade_first(invented_evidence):
+    (item,) = invented_evidence.orderings
+    assert list(item.tiers) == ["3-5", "4-5"]
+    assert item.groups == ("coast", "south", "north")
+    assert (item.within, item.alpha, item.source) == (("stage", "local"), 0.05, "Text")
+
+
+def test_stated_nulls_come_before_unlisted(invented_evidence):
+    stated = [null.stated for null in invented_evidence.nulls]
+    assert stated == sorted(stated, reverse=True)
+    assert sum(stated) == 4
+
+
+def test_stated_null_is_no_second_time_unlisted(invented_patients):
+    texts = publication_texts(
+        invented_patients, evidence=EVIDENCE.replace('covariates = ["arm", "stage"]', 'covariates = ["arm"]')
+    )
+    found = {(n.event, n.grade, n.covariate): n.stated for n in read_tables(texts).nulls}
+    assert found["any_toxicity", "3-5", "arm"]
+    assert not found["any_toxicity", "3-5", "stage"]
+
+
+def test_level_of_significance_is_five_per_cent_unless_given(invented_patients, invented_evidence):
+    assert {null.alpha for null in invented_evidence.nulls} == {0.05}
+    texts = publication_texts(invented_patients, evidence=EVIDENCE.replace("unlisted = true", "unlisted = true\nalpha = 0.01"))
+    assert {null.alpha for null in read_tables(texts).nulls if not null.stated} == {0.01}
+
+
+REFUSED = [
+    ('event = "any_toxicity"', 'event = "fever"', "orderings: event 'fever' is unknown; choose from any_toxicity"),
+    ('event = "any_toxicity"\n', "", "orderings: event None is unknown"),
+    ('covariate = "region"', 'covariate = "sex"', "orderings: covariate 'sex' is unknown; choose from arm, stage, region"),
+    ('"4-5" =', '"5" =', "orderings: grade '5' is unknown; choose from 3-5, 4-5"),
+    ('[["coast"], [', '[["desert"], [', "orderings: level of region 'desert' is unknown; choose from north, south, coast"),
+    ('[["coast"], ["north", "south"]]', '[["coast", "north", "south"]]', "tiers of grade 4-5 must be two or more"),
+    ('[["coast"], ["north", "south"]]', '[["coast"], ["north", "coast"]]', "tiers of grade 4-5 .* each level once"),
+    ('[["coast"], ["north", "south"]]', '[["coast"], ["north"]]', "orderings: tiers must be given .* over the same levels"),
+    (EVIDENCE[EVIDENCE.index("[orderings.tiers]") : EVIDENCE.index("[[nulls]]")], "\n", "orderings: tiers must be given"),
+    ("within = { stage =", "within = { size =", "orderings: covariate 'size' is unknown"),
+    ('stage = "local" }', 'stage = "early" }', "orderings: 'early' is neither a level nor a group of stage"),
+    ('stage = "local" }', 'stage = "local", arm = "low" }', "orderings: within must be one other covariate and its level"),
+    ("within = { stage =", "within = { region =", "orderings: within must be one other covariate and its level"),
+    ('{ stage = "local" }', '"local"', "orderings: within must be one other covariate and its level"),
+    ('[["coast"], [', '[["coast"], [], [', "tiers of grade 4-5 must be two or more"),
+    ("alpha = 0.05", "alpha = 5", "orderings: alpha must be a probability such as 0.05, not 5"),
+    ("alpha = 0.05", "alpha = 1.0", "orderings: alpha must be a probability such as 0.05, not 1.0"),
+    ('events = ["any_toxicity"]', 'events = ["fever"]', "nulls: event 'fever' is unknown"),
+    ('events = ["any_toxicity"]', "", "nulls: give either events, or unlisted = true"),
+    ("unlisted = true", 'unlisted = true\nevents = ["rash"]', "nulls: give either events, or unlisted = true"),
+    ('covariates = ["arm", "stage"]', 'covariates = ["sex"]', "nulls: covariate 'sex' is unknown"),
+    ('region = ["north", "south"]', 'region = ["north", "desert"]', "nulls: level of region 'desert' is unknown"),
+    ('region = ["north", "south"]', 'region = ["north"]', "nulls: among must name two or more levels of region, each once"),
+    ('region = ["north", "south"]', 'region = ["north", "north"]', "nulls: among must name two or more levels of region"),
+    ('region = ["north", "south"]', 'sex = ["male", "female"]', "nulls: covariate 'sex' is unknown"),
+    ("unlisted = true", "unlisted = true\nalpha = -0.1", "nulls: alpha must be a probability such as 0.05, not -0.1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_wrong_declaration_is_refused(invented_patients, old, new, message):
+    assert old in EVIDENCE
+    texts = publication_texts(invented_patients, evidence=EVIDENCE.replace(old, new, 1))
+    with pytest.raises(ValueError, match=f"publication.toml, .*{message}"):
+        read_tables(texts)
+
+
+# Choosing.
+
+
+@pytest.mark.parametrize("ordering", ["both", "either", "order", None])
+@pytest.mark.parametrize("selection", [True, False])
+def test_chosen_evidence_is_what_was_asked_for(invented_evidence, ordering, selection):
+    found = choose_evidence(invented_evidence, ordering, selection)
+    assert [item for item, _ in found.orderings] == ([] if ordering is None else list(invented_evidence.orderings))
+    assert found.nulls == (invented_evidence.nulls if selection else ())
+    assert ordering in (None, found.significance)
+
+
+def test_rates_of_an_ordering_are_the_cohorts(aall1331):
+    ((_, rates),) = choose_evidence(aall1331, "order", False).orderings
+    np.testing.assert_allclose(rates, [480 / 661, 183 / 661])
+
+
+WRONG = [
+    ({"ordering": "all"}, ValueError, "ordering: expected one of both, either, order or None, not 'all'"),
+    ({"ordering": True}, ValueError, "ordering: expected one of both, either, order or None, not True"),
+    ({"selection": 1}, TypeError, "selection: expected True or False, not 1"),
+    ({"selection": None}, TypeError, "selection: expected True or False, not None"),
+    ({"prior_scale": 0}, ValueError, "prior_scale: expected a number above 0, not 0"),
+    ({"prior_scale": -1.0}, ValueError, "prior_scale: expected a number above 0, not -1.0"),
+    ({"prior_scale": float("inf")}, ValueError, "prior_scale: expected a number above 0, not inf"),
+    ({"prior_scale": float("nan")}, ValueError, "prior_scale: expected a number above 0, not nan"),
+    ({"prior_scale": "2"}, ValueError, "prior_scale: expected a number above 0, not '2'"),
+    ({"prior_scale": True}, ValueError, "prior_scale: expected a number above 0, not True"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), WRONG)
+def test_wrong_argument_is_refused_before_anything_is_built(invented, monkeypatch, options, error, message):
+    monkeypatch.setattr(fitting, "make_design", None)
+    with pytest.raises(error, match=message):
+        aemodel.fit(invented, seed=1, **options)
+
+
+def test_ordered_event_without_a_total_is_refused_unless_left_out(invented_patients):
+    texts = publication_texts(invented_patients, evidence=EVIDENCE.replace('event = "any_toxicity"', 'event = "low_platelets"'))
+    tables = read_tables(texts)
+    with pytest.raises(ValueError, match="publication.toml, orderings: low_platelets has no published total at grade 4-5"):
+        choose_evidence(tables, "both", True)
+    assert choose_evidence(tables, None, True).orderings == ()
+
+
+# The model.
+
+
+@pytest.mark.parametrize("ordering", ["both", None])
+@pytest.mark.parametrize("selection", [True, False])
+def test_model_has_the_potentials_asked_for(invented_evidence, ordering, selection):
+    design = make_design(invented_evidence)
+    evidence = choose_evidence(invented_evidence, ordering, selection)
+    model = build_model(design, all_margins(design, invented_evidence.frequencies), evidence)
+    expected = {"margins"} | {name for name, on in (("ordering", ordering), ("selection", selection)) if on}
+    assert {potential.name for potential in model.potentials} == expected
+
+
+def test_evidence_adds_its_log_probability_to_the_model(invented_evidence):
+    """At the sampler's start: finite, and what `evidence_logp` says."""
+    design = make_design(invented_evidence)
+    margins = all_margins(design, invented_evidence.frequencies)
+    evidence = choose_evidence(invented_evidence, "both", True)
+    with_it, without = (build_model(design, margins, some) for some in (evidence, None))
+    point = with_it.initial_point()
+    found = [float(model.compile_logp(mode="FAST_COMPILE")(point)) for model in (with_it, without)]
+    assert np.isfinite(found).all()
+    terms = [potential for potential in with_it.potentials if potential.name != "margins"]
+    values = with_it.replace_rvs_by_values(terms)
+    added = with_it.compile_fn(values, inputs=with_it.value_vars, mode="FAST_COMPILE", on_unused_input="ignore")(point)
+    assert found[0] - found[1] == pytest.approx(float(sum(added)), abs=1e-8)
+
+
+# The shell.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {"ordering": "both", "selection": True, "prior_scale": 1.0}),
+        (
+            ["--ordering", "none", "--no-selection", "--prior-scale", "0.5"],
+            {"ordering": None, "selection": False, "prior_scale": 0.5},
+        ),
+        (["--ordering", "either", "--selection"], {"ordering": "either", "selection": True, "prior_scale": 1.0}),
+    ],
+)
+def test_shell_passes_evidence_on(monkeypatch, tmp_path, arguments, options):
+    passed = {}
+
+    def fit(tables, **given):
+        passed.update(given)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "model"), *arguments])
+    assert "seen enough" in result.output
+    assert {name: passed[name] for name in options} == options
+
+
+@pytest.mark.parametrize("wrong", [["--ordering", "all"], ["--prior-scale", "much"], ["--prior-scale", "0"]])
+def test_shell_refuses_in_one_line_with_exit_code_2(tmp_path, wrong):
+    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "model"), *wrong])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "model").exists()
