@@ -1,0 +1,255 @@
+"""What effects rest on, by the rule of contraction, and standardised risks against loops over cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import aemodel
+from aemodel.answers.states import make_model_forward
+from aemodel.inference.contraction import (
+    LEARNED,
+    NOTICED,
+    covariate_contraction,
+    level_effects,
+    prior_risks,
+    sources,
+    with_sources,
+)
+from aemodel.inference.forward import logit
+from aemodel.inference.risks import SUPPORT
+from aemodel.publication.events import GRADES
+
+DATA, POOLED, PRIOR = range(3)
+
+
+@pytest.fixture(scope="module")
+def before(shipped, aall1331):
+    forward, draws, seed = make_model_forward(shipped)
+    return prior_risks(aall1331, forward.forward, shipped.prior, draws, seed)
+
+
+@pytest.fixture(scope="module")
+def model(shipped, aall1331, before):
+    """The shipped model as `fit` with all evidence returns it, with sources by the rule."""
+    risks = with_sources(aall1331, shipped.risks, before)
+    settings = {**shipped.settings, "ordering": "both", "selection": True}
+    return aemodel.Fitted(aall1331, shipped.idata, shipped.diagnostics, settings, risks)
+
+
+@pytest.fixture(scope="module")
+def effects(model):
+    return aemodel.identification_table(model)
+
+
+@pytest.fixture(scope="module")
+def profiles(model):
+    return aemodel.identification_table(model, of="risks")
+
+
+# The rule, on contraction made by hand.
+
+
+def source_at(tables, value, covariate, event, grade):
+    shape = (len(tables.covariates), len(tables.events), len(GRADES))
+    place = (
+        [c.name for c in tables.covariates].index(covariate),
+        [e.name for e in tables.events].index(event),
+        GRADES.index(grade),
+    )
+    found = sources(tables, np.full(shape, value))
+    assert found.shape == shape
+    return found[place]
+
+
+@pytest.mark.parametrize(
+    ("value", "covariate", "event", "grade", "expected"),
+    [
+        (1.0, "arm", "anemia", "3-5", DATA),
+        (LEARNED, "arm", "anemia", "4-5", DATA),
+        (LEARNED - 1e-9, "arm", "anemia", "3-5", POOLED),  # published, but not learned from
+        (NOTICED, "arm", "anemia", "3-5", POOLED),
+        (NOTICED - 1e-9, "arm", "anemia", "3-5", PRIOR),
+        (-0.5, "arm", "anemia", "3-5", PRIOR),
+        (1.0, "stage", "anemia", "3-5", POOLED),  # published for other events
+        (0.0, "stage", "anemia", "3-5", PRIOR),
+        (1.0, "region", "anemia", "3-5", PRIOR),  # published for none
+        (1.0, "arm", "toxic_death", "3-5", DATA),
+        (1.0, "arm", "toxic_death", "4-5", DATA),  # grade 5 is both
+        (1.0, "arm", "low_platelets", "3-5", POOLED),  # only its total is published
+    ],
+)
+def test_rule_of_sources(invented, value, covariate, event, grade, expected):
+    assert source_at(invented, value, covariate, event, grade) == expected
+
+
+def test_derived_rows_are_no_source_of_their_own(invented):
+    rows = invented.frequencies
+    without = replace(invented, frequencies=rows.assign(derived=rows["derived"] | (rows["covariate"] == "stage")))
+    assert source_at(invented, 1.0, "stage", "rash", "3-5") == DATA
+    assert source_at(without, 1.0, "stage", "rash", "3-5") == PRIOR
+
+
+# Contraction.
+
+
+def test_contraction_of_the_prior_by_itself_is_zero(before):
+    np.testing.assert_allclose(covariate_contraction(before, before), 0, atol=1e-12)
+
+
+def test_contraction_sums_variances_over_levels(model, before):
+    found = covariate_contraction(model.risks, before)
+    after, prior = (level_effects(risks)[0] for risks in (model.risks, before))
+    i, j = model.risks.events.index("sepsis"), 1
+    pairs = [(np.var(after[:, k, i, j]), np.var(prior[:, k, i, j])) for k in range(3)]
+    assert found[0, i, j] == pytest.approx(1 - sum(a for a, _ in pairs) / sum(b for _, b in pairs))
+
+
+# Standardised risks, by loops over cells.
+
+
+def standardised_by_loops(risks, fixed):
+    """Cohort risks (sample, event, grade) were all patients at the ``fixed`` levels: each one keeps all else."""
+    total, found = 0.0, 0.0
+    place = {tuple(cell): i for i, cell in enumerate(risks.levels.tolist())}
+    for cell, weight in zip(risks.levels.tolist(), risks.weight, strict=True):
+        if all(level < len(c.levels) for level, c in zip(cell, risks.covariates, strict=True)):
+            there = [fixed.get(k, level) for k, level in enumerate(cell)]
+            found = found + weight * risks.draws[:, place[tuple(there)]].astype(float)
+            total += weight
+    return found / total
+
+
+@pytest.mark.parametrize("fixed", [{}, {0: 2}, {2: 1}, {3: 0}, {0: 1, 2: 0}, {0: 0, 1: 3, 2: 1, 3: 4}, {3: 6}], ids=str)
+def test_standardised_risks_are_those_of_loops(model, fixed):
+    """The last: a new level of race/ethnicity."""
+    risks = model.risks
+    sets = np.array([c.everything for c in risks.covariates])
+    for k, level in fixed.items():
+        sets[k] = 1 << level
+    found = risks.standardised(sets, list(fixed))
+    np.testing.assert_allclose(found, standardised_by_loops(risks, fixed), rtol=1e-6)
+
+
+def test_standardised_to_a_group_of_levels_keeps_their_proportions(model):
+    """Were all in a group of relapse groups: each profile of the others in the group's own mixture."""
+    risks = model.risks
+    sets = np.array([c.everything for c in risks.covariates])
+    sets[1] = 0b0011
+    found = risks.standardised(sets, [1])
+    profile = {}
+    for cell, weight, draws in zip(risks.levels.tolist(), risks.weight, risks.draws.swapaxes(0, 1).astype(float), strict=True):
+        if cell[3] < len(risks.covariates[3].levels):
+            row = profile.setdefault((cell[0], *cell[2:]), [0.0, 0.0, 0.0])
+            row[0] += weight
+            if cell[1] < 2:
+                row[1] += weight
+                row[2] = row[2] + weight * draws
+    expected = sum(all_ * mixed / inside for all_, inside, mixed in profile.values()) / sum(row[0] for row in profile.values())
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_level_effects_are_standardised_log_odds_less_the_cohorts(model):
+    risks = model.risks
+    effects = level_effects(risks)
+    assert [e.shape[1] for e in effects] == [len(c.levels) for c in risks.covariates]
+    for k, level in ((0, 2), (1, 0), (3, 5)):
+        expected = logit(standardised_by_loops(risks, {k: level})) - logit(standardised_by_loops(risks, {}))
+        np.testing.assert_allclose(effects[k][:, level], expected, atol=1e-5)
+
+
+# The shipped model.
+
+
+def test_race_of_no_event_is_data(effects):
+    race = effects[effects["covariate"] == "race_ethnicity"]
+    assert set(race["event"]) == set(effects["event"])
+    assert "data" not in set(race["source"])
+
+
+@pytest.mark.parametrize("event", ["infections", "sepsis", "hyperglycemia"])
+def test_age_of_tabulated_events_is_data(effects, event):
+    rows = effects[(effects["event"] == event) & (effects["covariate"] == "age_band") & (effects["grade"] == "3-5")]
+    assert set(rows["source"]) == {"data"}
+
+
+def test_table_of_effects_has_a_row_for_each_level_event_and_grade(model, effects):
+    measures = ["prior_sd", "posterior_mean", "posterior_sd", "contraction", "source"]
+    assert list(effects.columns) == ["event", "grade", "covariate", "level", *measures]
+    levels = sum(len(c.levels) for c in model.risks.covariates)
+    assert len(effects) == len(effects.drop_duplicates(["event", "grade", "covariate", "level"])) == levels * 11 * 2
+
+
+def test_table_of_effects_is_made_of_level_effects(model, before, effects):
+    after, prior = (level_effects(risks)[2] for risks in (model.risks, before))
+    i = model.risks.events.index("hyperglycemia")
+    row = effects.query("event == 'hyperglycemia' and grade == '4-5' and covariate == 'sex' and level == 'female'").iloc[0]
+    assert row["prior_sd"] == pytest.approx(prior[:, 1, i, 1].std())
+    assert row["posterior_mean"] == pytest.approx(after[:, 1, i, 1].mean())
+    assert row["posterior_sd"] == pytest.approx(after[:, 1, i, 1].std())
+    assert row["contraction"] == pytest.approx(1 - (row["posterior_sd"] / row["prior_sd"]) ** 2)
+
+
+def test_source_of_an_effect_is_the_nearest_thing_that_speaks_of_it(model, effects):
+    """`RiskDraws.source`, but a null of the pair comes before pooling, and an ordering before the prior."""
+    nulls = {(null.event, null.grade, null.covariate) for null in model.tables.nulls}
+    names = [c.name for c in model.risks.covariates]
+    for row in effects.itertuples():
+        place = names.index(row.covariate), model.risks.events.index(row.event), GRADES.index(row.grade)
+        expected = SUPPORT[model.risks.source[place]]
+        if expected != "data" and (row.event, row.grade, row.covariate) in nulls:
+            expected = "null"
+        elif expected == "prior" and row.covariate == "race_ethnicity":
+            expected = "ordering"
+        assert row.source == expected
+
+
+def test_without_evidence_sources_are_those_of_support(model):
+    plain = replace(model, settings={**model.settings, "ordering": None, "selection": False})
+    assert set(aemodel.identification_table(plain)["source"]) <= set(SUPPORT)
+
+
+def test_table_of_risks_has_a_column_for_each_covariate(model, profiles):
+    names = [c.name for c in model.risks.covariates]
+    assert list(profiles.columns)[: 2 + len(names)] == ["event", "grade", *names]
+    assert len(profiles) == 144 * 11 * 2
+
+
+@pytest.fixture(scope="module")
+def every_profile(profiles):
+    return profiles.iloc[:144][["age_band", "relapse_group", "sex", "race_ethnicity"]].reset_index(drop=True)
+
+
+def test_flags_of_risks_are_those_of_epred(model, profiles, every_profile):
+    support = aemodel.posterior_epred(model, every_profile)["support"]
+    for (event, grade), rows in profiles.groupby(["event", "grade"], sort=False):
+        found = support.sel(event=event, grade=grade).values
+        np.testing.assert_array_equal(found, rows["source"].to_numpy())
+
+
+def test_flags_of_risks_are_those_of_score(model, profiles, every_profile):
+    """One flag for both grades: the weaker."""
+    scored = aemodel.score(model, every_profile)
+    for event, rows in profiles.groupby("event", sort=False):
+        flags = rows.pivot_table(index=rows.columns[2:6].tolist(), columns="grade", values="source", aggfunc="first")
+        worst = flags.map(SUPPORT.index).max(axis=1)
+        wanted = worst.loc[pd.MultiIndex.from_frame(every_profile)].map(lambda i: SUPPORT[i])
+        assert scored[f"{event}_support"].tolist() == wanted.tolist(), event
+
+
+def test_contraction_of_risks_uses_their_own_draws(model, before, profiles):
+    risks = model.risks
+    cell = np.flatnonzero((risks.levels == [2, 0, 1, 0]).all(axis=1))[0]
+    i = risks.events.index("infections")
+    query = "event == 'infections' and grade == '3-5' and age_band == '19-30' and relapse_group == 'bm_early'"
+    row = profiles.query(f"{query} and sex == 'female' and race_ethnicity == 'hispanic'").iloc[0]
+    assert row["posterior_sd"] == pytest.approx(logit(risks.draws[:, cell, i, 0]).std())
+    assert row["prior_sd"] == pytest.approx(logit(before.draws[:, cell, i, 0]).std())
+
+
+def test_unknown_kind_of_table_is_refused(model):
+    with pytest.raises(ValueError, match="of: expected 'effects' or 'risks', not 'levels'"):
+        aemodel.identification_table(model, of="levels")
