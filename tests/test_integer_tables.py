@@ -1,0 +1,298 @@
+"""Random tables of patients by cell: exact margins, exact distribution, and the likelihood averaged over them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import permutations, product
+
+import numpy as np
+import pandas as pd
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from scipy.special import logsumexp
+
+import aemodel
+from aemodel.answers.sensitivity import margin_loglik_draws
+from aemodel.answers.states import make_model_forward
+from aemodel.answers.table_uncertainty import table_loglik, table_uncertainty
+from aemodel.inference.design import all_margins, make_design
+from aemodel.inference.forward import make_forward
+from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.likelihood import joint_margins
+from aemodel.inference.model import family_state_logp
+from aemodel.inference.saddlepoint import pack
+from aemodel.publication.cells import coarse_cells, cohort_sets, make_cells
+
+TABLES = 250
+
+
+@pytest.fixture(scope="module", params=["aall1331", "invented"])
+def tables(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def sampled(tables):
+    """Tables without and with association."""
+    return {association: sample_tables(tables, TABLES, seed=1, association=association) for association in (0.0, 0.4)}
+
+
+# Tables.
+
+
+def test_every_published_count_is_matched_exactly(tables, sampled):
+    """Counts over levels finer than the model's are held by the sampler itself, and seen here as sums."""
+    cells = make_cells(tables)
+    checked = 0
+    for row in tables.cohort.itertuples():
+        inside = np.ones(len(cells.n), dtype=bool)
+        for covariate, level in ((row.covariate, row.level), (row.by, row.by_level)):
+            if covariate:
+                inside &= having(tables, cells, covariate, level.split("+"))
+        if inside.any():
+            checked += 1
+            for found in sampled.values():
+                assert (found[:, inside].sum(axis=1) == row.n).all(), row
+    assert checked > 15
+    for found in sampled.values():
+        assert (found.sum(axis=1) == tables.n).all()
+        assert (found >= 0).all()
+
+
+def having(tables, cells, covariate, fine):
+    """Cells of the levels that consist of these levels of the cohort; none if they are parts of levels."""
+    levels = tables.covariate(covariate).levels
+    whole = [level.name for level in levels if set(level.cohort) <= set(fine)]
+    if set(fine) != {name for level in levels if level.name in whole for name in level.cohort}:
+        return np.zeros(len(cells.n), dtype=bool)
+    return np.any([cells.having(covariate, name) for name in whole], axis=0)
+
+
+def test_eighteen_year_olds_are_always_twenty(aall1331):
+    """10-17 and 18-20 are given by relapse group, 10-18 only in total."""
+    cells = make_cells(aall1331)
+    inside = cells.having("age_band", "10-18")
+    found = sample_tables(aall1331, 50, seed=2)
+    assert (found[:, inside].sum(axis=1) == 270).all()
+    by_group = found[:, inside & cells.having("relapse_group", "bm_early")].sum(axis=1)
+    assert by_group.std() > 0
+
+
+def test_denominators_are_whole(tables, sampled):
+    cells = make_cells(tables)
+    rows = tables.frequencies.drop_duplicates(["covariate", "level"])
+    for row in rows.itertuples():
+        assert (sampled[0.4][:, cells.having(row.covariate, row.level)].sum(axis=1) == row.n).all()
+
+
+def test_same_seed_same_tables(invented):
+    one, again = (sample_tables(invented, 5, seed=3, association=0.3) for _ in range(2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != sample_tables(invented, 5, seed=4, association=0.3)).any()
+
+
+def test_mean_without_association_is_the_maximum_entropy_table(tables, sampled):
+    """Over cells of half a patient or more: z-scores of standard deviation near 1, none beyond 4.5."""
+    found, expected = sampled[0.0], make_cells(tables).n
+    error = found.std(axis=0) / np.sqrt(TABLES)
+    some = (expected > 0.5) & (error > 0)
+    z = (found.mean(axis=0) - expected)[some] / error[some]
+    assert some.sum() > 30
+    assert abs(z).max() < 4.5
+    assert 0.6 < z.std() < 1.4
+
+
+def test_tables_follow_one_another_independently(tables, sampled):
+    """Lag-1 correlation of the 20 largest cells, mean within 4 standard errors of zero."""
+    found = sampled[0.0]
+    largest = np.argsort(-make_cells(tables).n)[:20]
+    lag = [np.corrcoef(found[:-1, cell], found[1:, cell])[0, 1] for cell in largest]
+    assert abs(np.mean(lag)) < 4 / np.sqrt(TABLES * 5)  # cells are not independent: 20 count as 5
+
+
+def test_association_widens(tables, sampled):
+    some = make_cells(tables).n > 2
+    without, associated = (sampled[association][:, some].var(axis=0).mean() for association in (0.0, 0.4))
+    assert associated > 1.3 * without
+
+
+def test_impossible_cohort_is_refused(invented):
+    cohort = invented.cohort.copy()
+    cohort.loc[0, "n"] += 1
+    with pytest.raises(ValueError, match="cohort.csv: no whole numbers of patients match all counts"):
+        sample_tables(replace(invented, cohort=cohort), 1, seed=1)
+
+
+# The distribution of tables, by enumeration.
+
+
+@pytest.fixture(scope="module")
+def five_patients(invented):
+    """A cohort of five, given by arm, by stage and by region in total."""
+    counts = {"arm": (2, 2, 1), "stage": (2, 1, 1, 1), "region": (3, 1, 1)}
+    rows = [
+        (name, level, "", "", n, "")
+        for name in counts
+        for level, n in zip(invented.covariate(name).names, counts[name], strict=True)
+    ]
+    return replace(invented, n=5, cohort=pd.DataFrame(rows, columns=invented.cohort.columns)), counts
+
+
+def enumerated(counts, association):
+    """Every table (as a sorted tuple of cells) with its probability, by permuting labelled patients' levels."""
+    levels = [np.repeat(np.arange(len(n)), n) for n in counts.values()]
+    sizes = [len(n) for n in counts.values()]
+    found = Counter(
+        tuple(sorted(np.ravel_multi_index((levels[0], b, c), sizes).tolist()))
+        for b, c in product(*(set(permutations(level.tolist())) for level in levels[1:]))
+    )
+    names, ways = list(found), np.array(list(found.values()), float)
+    rng = np.random.default_rng(5)
+    place = np.stack(np.unravel_index(np.array(names), sizes))
+    probability = 0.0
+    for _ in range(2000 if association else 1):
+        score = np.zeros(len(names))
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            score += rng.normal(0, association, (sizes[a], sizes[b]))[place[a], place[b]].sum(axis=1)
+        weight = ways * np.exp(score)
+        probability = probability + weight / weight.sum()
+    return names, probability / probability.sum()
+
+
+@pytest.mark.parametrize("association", [0.0, 0.8])
+def test_tables_have_their_exact_distribution(five_patients, association):
+    """Probability that a cell holds two or more, or two cells are both held: 4.5 standard errors over all pairs of cells."""
+    tables, counts = five_patients
+    found = sample_tables(tables, 4000, seed=6, association=association)
+    names, probability = enumerated(counts, association)
+    every = np.array([np.bincount(name, minlength=36) for name in names])
+    assert {tuple(row) for row in found.tolist()} <= {tuple(row) for row in every.tolist()}
+    expected = np.einsum("t,ti,tj->ij", probability, every, every)
+    moments = np.einsum("ti,tj->ij", found, found) / len(found)
+    spread = np.einsum("t,ti,tj->ij", probability, every**2, every**2) - expected**2
+    some = expected > 0.005
+    z = (moments - expected)[some] / np.sqrt(spread[some] / len(found))
+    assert some.sum() > 300
+    assert abs(z).max() < 4.5
+    assert z.std() < 1.2
+
+
+# The likelihood.
+
+
+@pytest.fixture(scope="module")
+def few_draws(shipped):
+    _, draws, _ = make_model_forward(shipped)
+    return draws.isel(draw=slice(None, None, draws.sizes["draw"] // 5)).isel(chain=slice(0, 2), draw=slice(0, 5))
+
+
+def test_likelihood_of_the_maximum_entropy_table_is_the_models(aall1331, few_draws):
+    design = make_design(aall1331)
+    margins = all_margins(design, aall1331.frequencies)
+    found = table_loglik(design, aall1331, few_draws, np.arange(10), design.cells.n[None])[0]
+    assert found.shape == (10,)
+    np.testing.assert_allclose(found, models_likelihood(design, margins, few_draws), atol=1e-6)
+    np.testing.assert_allclose(margin_loglik_draws(design, aall1331, few_draws), found, atol=1e-6)
+
+
+def models_likelihood(design, margins, draws):
+    """The model's own graph at state probabilities of the draws."""
+    p = pt.dmatrix()
+    data = [pt.constant(value) for value in pack([family.margins for family in margins])]
+    function = pytensor.function([p], joint_margins(family_state_logp(design, p, margins), data), mode="FAST_COMPILE")
+    states = make_forward(design, deviation=0.0).states(draws, 0)
+    return [float(function(one[:, : len(design.cells.n)])) for one in states]
+
+
+def test_likelihood_is_of_the_chosen_draws_only(aall1331, few_draws):
+    design = make_design(aall1331)
+    every = table_loglik(design, aall1331, few_draws, np.arange(10), design.cells.n[None])
+    some = table_loglik(design, aall1331, few_draws, np.array([7, 2]), design.cells.n[None])
+    np.testing.assert_array_equal(some, every[:, [7, 2]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("root", ["hyperglycemia", "gi_toxicity"])
+def test_average_over_tables_is_the_double_saddlepoint(aall1331, few_draws, root):
+    """One cell of all patients, whose states are combinations of levels and states: the cohort's counts are margins too.
+
+    log P(margins, cohort) - log P(cohort) against the log mean likelihood over 150 tables: alike within 0.15 nats over draws
+    (Monte Carlo error 0.03).
+    """
+    design = make_design(aall1331)
+    family = next(f for f in design.families if f.root == root)
+    names = [event.name for event in family.events]
+    mine = replace(aall1331, frequencies=aall1331.frequencies[aall1331.frequencies["event"].isin(names)])
+    counts = sample_tables(aall1331, 150, seed=1).astype(float)
+    loglik = table_loglik(design, mine, few_draws, np.arange(10), counts)
+    average = logsumexp(loglik, axis=0) - np.log(len(counts))
+    exact = np.array([double_saddlepoint(design, mine, family, one) for one in states_of(design, family, few_draws)])
+    assert exact.std() > 1
+    assert (average - exact).std() < 0.15
+    assert abs((average - exact).mean()) < 0.15
+
+
+def states_of(design, family, draws):
+    """State probabilities of one family (cell, state), for each draw."""
+    first = sum(len(f.grades) for f in design.families[: design.families.index(family)])
+    for p in make_forward(design, deviation=0.0).states(draws, 0):
+        yield p[first : first + len(family.grades), : len(design.cells.n)].T
+
+
+def double_saddlepoint(design, tables, family, p):
+    combos, sets = cohort_sets(tables)
+    cell = coarse_cells(tables, combos)
+    share = design.cells.n[cell] / np.bincount(cell)[cell]
+    joint = (share / share.sum())[:, None] * p[cell]
+    columns = [(np.repeat(inside[:, None], p.shape[1], axis=1), n) for inside, n, _ in sets[1:]]
+    cohort = len(columns)
+    for row in tables.frequencies[~tables.frequencies["derived"]].itertuples():
+        inside = design.cells.having(row.covariate, row.level)[cell]
+        columns.append((inside[:, None] & family.having(row.event, row.grade), row.observed))
+    incidence = np.stack([inside.reshape(1, -1) for inside, _ in columns], axis=2)
+    values = [
+        aemodel.margin_loglik(joint.reshape(1, -1), [tables.n], incidence[:, :, :last], [n for _, n in columns[:last]])
+        for last in (len(columns), cohort)
+    ]
+    return values[0] - values[1]
+
+
+# The report.
+
+
+@pytest.fixture(scope="module")
+def report(shipped):
+    return table_uncertainty(shipped, seed=1, tables=6, draws=20)
+
+
+def test_report_has_a_row_for_each_event_grade_and_profile(shipped, report):
+    names = [c.name for c in shipped.risks.covariates]
+    assert list(report.columns) == ["event", "grade", *names, "posterior_sd", "between_sd", "ratio", "shift"]
+    assert len(report) == len(report.drop_duplicates(["event", "grade", *names])) == 144 * 11 * 2
+
+
+def test_report_is_finite_and_sums_up(report):
+    assert set(report.attrs) == {"loglik_sd", "plugin_error", "ess"}
+    assert np.isfinite(list(report.attrs.values())).all()
+    assert 1 <= report.attrs["ess"] <= 20
+    assert np.isfinite(report[["posterior_sd", "between_sd", "ratio", "shift"]]).all(axis=None)
+    np.testing.assert_allclose(report["ratio"], report["between_sd"] / report["posterior_sd"])
+
+
+def test_report_does_not_depend_on_anything_but_the_seed(shipped, report):
+    pd.testing.assert_frame_equal(table_uncertainty(shipped, seed=1, tables=6, draws=20), report)
+    assert not table_uncertainty(shipped, seed=2, tables=6, draws=20)["shift"].equals(report["shift"])
+
+
+def test_posterior_sd_of_the_report_is_that_of_the_risks(shipped, report):
+    risk = aemodel.posterior_epred(shipped, report.iloc[[0]][[c.name for c in shipped.risks.covariates]])
+    risk = risk.sel(event=report["event"][0], grade=report["grade"][0]).values
+    assert report["posterior_sd"][0] == pytest.approx(np.log(risk / (1 - risk)).std(), rel=1e-4)
+
+
+@pytest.mark.parametrize("draws", [1, 10**6])
+def test_wrong_number_of_draws_is_refused(shipped, draws):
+    with pytest.raises(ValueError, match=f"draws: expected 2 to 1000, not {draws}"):
+        table_uncertainty(shipped, seed=1, draws=draws)
