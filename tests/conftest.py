@@ -82,9 +82,9 @@ def shipped():
 
 @pytest.fixture(scope="session")
 def shipped_states(shipped):
-    """State probabilities (state, cell) at 12 posterior draws, and at the same with all effects shrunk."""
+    """State probabilities (state, cell) at 20 posterior draws, and at the same with all effects larger."""
     forward, draws, seed = make_model_forward(shipped)
-    few = draws.isel(draw=slice(None, None, draws.sizes["draw"] // 3)).isel(draw=slice(0, 3))
+    few = draws.isel(draw=slice(None, None, draws.sizes["draw"] // 5)).isel(draw=slice(0, 5))
     cells = len(forward.forward.design.cells.n)
-    both = few, few.assign(scale=0.4 * few["scale"])
+    both = few, few.assign(scale=1.7 * few["scale"])
     return [p[:, :cells] for some in both for p in forward.forward.states(some, seed)]

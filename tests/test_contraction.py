@@ -17,7 +17,6 @@ from aemodel.inference.contraction import (
     level_effects,
     prior_risks,
     sources,
-    with_sources,
 )
 from aemodel.inference.forward import logit
 from aemodel.inference.risks import SUPPORT
@@ -33,11 +32,9 @@ def before(shipped, aall1331):
 
 
 @pytest.fixture(scope="module")
-def model(shipped, aall1331, before):
-    """The shipped model as `fit` with all evidence returns it, with sources by the rule."""
-    risks = with_sources(aall1331, shipped.risks, before)
-    settings = {**shipped.settings, "ordering": "both", "selection": True}
-    return aemodel.Fitted(aall1331, shipped.idata, shipped.diagnostics, settings, risks)
+def model(shipped):
+    """Fitted with all evidence."""
+    return shipped
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +205,8 @@ def test_source_of_an_effect_is_the_nearest_thing_that_speaks_of_it(model, effec
 
 
 def test_without_evidence_sources_are_those_of_support(model):
-    plain = replace(model, settings={**model.settings, "ordering": None, "selection": False})
+    settings = {**model.settings, "ordering": None, "selection": False}
+    plain = aemodel.Fitted(model.tables, model.idata, model.diagnostics, settings, model.risks)
     assert set(aemodel.identification_table(plain)["source"]) <= set(SUPPORT)
 
 

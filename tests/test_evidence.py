@@ -100,13 +100,13 @@ def test_noncentral_chi_square_is_near_the_exact_one(df):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_single_null_is_near_simulation(null_probabilities, kind):
-    """Root mean square error of the probability below 0.05, Monte Carlo error included (0.006).
+    """Root mean square error of the probability below 0.06, Monte Carlo error included (0.006).
 
     A normal approximation: a few per cent where groups expect over ten events, up to 0.2 where they expect one.
     """
     computed, _, simulated, _ = null_probabilities[kind]
     error = np.exp(computed) - np.exp(simulated)
-    assert np.sqrt((error**2).mean()) < 0.05
+    assert np.sqrt((error**2).mean()) < 0.06
     assert abs(error).max() < 0.25
 
 
@@ -114,16 +114,16 @@ def test_single_null_is_near_simulation(null_probabilities, kind):
 @pytest.mark.parametrize("kind", KINDS[:2], ids="-".join)
 def test_single_null_of_many_events_is_closer(null_probabilities, kind):
     computed, _, simulated, _ = null_probabilities[kind]
-    assert abs(np.exp(computed) - np.exp(simulated)).max() < 0.07
+    assert abs(np.exp(computed) - np.exp(simulated)).max() < 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_joint_nulls_are_near_simulation(null_probabilities, kind):
-    """Standard deviation of the error over draws below 0.6 nats; a constant error would not matter."""
+    """Standard deviation of the error over draws below 0.7 nats; a constant error would not matter."""
     weighted, _, simulated = joint_errors(null_probabilities[kind])
-    assert len(simulated) >= 12
-    assert weighted.std() < min(0.6, 0.5 * simulated.std())
+    assert len(simulated) >= 20
+    assert weighted.std() < min(0.7, 0.6 * simulated.std())
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_joint_nulls_are_near_simulation(null_probabilities, kind):
 def test_weights_beat_the_plain_product(null_probabilities, kind):
     """Nested events see the same patients: unweighted, the product counts them several times."""
     weighted, plain, _ = joint_errors(null_probabilities[kind])
-    assert weighted.std() < 0.6 * plain.std()
+    assert weighted.std() < 0.7 * plain.std()
     assert abs(weighted.mean()) < abs(plain.mean())
 
 
