@@ -97,10 +97,7 @@ def _with_table(design: Design, margins: tuple[FamilyMargins, ...], table: Float
     other = replace(design, cells=replace(design.cells, n=np.asarray(table, dtype=np.float64)))
     cells = [np.bincount(m.coarse, weights=table, minlength=len(m.margins.n)).astype(np.float64) for m in margins]
     moved = [replace(family.margins, n=n) for family, n in zip(margins, cells, strict=True)]
-    averages = family_averages(other, margins)
-    # A family cell without patients plays no part; any composition will do.
-    averages = [np.where(average.sum(axis=1, keepdims=True) > 0, average, 1 / len(table)) for average in averages]
-    return averages, pack(moved)
+    return family_averages(other, margins), pack(moved)
 
 
 def _moved(model: Any, chosen: NDArray[np.int64], weights: Floats, between: Floats) -> pd.DataFrame:

@@ -102,10 +102,11 @@ def family_averages(design: Design, margins: tuple[FamilyMargins, ...]) -> list[
     """The cohort's composition within each family's own cells: (family cell, cell), rows sum to 1."""
     found = []
     for family in margins:
-        weights = np.zeros((len(family.margins.n), len(design.cells.n)))
-        weights[family.coarse, np.arange(len(design.cells.n))] = design.cells.n
-        total = weights.sum(axis=1, keepdims=True)
-        found.append(weights / np.where(total > 0, total, 1))
+        inside = np.arange(len(family.margins.n))[:, None] == family.coarse
+        weights = inside * design.cells.n
+        # A family cell without patients plays no part; any composition will do.
+        weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, inside)
+        found.append(weights / weights.sum(axis=1, keepdims=True))
     return found
 
 

@@ -23,6 +23,7 @@ from aemodel.inference.forward import make_forward, thinned
 from aemodel.inference.idata import diagnose
 from aemodel.inference.model import SAMPLED, build_model
 from aemodel.inference.ordering import Significance
+from aemodel.inference.own_patients import Overlap, make_own_profiles
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.tables import Tables
 
@@ -32,7 +33,7 @@ class Fitted:
     """A fitted model: the publication, the posterior and its diagnostics, and the risk draws that answers come from.
 
     ``idata`` is ArviZ `InferenceData` with groups posterior, prior, sample_stats and observed_data.
-    ``settings`` records seed, draws, chains and priors.
+    ``settings`` records seed, draws, chains, priors, and how many patients were given beside the publication.
     """
 
     tables: Tables
@@ -68,9 +69,11 @@ def fit(
     ordering: Significance | None = "both",
     selection: bool = True,
     prior_scale: float = 1.0,
+    patients: Any = None,
+    overlap: Overlap | None = None,
     progress: bool | None = None,
 ) -> Fitted:
-    """Fit the hierarchical model to all published margins at once.
+    """Fit the hierarchical model to all published margins at once, and to patients of one's own, if given.
 
     Parameters
     ----------
@@ -87,6 +90,12 @@ def fit(
         Use the tests that the publication states, or by not listing them implies, were not significant.
     prior_scale
         Multiplies the prior scales of the effects: 0.5 and 2 show how much answers depend on them.
+    patients
+        A frame as for `posterior_epred`, with columns named as events that hold each patient's worst grade: 0 to 5, of which
+        0 to 2 are none, or null where not known. Without its column, an event is known of nobody. No row is kept.
+    overlap
+        ``"disjoint"`` if none of the patients is in the published cohort; ``"subset"`` if all of them are: what the
+        margins count must then be known of each, and the margins are taken without them, so that nobody counts twice.
     progress
         Show a progress bar on stderr; by default only in a terminal or a notebook.
 
@@ -98,7 +107,7 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        An argument is not what it must be, or the counts contradict each other.
+        An argument is not what it must be, or the counts, or patients' grades, contradict each other.
     KeyboardInterrupt
         Stopped by the user; nothing is left behind.
     """
@@ -106,7 +115,8 @@ def fit(
     _check_scale(prior_scale)
     evidence = choose_evidence(tables, ordering, selection)
     design = make_design(tables)
-    model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale)
+    own = make_own_profiles(tables, design, patients, overlap)
+    model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale, own)
     idata = _sample(model, seed=seed, draws=draws, chains=chains, tune=tune, progress=progress)
     idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
     diagnostics = diagnose(idata)
@@ -120,6 +130,8 @@ def fit(
         "ordering": ordering,
         "selection": selection,
         "prior_scale": float(prior_scale),
+        "patients": own.patients if own else 0,
+        "overlap": overlap,
         "priors": priors.describe(),
     }
     risks = sourced_risks(tables, make_forward(design), idata["prior"], thinned(idata["posterior"]), seed)

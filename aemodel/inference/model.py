@@ -12,6 +12,7 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design, family_averages
 from aemodel.inference.evidence import Evidence, evidence_logp
 from aemodel.inference.likelihood import StateProbabilities, joint_margins
+from aemodel.inference.own_patients import OwnProfiles, patients_logp
 from aemodel.inference.saddlepoint import Packed, pack
 from aemodel.inference.states import make_paths
 from aemodel.publication.families import POOLS
@@ -25,19 +26,27 @@ SAMPLED = "_sampled"
 
 
 def build_model(
-    design: Design, margins: tuple[FamilyMargins, ...], evidence: Evidence | None = None, prior_scale: float = 1.0
+    design: Design,
+    margins: tuple[FamilyMargins, ...],
+    evidence: Evidence | None = None,
+    prior_scale: float = 1.0,
+    own: OwnProfiles | None = None,
 ) -> pm.Model:
     """Priors, branch logits over all cells, the joint likelihood of each family's margins, and further evidence.
 
     The likelihood is a potential whose margins are `pm.Data`, named ``margins_*``: they can be exchanged in the compiled
-    model, and so can ``prior_scale``, which multiplies the scales of the effects' priors.
+    model, and so can ``prior_scale``, which multiplies the scales of the effects' priors. Patients of one's ``own`` are a
+    potential beside it; if they are part of the published cohort, the margins are those of the others.
     """
+    others, their_margins = own.others if own and own.others else (design, margins)
     with pm.Model(coords=coordinates(design)) as model:
         p = state_probabilities(design, prior_logits(design, pm.Data("prior_scale", float(prior_scale))))
-        data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(margins)._asdict().items()]
-        pm.Potential("margins", joint_margins(family_state_logp(design, p, margins), data))
+        data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(their_margins)._asdict().items()]
+        pm.Potential("margins", joint_margins(family_state_logp(others, p, their_margins), data))
         for name, logp in evidence_logp(design, evidence, margins, p).items() if evidence else ():
             pm.Potential(name, logp)
+        if own:
+            pm.Potential("patients", patients_logp(own, p))
     return model
 
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from aemodel.publication.rules import Covariate
 from aemodel.publication.tables import Tables
 
+NOBODY = 1e-7
+"""Patients below which a cell is empty: what proportional fitting leaves where none can be."""
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -90,9 +93,56 @@ def coarse_cells(tables: Tables, combos: NDArray[np.int64]) -> NDArray[np.int64]
     return np.ravel_multi_index(levels, tuple(len(c.levels) for c in tables.covariates)).astype(np.int64)
 
 
+def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[np.int64]) -> Cells:
+    """Expected counts of the cohort without some of its patients: the table of `make_cells` for whoever is left.
+
+    A published count that takes in all of a profile's patients, or none, is lessened by as many. Where it is unknown how
+    many it takes in (the publication splits a level that the profile does not; a covariate is not known), the profile's
+    own split is fitted along with the table of the others, by the same entropy.
+
+    Parameters
+    ----------
+    tables
+        From `load_tables`.
+    sets
+        Profiles as sets of levels, (profile, covariate), as bits.
+    patients
+        How many patients of the cohort have each profile, (profile,).
+
+    Raises
+    ------
+    ValueError
+        The cohort cannot have these patients.
+    """
+    combos, published = cohort_sets(tables)
+    shape = tuple(len(c.levels) for c in tables.covariates)
+    cell = coarse_cells(tables, combos)
+    levels = np.stack(np.unravel_index(cell, shape), axis=1)
+    could = np.asarray(((sets[:, None, :] >> levels[None]) & 1).all(axis=2))
+    within = np.array([inside for inside, _, _ in published]).astype(int) @ could.T
+    wholly, unsure = within == could.sum(axis=1), (within > 0) & (within < could.sum(axis=1))
+    split = unsure.any(axis=0)
+    owner, combo = np.nonzero(could[split])
+    counted = []
+    for (inside, n, name), inner, cut in zip(published, wholly, unsure.any(axis=1), strict=True):
+        taken = int(patients[inner & ~split if cut else inner].sum())
+        if taken > n:
+            raise ValueError(f"patients: {taken} of them are in {name!r}, where cohort.csv counts {n}")
+        counted.append((np.append(inside, inside[combo] & cut), n - taken, name))
+    for k, size in enumerate(patients[split]):
+        counted.append((np.append(np.zeros(len(combos), dtype=bool), owner == k), int(size), "patients of one's own"))
+    try:
+        fitted = _proportional_fitting(counted, len(combos) + len(combo))[: len(combos)]
+    except ValueError as error:
+        raise ValueError(f"patients: they cannot all be in the published cohort; without them, {error}") from None
+    left = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape)))
+    every = np.stack(np.unravel_index(np.arange(left.size), shape), axis=1).astype(np.int64)
+    return Cells(tables.covariates, every, np.where(left < NOBODY, 0.0, left).astype(np.float64))
+
+
 def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: int) -> NDArray[np.float64]:
     """Iterative proportional fitting of a flat table to sums over sets (Deming and Stephan 1940; Csiszar 1975)."""
-    table = np.full(size, sets[0][1] / size)
+    table = np.full(size, max(sets[0][1], 1) / size)
     error = np.inf
     for _ in range(5000):
         for inside, n, name in sets:

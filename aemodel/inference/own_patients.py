@@ -1,0 +1,166 @@
+"""Patients of one's own beside a publication: their rows as profile counts, and what these say in the model.
+
+What is known of a patient is, for each covariate, a set of levels and, for each event family, the set of states that
+agree with the grades given. A family's probability of it is an average over the cells of the first set, weighted as in
+the cohort, of the sum over the second. Patients with the same two sets are counted together, so the cost does not grow
+with the number of patients:
+
+    log L  =  sum over pairs of sets of  count * log( sum_c w_c sum_{s possible} p_cs )
+
+With all covariates known this is the exact multinomial likelihood. Where one is not, families are averaged over it each
+by itself, as they are over what their margins do not distinguish: what a patient's outcomes in one family say of an unknown
+covariate is not used in another.
+
+Patients who are part of the published cohort (a subset) would count twice: as rows and in the margins. The margins' part
+is therefore that of the others: published counts less theirs, over the cohort without them
+(`aemodel.publication.cells.remaining_cells`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
+
+from aemodel.inference.design import Design, all_margins
+from aemodel.inference.risks import cells_with_new
+from aemodel.publication.cells import remaining_cells
+from aemodel.publication.margins import FamilyMargins
+from aemodel.publication.outcomes import read_states, shown_rows
+from aemodel.publication.patients import as_frame, read_sets
+from aemodel.publication.tables import Tables
+
+Overlap = Literal["disjoint", "subset"]
+"""Are the patients none of the published cohort's, or some of them?"""
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class OwnProfiles:
+    """Patients of one's own, counted by what is known of them.
+
+    ``states`` (set of states, state) of 0/1, over all families' states, end to end; ``weights`` (set of levels, cell), the
+    cohort's composition within each set of levels; ``counts`` (set of states, set of levels) in patients. Families of which
+    nothing is known are left out. ``others`` are the rest of the published cohort and its margins, if they are a subset.
+    """
+
+    patients: int
+    states: Floats
+    weights: Floats
+    counts: Floats
+    others: tuple[Design, tuple[FamilyMargins, ...]] | None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is known of each patient, before anybody is counted.
+
+    ``sets`` (patient, covariate) are sets of levels as bits; ``outcomes`` are what `read_states` returns.
+    """
+
+    sets: NDArray[np.int64]
+    outcomes: list[tuple[Bools, NDArray[np.int64]]]
+
+
+def make_own_profiles(tables: Tables, design: Design, patients: Any, overlap: Any) -> OwnProfiles | None:
+    """Profile counts of a caller's frame; None where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is not said how the patients overlap with the published cohort, the frame or a value does not fit, events
+        contradict each other, or the published cohort cannot have these patients.
+    """
+    if patients is None:
+        if overlap is not None:
+            raise ValueError(f"overlap: {overlap!r} is said of patients, but no patients are given")
+        return None
+    if overlap not in get_args(Overlap):
+        raise ValueError(
+            "overlap: with patients, say 'disjoint' (none of them is in the published cohort) or 'subset' (all of them are), "
+            f"not {overlap!r}"
+        )
+    frame = as_frame(patients)
+    if not len(frame):
+        raise ValueError("patients: the frame has no rows")
+    rows = _Rows(read_sets(frame, design.cells.covariates), read_states(frame, design.families))
+    others = _without_rows(tables, design, rows) if overlap == "subset" else None
+    return OwnProfiles(len(frame), *_profile_counts(design, rows), others)
+
+
+def patients_logp(own: OwnProfiles, p: Any) -> Any:
+    """Log likelihood of patients, inside a `pm.Model`, from state probabilities ``p`` (state, cell).
+
+    The profiles are `pm.Data`, named ``patients_*``: they can be exchanged, and no compiled file on disk holds them.
+    """
+    states, weights, counts = (pm.Data(f"patients_{name}", getattr(own, name)) for name in ("states", "weights", "counts"))
+    return (counts * pt.log(pt.dot(pt.dot(states, p), weights.T))).sum()
+
+
+def _profile_counts(design: Design, rows: _Rows) -> tuple[Floats, Floats, Floats]:
+    """The arrays of `OwnProfiles`."""
+    cells = design.cells
+    sets, profile = np.unique(rows.sets, axis=0, return_inverse=True)
+    _, weight = cells_with_new(cells.covariates, cells.levels, cells.n)
+    weights = ((sets[:, None, :] >> cells.levels[None]) & 1).all(axis=2) * weight[: len(cells.n)]
+    counts = []
+    for states, pattern in rows.outcomes:
+        table = np.zeros((len(states), len(sets)))
+        np.add.at(table, (pattern, profile), 1)
+        counts.append(table)
+    states = block_diag(*[states.astype(float) for states, _ in rows.outcomes])
+    told = ~np.concatenate([states.all(axis=1) for states, _ in rows.outcomes])
+    return states[told], weights / weights.sum(axis=1, keepdims=True), np.concatenate(counts)[told]
+
+
+def _without_rows(tables: Tables, design: Design, rows: _Rows) -> tuple[Design, tuple[FamilyMargins, ...]]:
+    """The published cohort without these patients: its cells, in a design, and its margins."""
+    published = tables.frequencies[~tables.frequencies["derived"]]
+    _check_covariates_known(design, published, rows)
+    left = [_without(design, row, rows) for row in published.itertuples()]
+    published = published.assign(n=[n for n, _ in left], observed=[observed for _, observed in left])
+    others = replace(design, cells=remaining_cells(tables, *np.unique(rows.sets, axis=0, return_counts=True)))
+    try:
+        return others, all_margins(others, published)
+    except ValueError as error:
+        raise ValueError(f"patients: they cannot be a subset of the published cohort; without them, {error}") from None
+
+
+def _check_covariates_known(design: Design, published: pd.DataFrame, rows: _Rows) -> None:
+    for k, covariate in enumerate(design.cells.covariates):
+        several = (rows.sets[:, k] & (rows.sets[:, k] - 1)) > 0
+        if covariate.name in set(published["covariate"]) and several.any():
+            raise ValueError(_unknown(covariate.name, "frequencies are published by it", several))
+
+
+def _without(design: Design, row: Any, rows: _Rows) -> tuple[int, int]:
+    """Denominator and count of a published frequency without these patients."""
+    family = design.family_of(row.event)
+    states, pattern = rows.outcomes[family]
+    having = design.families[family].having(row.event, row.grade)
+    has, has_not = (np.all(states <= these, axis=1)[pattern] for these in (having, ~having))
+    if not (has | has_not).all():
+        raise ValueError(_unknown(row.event, f"its frequency at grade {row.grade} is published", ~(has | has_not)))
+    inside = np.ones(len(rows.sets), dtype=bool)
+    if row.covariate != "total":
+        k, covariate = next((k, c) for k, c in enumerate(design.cells.covariates) if c.name == row.covariate)
+        inside = np.isin(rows.sets[:, k], [1 << level for level in covariate.members(row.level)])
+    n, observed = row.n - int(inside.sum()), row.observed - int((inside & has).sum())
+    if not 0 <= observed <= n:
+        raise ValueError(
+            f"patients: {row.observed - observed} of their {row.n - n} have {row.event} {row.grade} ({row.covariate} "
+            f"{row.level}), {row.observed} of {row.n} in the publication: they cannot be a subset of its cohort"
+        )
+    return n, observed
+
+
+def _unknown(column: str, why: str, rows: Bools) -> str:
+    return f"patients: with overlap='subset', {column!r} must be known of everybody, as {why}; not known in {shown_rows(rows)}"

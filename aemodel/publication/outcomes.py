@@ -1,0 +1,140 @@
+"""Patients' worst grades to sets of states: which states of each event family agree with what is known of a patient.
+
+Nothing is inferred beside that: an inner event has its states within those of the events around it, so a grade implies
+what it must of grades that are not given, and grades that no state has together contradict each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aemodel.publication.events import Event
+from aemodel.publication.families import Family
+from aemodel.publication.patients import SHOWN_ROWS
+
+UNKNOWN = -1
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+def read_states(frame: nw.DataFrame[Any], families: Sequence[Family]) -> list[tuple[Bools, Ints]]:
+    """For each family, the distinct sets of states, (set, state), and the position of each patient's among them, (patient,).
+
+    A column per event, named as the event, holds its worst grade: 0 to 5, of which 0 to 2 are none, or null where it is
+    not known. An event without a column is known of nobody.
+
+    Raises
+    ------
+    ValueError
+        No outcome is known, a grade is impossible, or grades contradict each other; naming columns, rows and values.
+    """
+    events = [event for family in families for event in family.events]
+    grades = {event.name: _read_grades(frame, event) for event in events if event.name in frame.columns}
+    if not any((values != UNKNOWN).any() for values in grades.values()):
+        names = ", ".join(event.name for event in events)
+        raise ValueError(f"patients: no outcome is known; give worst grades in columns named as the events: {names}")
+    if max(values.max() for values in grades.values()) == 1:
+        raise ValueError(
+            "patients: the events' columns hold nothing above 1, as if they said yes or no; give worst grades, 0 to 5 "
+            "(if they are that, give 0 for 1)"
+        )
+    return [_possible_states(family, grades, len(frame)) for family in families]
+
+
+def shown_rows(rows: Bools) -> str:
+    """Which rows of the caller's frame, in words."""
+    places = np.flatnonzero(rows)
+    more = f" and {len(places) - SHOWN_ROWS} more" if len(places) > SHOWN_ROWS else ""
+    return f"row{'s' if len(places) > 1 else ''} {', '.join(map(str, places[:SHOWN_ROWS]))}{more}"
+
+
+def _read_grades(frame: nw.DataFrame[Any], event: Event) -> Ints:
+    """Worst grades 0 to 5, or `UNKNOWN`, (patient,)."""
+    given = pd.Series(frame[event.name].to_list(), dtype=object)
+    # Python counts True as 1: grade 1, and so none.
+    numbers = pd.to_numeric(given.map(lambda value: str(value) if isinstance(value, bool) else value), errors="coerce")
+    allowed, words = [0, 1, 2, 3, 4, 5], "a whole number from 0 to 5 (0, 1 and 2 count as none)"
+    if event.relation == "fatal":
+        allowed, words = [0, 5], "5, or 0 for none"
+    if (wrong := given.notna() & ~numbers.isin(allowed)).any():
+        shown = ", ".join(map(repr, given[wrong].unique()[:SHOWN_ROWS]))
+        raise ValueError(
+            f"patients: column {event.name!r}: impossible grade {shown} ({shown_rows(wrong.to_numpy())}); allowed: {words}, "
+            "or null where it is not known"
+        )
+    return numbers.fillna(UNKNOWN).to_numpy(dtype=np.int64)
+
+
+def _possible_states(family: Family, grades: Mapping[str, Ints], patients: int) -> tuple[Bools, Ints]:
+    """Distinct sets of states that agree with patients' grades, (pattern, state), and each patient's, (patient,)."""
+    names = [event.name for event in family.events if event.name in grades]
+    given = np.stack([grades[name] for name in names], axis=1) if names else np.empty((patients, 0), dtype=np.int64)
+    patterns, pattern = np.unique(given, axis=0, return_inverse=True)
+    parts = {
+        name: np.array([_states_at(family, name, grade) for grade in range(UNKNOWN, 6)])[patterns[:, k] - UNKNOWN]
+        for k, name in enumerate(names)
+    }
+    possible = np.logical_and.reduce([np.ones((len(patterns), len(family.grades)), dtype=bool), *parts.values()])
+    for inner, outer in _nested(family, names):
+        # Where states do not tell grade 5 from 4.
+        i, o = patterns[:, names.index(inner)], patterns[:, names.index(outer)]
+        possible[(i == 5) & (o != UNKNOWN) & (o < 5)] = False
+    if not possible.any(axis=1).all():
+        first = int(np.flatnonzero(~possible.any(axis=1))[0])
+        raise ValueError(_contradiction({name: part[first] for name, part in parts.items()}, patterns[first], given))
+    states, inverse = np.unique(possible, axis=0, return_inverse=True)
+    return states, inverse[pattern]
+
+
+def _states_at(family: Family, name: str, grade: int) -> Bools:
+    """States that agree with an event's worst grade, (state,).
+
+    States tell grade 5 apart only where deaths are published. Elsewhere it is at 4-5, and takes the event around it to
+    grade 5 too. Whoever died with an event at 4-5 whose deaths are published is counted as dead of it, whatever grade
+    is given.
+    """
+    position = {event.name: k for k, event in enumerate(family.events)}
+    here, column = family.events[position[name]], family.grades[:, position[name]]
+    if grade == UNKNOWN:
+        return np.ones(len(column), dtype=bool)
+    if grade < 4:
+        return np.asarray(column == (3 if grade == 3 else 0))
+    told = (column == 5).any()
+    if grade == 5:
+        around = np.ones(len(column), dtype=bool) if told or here.parent is None else _states_at(family, here.parent, 5)
+        return np.asarray(column == (5 if told else 4)) & around
+    dying = [event.parent for event in family.events if event.relation == "fatal"]
+    inside = here.relation != "fatal" and any(inner == name and outer in dying for inner, outer in _nested(family, [*position]))
+    return np.asarray(column >= 4 if inside else column == 4)
+
+
+def _nested(family: Family, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pairs among some events of one that lies in the other, however deep."""
+    parents = {event.name: event.parent for event in family.events}
+    for name in names:
+        outer = parents[name]
+        while outer is not None:
+            if outer in names:
+                yield name, outer
+            outer = parents[outer]
+
+
+def _contradiction(states: Mapping[str, Bools], grades: Ints, given: Ints) -> str:
+    """Which columns contradict each other, two if possible, and in which rows."""
+    known = [(k, name) for k, name in enumerate(states) if grades[k] != UNKNOWN]
+    pairs = [pair for pair in combinations(known, 2) if not (states[pair[0][1]] & states[pair[1][1]]).any()]
+    chosen = pairs[0] if pairs else tuple(known)
+    rows = np.all([given[:, k] == grades[k] for k, _ in chosen], axis=0)
+    values = " with ".join(f"{name} {grades[k]}" for k, name in chosen)
+    return (
+        f"patients: {shown_rows(rows)}: {values} cannot be: an event in another occurs only with it, at no higher a grade; "
+        "a union has the highest grade of its parts; a death is grade 5 of what it lies in"
+    )
