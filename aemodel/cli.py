@@ -118,9 +118,28 @@ def _wide(rows: Rows) -> Rows:
     "--selection/--no-selection", default=True, show_default=True, help="Use tests that were not significant, or not listed."
 )
 @click.option("--prior-scale", type=float, default=1.0, show_default=True, help="Multiplies the prior scale of all effects.")
+@click.option(
+    "--patients",
+    type=click.Path(path_type=Path),
+    help="CSV or Parquet file of patients of your own: covariates, and each event's worst grade in a column of its name.",
+)
+@click.option(
+    "--overlap",
+    type=click.Choice(["disjoint", "subset"]),
+    help="None of these patients is in the published cohort, or all of them are. Must be given with --patients.",
+)
 @one_line_errors
 def fit(
-    publication: str, out: Path, seed: int, draws: int, chains: int, ordering: Any, selection: bool, prior_scale: float
+    publication: str,
+    out: Path,
+    seed: int,
+    draws: int,
+    chains: int,
+    ordering: Any,
+    selection: bool,
+    prior_scale: float,
+    patients: Path | None,
+    overlap: Any,
 ) -> None:
     r"""Fit a publication's tables and save the model.
 
@@ -132,16 +151,19 @@ def fit(
       aemodel fit --out models/mine
       aemodel fit my/publication --out models/mine --seed 7 --draws 2000
       aemodel fit --out models/margins-only --ordering none --no-selection
+      aemodel fit --out models/with-ours --patients ours.csv --overlap disjoint
     """
     import time
     import warnings
 
     from aemodel.inference.fitting import fit as fit_tables
     from aemodel.publication.tables import load_tables
+    from aemodel.serving.files import read_file
     from aemodel.serving.saved import check_folder, save_model
 
     check_folder(out)
     read = load_tables(publication)
+    own = None if patients is None else read_file(patients)
     click.echo(f"Fitting {read.name}: compiling, then {chains} chains of {draws} draws.", err=True)
     started = time.monotonic()
     with warnings.catch_warnings():
@@ -154,6 +176,8 @@ def fit(
             ordering=None if ordering == "none" else ordering,
             selection=selection,
             prior_scale=prior_scale,
+            patients=own,
+            overlap=overlap,
         )
     saved = save_model(fitted, out)
     click.echo(f"{fitted.diagnostics}.\nSaved in {saved.folder} after {time.monotonic() - started:.0f} s.")
