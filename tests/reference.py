@@ -124,3 +124,21 @@ def in_order(rates, tiers):
         for a, b in product(higher, lower):
             found &= rates[:, a] > rates[:, b]
     return found
+
+
+def patients_loglik(rows, cells, n, families, p) -> float:
+    """Log likelihood of patients' rows, one after another, families each by itself.
+
+    ``rows`` are mappings from covariate to level and from event to worst grade, None where it is not known; ``cells`` are
+    mappings from covariate to level, with ``n`` (cell,) patients in the cohort; ``families`` are events' names with grades
+    (state, event); ``p`` are the families' state probabilities, (state, cell).
+    """
+    total = 0.0
+    for row in rows:
+        here = [c for c, cell in enumerate(cells) if all(row[k] in (None, level) for k, level in cell.items())]
+        for (events, grades), states in zip(families, p, strict=True):
+            known = [(k, row[name]) for k, name in enumerate(events) if row[name] is not None]
+            possible = [s for s in range(len(grades)) if all(grades[s][k] == (0 if g < 3 else g) for k, g in known)]
+            probability = sum(n[c] * sum(states[s][c] for s in possible) for c in here) / sum(n[c] for c in here)
+            total += float(np.log(probability))
+    return total

@@ -6,6 +6,7 @@ what it must of grades that are not given, and grades that no state has together
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -59,8 +60,7 @@ def shown_rows(rows: Bools) -> str:
 def _read_grades(frame: nw.DataFrame[Any], event: Event) -> Ints:
     """Worst grades 0 to 5, or `UNKNOWN`, (patient,)."""
     given = pd.Series(frame[event.name].to_list(), dtype=object)
-    # Python counts True as 1: grade 1, and so none.
-    numbers = pd.to_numeric(given.map(lambda value: str(value) if isinstance(value, bool) else value), errors="coerce")
+    numbers = given.map(_as_number).astype(float)
     allowed, words = [0, 1, 2, 3, 4, 5], "a whole number from 0 to 5 (0, 1 and 2 count as none)"
     if event.relation == "fatal":
         allowed, words = [0, 5], "5, or 0 for none"
@@ -71,6 +71,14 @@ def _read_grades(frame: nw.DataFrame[Any], event: Event) -> Ints:
             "or null where it is not known"
         )
     return numbers.fillna(UNKNOWN).to_numpy(dtype=np.int64)
+
+
+def _as_number(value: Any) -> float:
+    """NaN for what is none; True and False are none, or they would be grades 1 and 0."""
+    try:
+        return math.nan if isinstance(value, (bool, np.bool_)) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _possible_states(family: Family, grades: Mapping[str, Ints], patients: int) -> tuple[Bools, Ints]:

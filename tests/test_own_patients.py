@@ -1,0 +1,480 @@
+"""Patients of one's own beside a publication: read, counted, in the likelihood and in a fit; and what is refused."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+import nutpie
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pymc as pm
+import pytensor.tensor as pt
+import pytest
+
+import aemodel
+from aemodel.inference import fitting
+from aemodel.inference.design import all_margins, family_averages, make_design
+from aemodel.inference.model import build_model, margin_data
+from aemodel.inference.own_patients import make_own_profiles, patients_logp
+from aemodel.inference.saddlepoint import joint_loglik, pack
+from aemodel.inference.states import make_paths, state_probabilities
+from aemodel.publication.cells import remaining_cells
+from tests.publications import EVENTS, LEVELS
+from tests.reference import patients_loglik
+
+NAMES = [line.split(",")[0] for line in EVENTS.splitlines()[1:]]
+NOTHING = dict.fromkeys(NAMES, 0)
+
+
+@pytest.fixture(scope="module")
+def design(invented):
+    return make_design(invented)
+
+
+@pytest.fixture(scope="module")
+def probabilities(design):
+    """State probabilities (state, cell) at three draws of random logits."""
+    logits = np.random.default_rng(4).normal(-0.5, 1.0, size=(3, len(design.branches), len(design.cells.n)))
+    return [state_probabilities(one, *make_paths(design.families)) for one in logits]
+
+
+@pytest.fixture(scope="module")
+def profiles(invented, design):
+    def make(patients, overlap="disjoint"):
+        return make_own_profiles(invented, design, patients, overlap)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def with_gaps(invented_patients):
+    """The same patients, a third of what is known of them forgotten at random."""
+    forgotten = np.random.default_rng(4).random(invented_patients.shape) < 1 / 3
+    return invented_patients.astype(object).mask(forgotten, None)
+
+
+def patients_value(own, p):
+    with pm.Model():
+        return float(patients_logp(own, pt.constant(p)).eval(mode="FAST_COMPILE"))
+
+
+def margin_values(design, margins, p):
+    """Log likelihood of each family's margins, (family,)."""
+    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
+    averages = family_averages(design, margins)
+    parts = [(average @ p[edges[i] : edges[i + 1]].T).ravel() for i, average in enumerate(averages)]
+    return joint_loglik(np.log(np.concatenate(parts)), *pack([m.margins for m in margins]))[0]
+
+
+def by_rows(design, patients, p):
+    """The slow twin's value."""
+    names = [covariate.name for covariate in design.cells.covariates]
+    cells = [{k: LEVELS[k][i] for k, i in zip(names, row, strict=True)} for row in design.cells.levels]
+    families = [([event.name for event in family.events], family.grades) for family in design.families]
+    parts = np.split(p, np.cumsum([len(family.grades) for family in design.families])[:-1])
+    rows = [{k: None if pd.isna(v) else v for k, v in row.items()} for row in patients.astype(object).to_dict("records")]
+    return patients_loglik(rows, cells, design.cells.n, families, parts)
+
+
+def patient(**known):
+    """One row: a patient of whom only this is known."""
+    return pd.DataFrame([dict.fromkeys([*LEVELS, *NAMES]) | known])
+
+
+# The likelihood.
+
+
+def test_patients_are_multinomial(invented_patients, design, profiles, probabilities):
+    own = profiles(invented_patients)
+    for p in probabilities:
+        assert patients_value(own, p) == pytest.approx(by_rows(design, invented_patients, p), abs=1e-6)
+
+
+def test_what_is_unknown_is_averaged_and_summed_over(with_gaps, design, profiles, probabilities):
+    own = profiles(with_gaps)
+    for p in probabilities:
+        assert patients_value(own, p) == pytest.approx(by_rows(design, with_gaps, p), abs=1e-6)
+
+
+def test_order_of_rows_does_not_matter(with_gaps, profiles):
+    one, other = profiles(with_gaps), profiles(with_gaps.sample(frac=1, random_state=1))
+    for name in ("states", "weights", "counts"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_twice_the_patients_twice_the_term(with_gaps, profiles, probabilities):
+    once, twice = (patients_value(profiles(rows), probabilities[0]) for rows in (with_gaps, pd.concat([with_gaps] * 2)))
+    assert twice == pytest.approx(2 * once, rel=1e-12)
+
+
+def test_cost_does_not_grow_with_patients(invented_patients, profiles):
+    few, many = (profiles(pd.concat([invented_patients] * times)) for times in (1, 40))
+    assert many.counts.shape == few.counts.shape
+    assert many.counts.sum() == 40 * few.counts.sum()
+
+
+def test_unknown_covariate_has_the_cohorts_composition(profiles, design):
+    n = np.where(design.cells.having("stage", "local_small"), design.cells.n, 0)
+    np.testing.assert_allclose(profiles(patient(stage="local_small", neuropathy=3)).weights, [n / n.sum()], atol=1e-9)
+
+
+def test_family_of_which_nothing_is_known_says_nothing(profiles):
+    assert profiles(patient(neuropathy=3)).counts.tolist() == [[1.0]]
+
+
+def test_event_without_a_column_is_not_known(invented_patients, profiles):
+    nulls = invented_patients.astype(object).assign(anemia=None, vomiting=None)
+    one, other = profiles(invented_patients.drop(columns=["anemia", "vomiting"])), profiles(nulls)
+    for name in ("states", "counts"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"vomiting": 4}, {"vomiting": 4, "stomach_upset": 4}),
+        ({"stomach_upset": 0}, {"stomach_upset": 0, "vomiting": 0}),
+        ({"neuropathy": 2}, {"neuropathy": 0}),
+        ({"neuropathy": 5}, {"neuropathy": 4}),
+        ({"toxic_death": 5, "rash": 0}, {"toxic_death": 5, "any_toxicity": 5, "rash": 0}),
+        ({"rash": 5}, {"rash": 4, "any_toxicity": 5, "toxic_death": 5}),
+        ({"blood_toxicity": 3, "anemia": 0}, {"low_platelets": 3, "anemia": 0, "blood_toxicity": 3}),
+    ],
+    ids=str,
+)
+def test_grade_implies_what_it_must(given, same, profiles):
+    np.testing.assert_array_equal(profiles(patient(**given)).states, profiles(patient(**same)).states)
+
+
+def test_dead_with_a_severe_infection_is_in_the_state_of_dead_of_it(aall1331):
+    """The publication counts deaths within grade 4-5 infections; patients may have died of something else."""
+    design = make_design(aall1331)
+    covariates = dict.fromkeys([c.name for c in aall1331.covariates])
+    rows = [{"infections": 4, "death": 5}, {"infections": 5}, {"infections": 4, "any_ae": 4}, {"infections": 4, "death": 0}]
+    one, two, three, four = (
+        make_own_profiles(aall1331, design, pd.DataFrame([covariates | row]), "disjoint").states for row in rows
+    )
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(three, four)
+    assert not (one * three).any()
+
+
+@pytest.mark.parametrize(
+    "as_kind",
+    [
+        lambda rows: pl.from_dicts(rows.to_dict("records"), infer_schema_length=None),
+        lambda rows: pa.Table.from_pylist(rows.to_dict("records")),
+        lambda rows: rows.astype(dict.fromkeys(NAMES, "Int64")),
+        lambda rows: rows.astype(dict.fromkeys(NAMES, "float64")),
+        lambda rows: rows.map(lambda value: value if value is None else str(value)),
+    ],
+    ids=["polars", "pyarrow", "pandas Int64", "floats", "texts"],
+)
+def test_frames_of_every_kind(as_kind, with_gaps, profiles):
+    one, other = profiles(with_gaps), profiles(as_kind(with_gaps))
+    for name in ("states", "weights", "counts"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+# Part of the published cohort.
+
+
+def test_all_patients_are_the_rows_and_no_margins(invented_patients, profiles, probabilities):
+    own = profiles(invented_patients, "subset")
+    rest, margins = own.others
+    assert rest.cells.n.sum() == 0
+    for p in probabilities:
+        assert margin_values(rest, margins, p).tolist() == [0, 0, 0]
+        assert patients_value(own, p) == patients_value(profiles(invented_patients), p)
+
+
+@pytest.mark.parametrize("family", [0, 1, 2], ids=["any_toxicity", "stomach_upset", "neuropathy"])
+def test_margins_are_the_sum_over_what_one_patient_may_have_had(family, invented, design, profiles, probabilities):
+    """Law of total probability: P(margins) = sum over states of P(state) P(margins of the others).
+
+    Exact where risks are alike within the family's cells, but for the error of saddlepoints, which is below 0.005 nats.
+    """
+    covariates = {"arm": "high", "stage": "distant_small", "region": "north"}
+    published = all_margins(design, invented.frequencies)
+    first = np.unique(published[family].coarse, return_index=True)[1][published[family].coarse]
+    events = [event.name for event in design.families[family].events]
+    states = [covariates | dict(zip(events, state, strict=True)) for state in design.families[family].grades]
+    one = [profiles(patient(**state)) for state in states]
+    others = [profiles(patient(**{**NOTHING, **state}), "subset").others for state in states]
+    for p in (value[:, first] for value in probabilities):
+        total = [patients_value(own, p) + margin_values(*rest, p)[family] for own, rest in zip(one, others, strict=True)]
+        assert np.logaddexp.reduce(total) == pytest.approx(margin_values(design, published, p)[family], abs=0.005)
+
+
+def test_others_are_the_cohort_without_them(invented_patients, profiles):
+    """Arm by stage is published, so the families' cells are exact."""
+    half = invented_patients.iloc[::2]
+    rest, _ = profiles(half, "subset").others
+    others = invented_patients.iloc[1::2]
+    for arm in LEVELS["arm"]:
+        for stage in LEVELS["stage"]:
+            n = rest.cells.n[rest.cells.having("arm", arm) & rest.cells.having("stage", stage)].sum()
+            assert n == pytest.approx(((others["arm"] == arm) & (others["stage"] == stage)).sum(), abs=1e-6)
+
+
+def test_covariate_without_published_frequencies_may_be_unknown(invented_patients, profiles):
+    half = invented_patients.iloc[::2].assign(region=None)
+    assert profiles(half, "subset").others[0].cells.n.sum() == pytest.approx(120, abs=1e-6)
+
+
+@pytest.mark.parametrize("patients", [1, 40, 75])
+def test_patients_of_a_level_that_the_cohort_splits(aall1331, aall1331_cells, patients):
+    """Of ages 10-18, the cohort counts 18 with 19-20 by relapse group: 75 in marrow early are more than expected, yet can be."""
+    level = {"age_band": "10-18", "relapse_group": "bm_early", "sex": None, "race_ethnicity": None}
+    sets = [[1 << c.names.index(level[c.name]) if level[c.name] else c.everything for c in aall1331.covariates]]
+    cells = remaining_cells(aall1331, np.array(sets), np.array([patients]))
+    assert cells.n.min() >= 0
+    for covariate, name, n in [("age_band", "10-18", 270), ("relapse_group", "bm_early", 209), ("total", "all", 661)]:
+        assert cells.n[cells.having(covariate, name)].sum() == pytest.approx(n - patients, abs=1e-6)
+    assert cells.n[cells.having("age_band", "1-9")].sum() == pytest.approx(308, abs=1e-6)
+    assert aall1331_cells.n.sum() == pytest.approx(661)
+
+
+@pytest.mark.parametrize(
+    ("level", "patients", "message"),
+    [
+        ({"age_band": "10-18", "relapse_group": "bm_early"}, 83, "cannot all be in the published cohort"),
+        (
+            {"sex": "female", "relapse_group": "iem_early"},
+            6,
+            "6 of them are in 'sex female iem_early', where cohort.csv counts 5",
+        ),
+        ({}, 662, '662 of them are in "the cohort\'s size", where cohort.csv counts 661'),
+    ],
+)
+def test_patients_the_cohort_cannot_have(aall1331, level, patients, message):
+    sets = [[1 << c.names.index(level[c.name]) if c.name in level else c.everything for c in aall1331.covariates]]
+    with pytest.raises(ValueError, match=message):
+        remaining_cells(aall1331, np.array(sets), np.array([patients]))
+
+
+def test_without_margins_of_a_patient_counts_fall(aall1331):
+    """A patient of the shipped publication, whose cells are fractional: all families can be fitted without him."""
+    design = make_design(aall1331)
+    row = {"age": 12, "relapse_site": "bm", "months_to_relapse": 20, "sex": "male", "race_ethnicity": None}
+    outcomes = {event.name: 0 for event in aall1331.events} | {"infections": 3, "infections_total": 3, "any_ae": 3}
+    _, margins = make_own_profiles(aall1331, design, pd.DataFrame([row | outcomes]), "subset").others
+    before = all_margins(design, aall1331.frequencies)
+    assert [m.margins.n.sum() for m in margins] == pytest.approx([m.margins.n.sum() - 1 for m in before])
+    assert sum(m.margins.counts.sum() for m in margins) < sum(m.margins.counts.sum() for m in before)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"neuropathy": 6}, "column 'neuropathy': impossible grade 6 (row 1); allowed: a whole number from 0 to 5"),
+        ({"neuropathy": 3.5}, "column 'neuropathy': impossible grade 3.5 (row 1)"),
+        ({"neuropathy": -1}, "column 'neuropathy': impossible grade -1 (row 1)"),
+        ({"neuropathy": "severe"}, "column 'neuropathy': impossible grade 'severe' (row 1)"),
+        ({"neuropathy": True}, "column 'neuropathy': impossible grade True (row 1)"),
+        ({"neuropathy": "TRUE"}, "column 'neuropathy': impossible grade 'TRUE' (row 1)"),
+        ({"neuropathy": ""}, "column 'neuropathy': impossible grade '' (row 1)"),
+        ({"neuropathy": np.inf}, "column 'neuropathy': impossible grade inf (row 1)"),
+        ({"toxic_death": 1}, "column 'toxic_death': impossible grade 1 (row 1); allowed: 5, or 0 for none, or null"),
+        ({"toxic_death": 4}, "column 'toxic_death': impossible grade 4 (row 1)"),
+        ({"vomiting": 4, "stomach_upset": 3}, "row 1: stomach_upset 3 with vomiting 4 cannot be"),
+        ({"vomiting": 3, "stomach_upset": 0}, "row 1: stomach_upset 0 with vomiting 3 cannot be"),
+        ({"vomiting": 5, "stomach_upset": 4}, "row 1: stomach_upset 4 with vomiting 5 cannot be"),
+        ({"toxic_death": 5, "any_toxicity": 4}, "row 1: any_toxicity 4 with toxic_death 5 cannot be"),
+        ({"toxic_death": 0, "any_toxicity": 5}, "row 1: any_toxicity 5 with toxic_death 0 cannot be"),
+        ({"anemia": 4, "any_toxicity": 3}, "row 1: any_toxicity 3 with anemia 4 cannot be"),
+        ({"blood_toxicity": 3, "anemia": 0, "low_platelets": 0}, "row 1: blood_toxicity 3 with anemia 0 with low_platelets 0"),
+        ({"arm": "hihg"}, "column 'arm': impossible value 'hihg' (row 1)"),
+    ],
+    ids=str,
+)
+def test_row_that_cannot_be_is_refused(changes, message, profiles):
+    rows = pd.concat([patient(neuropathy=3), patient(**changes)], ignore_index=True)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        profiles(rows)
+
+
+def test_contradiction_names_the_rows(profiles):
+    rows = pd.concat([patient(vomiting=4, stomach_upset=3 + (i % 2)) for i in range(16)])
+    with pytest.raises(ValueError, match=r"rows 0, 2, 4, 6, 8 and 3 more: stomach_upset 3 with vomiting 4"):
+        profiles(rows)
+
+
+@pytest.mark.parametrize(
+    ("patients", "message"),
+    [
+        (patient(), "no outcome is known; give worst grades in columns named as the events: any_toxicity"),
+        (pd.DataFrame({"arm": ["low"], "stage": [None], "region": [None]}), "no outcome is known"),
+        (pd.DataFrame({"neuropathy": [3]}), "no column for treatment arm"),
+        (patient(neuropathy=3).iloc[:0], "the frame has no rows"),
+        (pd.concat([patient(neuropathy=1), patient(rash=0)]), "nothing above 1, as if they said yes or no"),
+    ],
+    ids=["all null", "no column", "no covariate", "no rows", "yes or no"],
+)
+def test_frame_without_what_is_needed_is_refused(patients, message, profiles):
+    with pytest.raises(ValueError, match=message):
+        profiles(patients)
+
+
+@pytest.mark.parametrize("value", ["neither", None, "Subset", 1])
+def test_overlap_must_be_said(invented, invented_patients, value):
+    with pytest.raises(ValueError, match="overlap: with patients, say 'disjoint'"):
+        aemodel.fit(invented, seed=1, patients=invented_patients, overlap=value)
+
+
+def test_overlap_of_nobody_is_refused(invented):
+    with pytest.raises(ValueError, match="overlap: 'subset' is said of patients, but no patients are given"):
+        aemodel.fit(invented, seed=1, overlap="subset")
+
+
+def test_patients_that_are_no_frame_are_refused(invented):
+    with pytest.raises(TypeError, match="patients: expected a pandas or polars DataFrame or a pyarrow Table, not dict"):
+        aemodel.fit(invented, seed=1, patients={"arm": ["low"]}, overlap="disjoint")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("stage", "'stage' must be known of everybody, as frequencies are published by it; not known in rows 0, 2"),
+        (
+            "neuropathy",
+            "'neuropathy' must be known of everybody, as its frequency at grade 3-5 is published; not known in rows 0, 2",
+        ),
+    ],
+)
+def test_subset_of_whom_something_is_not_known_is_refused(column, message, invented_patients, profiles):
+    rows = invented_patients.astype(object).head(4)
+    rows.loc[[0, 2], column] = None
+    with pytest.raises(ValueError, match=message):
+        profiles(rows, "subset")
+
+
+def test_subset_with_more_events_than_published_is_refused(invented_patients, profiles):
+    n = int((invented_patients["neuropathy"] >= 4).sum())
+    rows = invented_patients.head(n + 40).assign(neuropathy=4)
+    with pytest.raises(
+        ValueError, match=r"have neuropathy [34]-5 \(stage \w+\), \d+ of \d+ in the publication: they cannot be"
+    ):
+        profiles(rows, "subset")
+
+
+def test_subset_that_leaves_contradictory_margins_is_refused(invented_patients, profiles):
+    """No count is exceeded, but those left without the event could not have it with what nests in it."""
+    rows = invented_patients.copy()
+    changed = rows.index[(rows["stomach_upset"] >= 3) & (rows["vomiting"] == 0)]
+    other = rows.index[(rows["stomach_upset"] >= 3) & (rows["vomiting"] >= 3)]
+    kept = rows.drop(index=other[:5]).drop(index=changed[5:])
+    with pytest.raises(ValueError, match="they cannot be a subset"):
+        profiles(pd.concat([kept, rows.loc[changed[:5]]]), "subset")
+
+
+# In a fit.
+
+
+SHORT = {"draws": 250, "chains": 2, "tune": 250, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def compiled(invented, design, invented_patients, profiles):
+    """The model with patients, compiled once for margins of any kind and number of patients."""
+    own = profiles(invented_patients)
+    return nutpie.compile_pymc_model(build_model(design, all_margins(design, invented.frequencies), own=own))
+
+
+@pytest.fixture(scope="module")
+def fit(compiled, invented):
+    """`aemodel.fit` on the compiled model, with its own data."""
+
+    def run(patients):
+        def exchange(model):
+            return compiled.with_data(**{data.name: data.get_value() for data in model.data_vars})
+
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            patch.setattr(fitting.nutpie, "compile_pymc_model", exchange)
+            warnings.simplefilter("ignore", UserWarning)  # so few draws fail the gate
+            return aemodel.fit(invented, seed=1, patients=patients, overlap="disjoint", **SHORT)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def worse(fit):
+    """With patients of whom four in five had neuropathy, most at grade 4, by region only."""
+    rows = pd.DataFrame({"arm": None, "stage": None, "region": ["north"] * 100, "neuropathy": [4] * 50 + [3] * 30 + [0] * 20})
+    return fit(rows)
+
+
+@pytest.fixture(scope="module")
+def saved(worse, tmp_path_factory):
+    return aemodel.save_model(worse, tmp_path_factory.mktemp("own") / "model")
+
+
+def log_odds_sd(posterior):
+    """Posterior standard deviations of what the patients tell most of: intercepts of branches."""
+    return posterior["intercept"].std(("chain", "draw")).values
+
+
+@pytest.mark.slow
+def test_patients_with_higher_rates_raise_risks(worse, fit):
+    """Published about one in five; 100 patients weigh about 100 to 240."""
+    usual = fit(patient(rash=0))
+    whole = pd.DataFrame({"arm": [None], "stage": [None], "region": [None]})
+    before, after = (
+        aemodel.posterior_epred(m, whole).sel(event="neuropathy").mean(("chain", "draw", "patient")).values
+        for m in (usual, worse)
+    )
+    assert (after > before + 0.1).all()
+
+
+@pytest.mark.slow
+def test_fit_records_how_many_patients(worse):
+    assert (worse.settings["patients"], worse.settings["overlap"]) == (100, "disjoint")
+
+
+@pytest.mark.slow
+def test_fit_keeps_nothing_of_patients(worse, saved, design, invented):
+    """Parameters, the sampler's statistics and the published counts only; the count of all patients in the settings."""
+    alone = build_model(design, all_margins(design, invented.frequencies))
+    assert set(worse.idata.groups()) == {"posterior", "prior", "sample_stats", "observed_data"}
+    assert set(worse.posterior.data_vars) == {v.name for v in alone.unobserved_RVs if not v.name.endswith("_sampled")}
+    assert worse.idata["observed_data"]["n"].values.max() <= invented.n
+    assert {k: v for k, v in saved.settings.items() if "patient" in k} == {"patients": 100}
+    assert set(aemodel.load_model(saved.folder).idata.groups()) == set(worse.idata.groups())
+
+
+@pytest.mark.slow
+def test_card_says_that_there_were_patients_beside_the_publication(saved):
+    assert "100 patients" in (saved.folder / "card.md").read_text()
+
+
+@pytest.mark.slow
+def test_calibration_is_about_the_publication(worse, invented):
+    table = aemodel.calibration_table(worse)
+    assert table["n"].tolist() == invented.frequencies["n"].tolist()
+    assert table["observed"].tolist() == invented.frequencies["observed"].tolist()
+
+
+@pytest.mark.slow
+def test_half_the_rows_tell_no_more_than_all_and_no_less_than_none(invented, design, invented_patients, profiles, compiled):
+    """Posterior sds of intercepts, on average over branches; chance moves that by about 2 %."""
+    published = all_margins(design, invented.frequencies)
+    half, everybody = (profiles(rows, "subset") for rows in (invented_patients.iloc[::2], invented_patients))
+    halves = nutpie.compile_pymc_model(build_model(design, published, own=half))
+    nobody = {"patients_counts": np.zeros_like(everybody.counts)}
+    nothing_left = {f"margins_{name}": x for name, x in margin_data(everybody.others[1])._asdict().items()}
+    sd = {}
+    for name, sampler in {
+        "half": halves,
+        "all": compiled.with_data(**nothing_left),
+        "none": compiled.with_data(**nobody),
+    }.items():
+        sd[name] = log_odds_sd(nutpie.sample(sampler, draws=500, tune=300, chains=2, seed=2, progress_bar=False)["posterior"])
+    assert np.log(sd["half"] / sd["all"]).mean() > -0.05
+    assert np.log(sd["none"] / sd["half"]).mean() > -0.05
+    assert np.log(sd["none"] / sd["all"]).mean() > 0.05
