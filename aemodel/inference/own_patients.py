@@ -8,8 +8,8 @@ with the number of patients:
     log L  =  sum over pairs of sets of  count * log( sum_c w_c sum_{s possible} p_cs )
 
 With all covariates known this is the exact multinomial likelihood. Where one is not, families are averaged over it each
-by itself, as they are over what their margins do not distinguish: what a patient's outcomes in one family say of an unknown
-covariate is not used in another.
+by itself, as they are over what their margins do not distinguish. What outcomes in one family say of the unknown covariate
+is not used in another: whatever else makes severe events come together in a patient would pass for its effect.
 
 Patients who are part of the published cohort (a subset) would count twice: as rows and in the margins. The margins' part
 is therefore that of the others: published counts less theirs, over the cohort without them

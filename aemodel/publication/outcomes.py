@@ -92,9 +92,9 @@ def _possible_states(family: Family, grades: Mapping[str, Ints], patients: int) 
     }
     possible = np.logical_and.reduce([np.ones((len(patterns), len(family.grades)), dtype=bool), *parts.values()])
     for inner, outer in _nested(family, names):
-        # Where states do not tell grade 5 from 4.
         i, o = patterns[:, names.index(inner)], patterns[:, names.index(outer)]
-        possible[(i == 5) & (o != UNKNOWN) & (o < 5)] = False
+        if not _told(family, inner).any():
+            possible[(i == 5) & (o == 4)] = False
     if not possible.any(axis=1).all():
         first = int(np.flatnonzero(~possible.any(axis=1))[0])
         raise ValueError(_contradiction({name: part[first] for name, part in parts.items()}, patterns[first], given))
@@ -115,13 +115,18 @@ def _states_at(family: Family, name: str, grade: int) -> Bools:
         return np.ones(len(column), dtype=bool)
     if grade < 4:
         return np.asarray(column == (3 if grade == 3 else 0))
-    told = (column == 5).any()
+    told = _told(family, name).any()
     if grade == 5:
         around = np.ones(len(column), dtype=bool) if told or here.parent is None else _states_at(family, here.parent, 5)
         return np.asarray(column == (5 if told else 4)) & around
     dying = [event.parent for event in family.events if event.relation == "fatal"]
     inside = here.relation != "fatal" and any(inner == name and outer in dying for inner, outer in _nested(family, [*position]))
     return np.asarray(column >= 4 if inside else column == 4)
+
+
+def _told(family: Family, name: str) -> Bools:
+    """States that have an event at grade 5, (state,); none where they do not tell it from grade 4."""
+    return np.asarray(family.grades[:, [event.name for event in family.events].index(name)] == 5)
 
 
 def _nested(family: Family, names: Sequence[str]) -> Iterator[tuple[str, str]]:

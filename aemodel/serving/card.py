@@ -83,7 +83,15 @@ def _participants(facts: Facts) -> str:
     lines = [f"N = {facts['patients']}."]
     if "setting" in facts["source"]:
         lines.append(f"{_text(facts['source']['setting'])}.")
-    return " ".join(lines) + " No row of a patient was seen by the fit, and none is stored."
+    return " ".join(lines) + f" {_own_patients(facts['settings'])} None is stored."
+
+
+def _own_patients(settings: Mapping[str, Any]) -> str:
+    """Whose rows the fit has seen; models fitted before there could be any do not say."""
+    patients, relation = settings.get("patients", 0), {"subset": "part of", "disjoint": "not in"}
+    if not patients:
+        return "No row of a patient was seen by the fit."
+    return f"The fit also saw the rows of {patients} patients who are {relation[settings['overlap']]} the published cohort."
 
 
 def _outcome(facts: Facts) -> str:
