@@ -158,12 +158,12 @@ def fit(
 
     from aemodel.inference.fitting import fit as fit_tables
     from aemodel.publication.tables import load_tables
-    from aemodel.serving.files import read_file
+    from aemodel.serving.files import read_frame
     from aemodel.serving.saved import check_folder, save_model
 
     check_folder(out)
     read = load_tables(publication)
-    own = None if patients is None else read_file(patients)
+    own = None if patients is None else read_frame(patients)
     click.echo(f"Fitting {read.name}: compiling, then {chains} chains of {draws} draws.", err=True)
     started = time.monotonic()
     with warnings.catch_warnings():

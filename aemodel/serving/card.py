@@ -83,15 +83,16 @@ def _participants(facts: Facts) -> str:
     lines = [f"N = {facts['patients']}."]
     if "setting" in facts["source"]:
         lines.append(f"{_text(facts['source']['setting'])}.")
-    return " ".join(lines) + f" {_own_patients(facts['settings'])} None is stored."
+    return " ".join(lines) + " " + _own_patients(facts["settings"])
 
 
 def _own_patients(settings: Mapping[str, Any]) -> str:
     """Whose rows the fit has seen; models fitted before there could be any do not say."""
     patients, relation = settings.get("patients", 0), {"subset": "part of", "disjoint": "not in"}
     if not patients:
-        return "No row of a patient was seen by the fit."
-    return f"The fit also saw the rows of {patients} patients who are {relation[settings['overlap']]} the published cohort."
+        return "No row of a patient was seen by the fit, and none is stored."
+    who = f"{patients} patients who are {relation[settings['overlap']]} the published cohort"
+    return f"The fit also saw the rows of {who}; none is stored."
 
 
 def _outcome(facts: Facts) -> str:

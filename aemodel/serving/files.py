@@ -65,6 +65,15 @@ def read_patients(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.D
         raise unreadable(path, error) from error
 
 
+def read_frame(path: Path) -> Any:
+    """A whole file as a pandas frame, its cells as `read_patients` has them; for what is held in memory in any case."""
+    with connect() as connection:
+        try:
+            return read_patients(connection, path).df()
+        except duckdb.Error as error:
+            raise unreadable(path, error) from error
+
+
 def unreadable(path: Path, error: duckdb.Error) -> ValueError:
     """What is wrong with a file, in one line."""
     text = str(error)
