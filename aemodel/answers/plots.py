@@ -44,8 +44,13 @@ def plot_identification(table: pd.DataFrame, *, grade: str = "3-5") -> Any:
     -------
     matplotlib.figure.Figure
         A panel for each covariate; a dot for each event is the mean contraction over levels, 0 prior and 1 learned.
+
+    Raises
+    ------
+    ValueError
+        The table has no such grade.
     """
-    rows = table[table["grade"] == grade]
+    rows = _at_grade(table, grade)
     covariates, events = list(dict.fromkeys(rows["covariate"])), list(dict.fromkeys(rows["event"]))
     mean = rows.groupby(["covariate", "event"], sort=False).agg(contraction=("contraction", "mean"), source=("source", "first"))
     with _figure(1, len(covariates), (2.4 * len(covariates) + 1.2, 0.28 * len(events) + 1.6), sharey=True) as (figure, axes):
@@ -121,8 +126,13 @@ def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5") -> Any:
     -------
     matplotlib.figure.Figure
         A line for each published frequency (derived ones are left out), events under their names.
+
+    Raises
+    ------
+    ValueError
+        The table has no such grade.
     """
-    rows = table[(table["grade"] == grade) & ~table["derived"]].reset_index(drop=True)
+    rows = _at_grade(table[~table["derived"]], grade).reset_index(drop=True)
     with _figure(1, 1, (6.4, 0.2 * len(rows) + 1.4)) as (figure, axes):
         axis = axes[0]
         y = np.arange(len(rows))
@@ -136,6 +146,13 @@ def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5") -> Any:
         axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"Patients with the event at grade {grade}, per cent")
         figure.legend(loc="outside upper right", ncols=3)
     return figure
+
+
+def _at_grade(table: pd.DataFrame, grade: str) -> pd.DataFrame:
+    rows = table[table["grade"] == grade]
+    if rows.empty:
+        raise ValueError(f"grade: nothing to draw at grade {grade!r}; choose from {', '.join(dict.fromkeys(table['grade']))}")
+    return rows
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aemodel.answers.states import make_model_forward
 from aemodel.inference.contraction import level_effects
 from aemodel.inference.forward import KEPT_DRAWS, risk_draws
-from aemodel.inference.risks import RiskDraws
+from aemodel.inference.risks import RiskDraws, check_interval
 
 Draws = dict[tuple[str, str, str], NDArray[np.float64]]
 
@@ -32,7 +32,13 @@ def prior_predictive_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame
         Columns event, grade, quantity, prior_median, prior_lower, prior_upper, posterior_median, posterior_lower,
         posterior_upper, published (the published rate of the cohort, or NaN). Quantities are ``cohort risk``, ``highest
         less lowest profile risk`` and, for each covariate, ``odds ratio {covariate}`` of its last level against its first.
+
+    Raises
+    ------
+    ValueError
+        ``interval`` is not a probability.
     """
+    interval = check_interval(interval)
     forward, _, seed = make_model_forward(model)
     prior = model.prior.isel(draw=slice(0, KEPT_DRAWS))
     before = _quantities(risk_draws(model.tables, forward.forward, prior, seed))
