@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from aemodel.answers.contrasts import contrast_table
     from aemodel.answers.evidence import ordering_table, selection_table
     from aemodel.answers.identification import identification_table
+    from aemodel.answers.odds_ratios import odds_ratio_table
     from aemodel.answers.plots import plot_calibration, plot_identification, plot_prior
     from aemodel.answers.prior_check import prior_predictive_table
+    from aemodel.answers.profiles import profile_table
     from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
+    from aemodel.answers.risk_plots import plot_effects, plot_profiles, plot_risk
     from aemodel.answers.sensitivity import sensitivity_table
     from aemodel.answers.table_uncertainty import table_uncertainty
     from aemodel.inference.fitting import Fitted, fit
@@ -45,13 +48,18 @@ _HOME = {
     "load_model": "serving.reading",
     "load_tables": "publication.tables",
     "margin_loglik": "inference.likelihood",
+    "odds_ratio_table": "answers.odds_ratios",
     "ordering_table": "answers.evidence",
     "plot_calibration": "answers.plots",
+    "plot_effects": "answers.risk_plots",
     "plot_identification": "answers.plots",
     "plot_prior": "answers.plots",
+    "plot_profiles": "answers.risk_plots",
+    "plot_risk": "answers.risk_plots",
     "posterior_epred": "answers.risk",
     "posterior_predict": "answers.risk",
     "prior_predictive_table": "answers.prior_check",
+    "profile_table": "answers.profiles",
     "risk_table": "answers.risk",
     "save_model": "serving.saved",
     "score": "serving.scoring",
@@ -75,13 +83,18 @@ __all__ = [
     "load_model",
     "load_tables",
     "margin_loglik",
+    "odds_ratio_table",
     "ordering_table",
     "plot_calibration",
+    "plot_effects",
     "plot_identification",
     "plot_prior",
+    "plot_profiles",
+    "plot_risk",
     "posterior_epred",
     "posterior_predict",
     "prior_predictive_table",
+    "profile_table",
     "risk_table",
     "save_model",
     "score",

@@ -56,7 +56,7 @@ def _effects(model: Any, before: RiskDraws) -> pd.DataFrame:
     parts = []
     pairs = zip(model.risks.covariates, level_effects(model.risks), level_effects(before), strict=True)
     for k, (covariate, after, prior) in enumerate(pairs):
-        source = np.broadcast_to(_sources(model, k), after.shape[1:])
+        source = np.broadcast_to(effect_sources(model, k), after.shape[1:])
         part = _measured(model.risks, after, prior, source)
         part.insert(2, "covariate", covariate.name)
         part.insert(3, "level", np.repeat(covariate.names, len(part) // len(covariate.levels)))
@@ -64,7 +64,7 @@ def _effects(model: Any, before: RiskDraws) -> pd.DataFrame:
     return _sorted(pd.concat(parts), model.risks)
 
 
-def _sources(model: Any, k: int) -> NDArray[np.str_]:
+def effect_sources(model: Any, k: int) -> NDArray[np.str_]:
     """The nearest thing that speaks of a covariate's effects, (event, grade)."""
     risks, tables = model.risks, model.tables
     name = risks.covariates[k].name

@@ -1,37 +1,65 @@
-"""Figures, each drawn from a table the user can get; one look, colour-blind safe (Okabe and Ito 2008), labelled in words."""
+"""Figures of how a fit stands to what was published, each drawn from a table the user can get."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-SOURCES = {"data": "#0072B2", "null": "#56B4E9", "pooled": "#009E73", "ordering": "#CC79A7", "prior": "#D55E00"}
-WORDS = {
-    "data": "own published margins",
-    "null": "a test that was not significant",
-    "pooled": "other events' margins",
-    "ordering": "a published ordering",
-    "prior": "prior only",
-}
-GREY = "#767676"
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "figure.dpi": 110,
-}
+from aemodel.answers.drawing import BLUE, INK, SOFT, SOURCES, drawn, key, legend_above, shade_groups, words_of, wrapped
 
 
-def plot_identification(table: pd.DataFrame, *, grade: str = "3-5") -> Any:
-    """How much of each covariate's effects was learned: contraction by event, coloured by what speaks of it.
+def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = None) -> Any:
+    """Observed against predicted frequencies with 50 % and 90 % predictive intervals.
+
+    Parameters
+    ----------
+    table
+        From `calibration_table`.
+    grade
+        Which grade to draw.
+    labels
+        A model or tables, to name events and levels in the publication's words.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A line for each published frequency (derived ones are left out), events under their names.
+
+    Raises
+    ------
+    ValueError
+        The table has nothing at the grade.
+    """
+    words = words_of(labels)
+    rows = _at(table[~table["derived"]], grade)
+    events = list(dict.fromkeys(rows["event"]))
+    rows = rows.iloc[np.argsort(rows["event"].map(events.index).to_numpy(), kind="stable")].reset_index(drop=True)
+    with drawn(1, 1, (8.0, 0.215 * len(rows) + 1.1)) as (figure, axes):
+        axis = axes[0]
+        y = np.arange(len(rows))
+        shade_groups(axis, [int((rows["event"] == event).sum()) for event in events])
+        for width, line, shade in ((90, 2.0, 0.45), (50, 5.0, 0.75)):
+            ends = [100 * rows[f"{end}{width}"] / rows["n"] for end in ("lower", "upper")]
+            axis.hlines(y, *ends, color=BLUE, linewidth=line, alpha=shade)
+        axis.plot(100 * rows["observed_rate"], y, "o", color=INK, markersize=4)
+        levels = [wrapped(words.level(c, v), 60) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
+        axis.set_yticks(y, levels)
+        _name_groups(axis, [(wrapped(words.event(e), 24), int((rows["event"] == e).sum())) for e in events])
+        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"Patients with the event at grade {grade}, per cent")
+        axis.set_xlim(left=0)
+        handles = [
+            key("published", marker="o", color=INK, linestyle="", markersize=4),
+            key("50 % predictive interval", color=BLUE, linewidth=5, alpha=0.75),
+            key("90 %", color=BLUE, linewidth=2, alpha=0.45),
+        ]
+        legend_above(figure, handles)
+    return figure
+
+
+def plot_identification(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = None) -> Any:
+    """How much of each covariate's effects was learned: contraction by event, with what speaks of it.
 
     Parameters
     ----------
@@ -39,35 +67,43 @@ def plot_identification(table: pd.DataFrame, *, grade: str = "3-5") -> Any:
         From `identification_table` of effects.
     grade
         Which grade to draw.
+    labels
+        A model or tables, to name events and covariates in the publication's words.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A panel for each covariate; a dot for each event is the mean contraction over levels, 0 prior and 1 learned.
+        A panel for each covariate; a mark for each event is the mean contraction over levels, 0 prior and 1 learned.
 
     Raises
     ------
     ValueError
-        The table has no such grade.
+        The table has nothing at the grade.
     """
-    rows = _at_grade(table, grade)
+    words = words_of(labels)
+    rows = _at(table, grade)
     covariates, events = list(dict.fromkeys(rows["covariate"])), list(dict.fromkeys(rows["event"]))
     mean = rows.groupby(["covariate", "event"], sort=False).agg(contraction=("contraction", "mean"), source=("source", "first"))
-    with _figure(1, len(covariates), (2.4 * len(covariates) + 1.2, 0.28 * len(events) + 1.6), sharey=True) as (figure, axes):
+    size = (1.45 * len(covariates) + 2.0, 0.34 * len(events) + 1.5)
+    with drawn(1, len(covariates), size, sharey=True) as (figure, axes):
         for axis, covariate in zip(axes, covariates, strict=True):
+            shade_groups(axis, [1] * len(events))
+            axis.axvline(0, color=SOFT, linewidth=0.8)
             part = mean.loc[covariate].reindex(events)
             for y, (value, source) in enumerate(zip(part["contraction"], part["source"], strict=True)):
-                axis.plot([0, value], [y, y], color=SOURCES[source], linewidth=1.5)
-                axis.plot(value, y, "o", color=SOURCES[source], markersize=6)
-            axis.set(title=_words(covariate), xlim=(-0.1, 1.02), xticks=[0, 0.5, 1], ylim=(len(events) - 0.5, -0.5))
-            axis.axvline(0, color=GREY, linewidth=0.8)
-        axes[0].set_yticks(range(len(events)), [_words(event) for event in events])
+                colour, marker, _ = SOURCES[source]
+                axis.plot([0, value], [y, y], color=colour, linewidth=1.5)
+                axis.plot(value, y, marker, color=colour, markersize=6)
+            lower = min(-0.1, 1.1 * mean["contraction"].min())
+            axis.set(xlim=(lower, 1.05), xticks=[0, 0.5, 1], xticklabels=["0", "\u00bd", "1"], ylim=(len(events) - 0.5, -0.5))
+            axis.set_title(wrapped(words.covariate(covariate), 16))
+        axes[0].set_yticks(range(len(events)), [wrapped(words.event(event), 30) for event in events])
         figure.supxlabel(f"Contraction of the effects at grade {grade}: 0 is all prior, 1 is learned", fontsize=9)
-        _legend(figure, {WORDS[s]: SOURCES[s] for s in SOURCES if s in set(mean["source"])})
+        legend_above(figure, source_keys(set(mean["source"])))
     return figure
 
 
-def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str = "3-5") -> Any:
+def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str = "3-5", labels: Any = None) -> Any:
     """Prior against posterior of one quantity, event by event.
 
     Parameters
@@ -76,6 +112,8 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
         From `prior_predictive_table`.
     quantity, grade
         Which rows of it to draw.
+    labels
+        A model or tables, to name events in the publication's words.
 
     Returns
     -------
@@ -87,92 +125,73 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
     ValueError
         The table has no such quantity.
     """
+    words = words_of(labels)
     rows = table[(table["quantity"] == quantity) & (table["grade"] == grade)].reset_index(drop=True)
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["quantity"]))
         raise ValueError(f"quantity: nothing to draw for {quantity!r} at grade {grade!r}; choose from {known}")
-    with _figure(1, 1, (6.2, 0.32 * len(rows) + 1.5)) as (figure, axes):
+    published = rows["published"].notna().any()
+    with drawn(1, 1, (6.4, 0.36 * len(rows) + 1.2)) as (figure, axes):
         axis = axes[0]
+        shade_groups(axis, [1] * len(rows))
         y = np.arange(len(rows))
-        for name, colour, shift in (("prior", GREY, -0.14), ("posterior", SOURCES["data"], 0.14)):
+        for name, colour, marker, shift in (("prior", SOFT, "o", -0.17), ("posterior", BLUE, "s", 0.17)):
             axis.hlines(y + shift, rows[f"{name}_lower"], rows[f"{name}_upper"], color=colour, linewidth=2)
-            axis.plot(rows[f"{name}_median"], y + shift, "o", color=colour, label=name, markersize=5)
-        if rows["published"].notna().any():
-            axis.plot(rows["published"], y + 0.14, "x", color="black", label="published", markersize=6)
-        if quantity.startswith("odds ratio"):
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter("{x:g}")
-            axis.xaxis.set_minor_formatter("")
-            axis.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10])
-            axis.set_xlim(0.8 * rows["prior_lower"].min(), 1.25 * rows["prior_upper"].max())
-            axis.axvline(1, color=GREY, linewidth=0.8)
-        axis.set_yticks(y, [_words(event) for event in rows["event"]])
-        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{_words(quantity)}, grade {grade}")
-        figure.legend(loc="outside upper right", ncols=3)
+            axis.plot(rows[f"{name}_median"], y + shift, marker, color=colour, markersize=5)
+        if published:
+            axis.plot(rows["published"], y, "x", color=INK, markersize=6, markeredgewidth=1.5)
+        odds = quantity.removeprefix("odds ratio ")
+        if odds != quantity:
+            ratio_axis(axis, float(rows["prior_lower"].min()), float(rows["prior_upper"].max()))
+        axis.set_yticks(y, [wrapped(words.event(event), 34) for event in rows["event"]])
+        what = quantity if odds == quantity else f"{words.covariate(odds)}: odds ratio, last level against first"
+        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{what[:1].upper()}{what[1:]}, grade {grade}".replace("$", r"\$"))
+        handles = [
+            key("prior, 90 % interval", marker="o", color=SOFT, markersize=5, linewidth=2),
+            key("posterior", marker="s", color=BLUE, markersize=5, linewidth=2),
+        ]
+        if published:
+            handles.append(key("published", marker="x", color=INK, linestyle="", markersize=6, markeredgewidth=1.5))
+        legend_above(figure, handles)
     return figure
 
 
-def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5") -> Any:
-    """Observed against predicted frequencies with 50 % and 90 % predictive intervals.
-
-    Parameters
-    ----------
-    table
-        From `calibration_table`.
-    grade
-        Which grade to draw.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A line for each published frequency (derived ones are left out), events under their names.
-
-    Raises
-    ------
-    ValueError
-        The table has no such grade.
-    """
-    rows = _at_grade(table[~table["derived"]], grade).reset_index(drop=True)
-    with _figure(1, 1, (6.4, 0.2 * len(rows) + 1.4)) as (figure, axes):
-        axis = axes[0]
-        y = np.arange(len(rows))
-        for width, line in ((90, 1.5), (50, 4.0)):
-            ends = [100 * rows[f"{end}{width}"] / rows["n"] for end in ("lower", "upper")]
-            axis.hlines(y, *ends, color=SOURCES["data"], linewidth=line, alpha=0.6, label=f"{width} % predictive interval")
-        axis.plot(100 * rows["observed_rate"], y, "o", color="black", markersize=4, label="published")
-        first = ~rows["event"].duplicated()
-        labels = np.where(first, rows["event"].map(_words) + ":  " + rows["level"], rows["level"])
-        axis.set_yticks(y, labels)
-        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"Patients with the event at grade {grade}, per cent")
-        figure.legend(loc="outside upper right", ncols=3)
-    return figure
+def ratio_axis(axis: Any, lowest: float, highest: float) -> None:
+    """A logarithmic axis of odds ratios about 1, with round ticks."""
+    lowest, highest = min(0.85 * lowest, 0.5), max(1.18 * highest, 2.0)
+    axis.axvline(1, color=SOFT, linewidth=0.8, zorder=0)
+    axis.set_xscale("log")
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if lowest <= tick <= highest]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xticks([], minor=True)
+    axis.set_xlim(lowest, highest)
 
 
-def _at_grade(table: pd.DataFrame, grade: str) -> pd.DataFrame:
-    rows = table[table["grade"] == grade]
+def source_keys(sources: set[str]) -> list[Any]:
+    """Legend entries of what effects rest on, those there are."""
+    return [
+        key(words, marker=marker, color=colour, markersize=6, linewidth=1.5)
+        for source, (colour, marker, words) in SOURCES.items()
+        if source in sources
+    ]
+
+
+def _at(table: pd.DataFrame, grade: str) -> pd.DataFrame:
+    rows = table[table["grade"] == grade].reset_index(drop=True)
     if rows.empty:
         raise ValueError(f"grade: nothing to draw at grade {grade!r}; choose from {', '.join(dict.fromkeys(table['grade']))}")
     return rows
 
 
-@contextmanager
-def _figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[tuple[Any, Any]]:
-    """A figure in the package's style, kept out of pyplot's list so that notebooks show it once."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        yield figure, np.atleast_1d(figure.subplots(rows, columns, **options))
-
-
-def _legend(figure: Any, colours: dict[str, str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], color=colour, marker="o", label=label) for label, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), fontsize=8)
-
-
-def _words(name: str) -> str:
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]
+def _name_groups(axis: Any, groups: list[tuple[str, int]]) -> None:
+    """Names of groups of rows, each beside its first, in a column of their own at the right."""
+    start = 0
+    right = axis.secondary_yaxis("right")
+    right.spines["right"].set_visible(False)
+    places, names = [], []
+    for name, size in groups:
+        places.append(start + (size - 1) / 2)
+        names.append(name)
+        start += size
+    right.set_yticks(places, names, fontweight="bold")
+    right.tick_params(right=False)

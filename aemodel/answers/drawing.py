@@ -1,0 +1,136 @@
+"""How every figure looks: one palette, colour-blind safe, legible on light and on dark, and words instead of names.
+
+Colours follow Okabe and Ito (2008), darkened where they stood out less than 3 to 1 from either background; whatever a
+colour tells, a shape tells too.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+INK = "#1b2026"
+SOFT = "#767676"
+BLUE = "#0072b2"
+COLOURS = (BLUE, "#d55e00", "#009e73", "#b85c93", "#8c6d1f", "#767676")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+SOURCES = {
+    "data": (BLUE, "o", "its own published margin"),
+    "null": ("#3d9bd1", "D", "its own test, not significant"),
+    "pooled": ("#009e73", "s", "margins of other events"),
+    "ordering": ("#b85c93", "^", "a published ordering"),
+    "prior": ("#d55e00", "v", "the prior alone"),
+}
+"""Colour, marker and words of what an effect rests on."""
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": SOFT,
+    "axes.grid": False,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "figure.dpi": 110,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "savefig.bbox": "standard",
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.color": SOFT,
+    "ytick.labelcolor": INK,
+    "ytick.left": False,
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """Names in words: a publication's labels where there is one, otherwise the names themselves, made readable."""
+
+    events: Mapping[str, str] = field(default_factory=dict)
+    covariates: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def event(self, name: str) -> str:
+        return self.events.get(name) or readable(name)
+
+    def covariate(self, name: str) -> str:
+        return self.covariates.get(name) or readable(name)
+
+    def level(self, covariate: str, name: str) -> str:
+        if covariate == "total":
+            return "All patients"
+        return self.levels.get((covariate, name)) or readable(name)
+
+
+def words_of(labels: Any = None) -> Words:
+    """Words from a model or tables; with None, from the names alone.
+
+    Raises
+    ------
+    TypeError
+        ``labels`` is neither.
+    """
+    if labels is None:
+        return Words()
+    tables = getattr(labels, "tables", labels)
+    if not hasattr(tables, "events") or not hasattr(tables, "covariates"):
+        raise TypeError(f"labels: expected a model or tables, not {type(labels).__name__}")
+    levels = {(c.name, level.name): level.label for c in tables.covariates for level in c.levels}
+    groups = {(c.name, name): label for c in tables.covariates for name, label in c.groups.items()}
+    return Words({e.name: e.label for e in tables.events}, {c.name: c.label for c in tables.covariates}, groups | levels)
+
+
+def readable(name: str) -> str:
+    text = str(name).replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text in lines; a dollar sign is no formula's."""
+    return "\n".join(textwrap.wrap(text, width)).replace("$", r"\$")
+
+
+@contextmanager
+def drawn(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[tuple[Any, Any]]:
+    """A figure of ``size`` (inches) in the package's style, kept out of pyplot's list so that notebooks show it once."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure, np.atleast_1d(figure.subplots(rows, columns, **options))
+
+
+def legend_above(figure: Any, handles: list[Any], columns: int = 3) -> None:
+    """A legend in a place of its own above the axes, where it can cover nothing."""
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(columns, len(handles)), handletextpad=0.5)
+
+
+def key(label: str, **look: Any) -> Any:
+    """A legend's entry."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **look)
+
+
+def shade_groups(axis: Any, sizes: list[int]) -> None:
+    """Every second group of rows on a faint band, so that eyes keep to their line."""
+    start = -0.5
+    for i, size in enumerate(sizes):
+        if i % 2:
+            axis.axhspan(start, start + size, color=SOFT, alpha=0.09, linewidth=0)
+        start += size
