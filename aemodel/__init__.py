@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aemodel.serving.cohort import score_cohort
     from aemodel.serving.manifest import SavedModelError
     from aemodel.serving.reading import LoadedModel, load_model
+    from aemodel.serving.report import write_report
     from aemodel.serving.saved import save_model
     from aemodel.serving.scoring import score, score_summary
 
@@ -69,6 +70,7 @@ _HOME = {
     "sensitivity_table": "answers.sensitivity",
     "table_uncertainty": "answers.table_uncertainty",
     "write_calculator": "serving.calculator",
+    "write_report": "serving.report",
 }
 
 __all__ = [
@@ -104,6 +106,7 @@ __all__ = [
     "sensitivity_table",
     "table_uncertainty",
     "write_calculator",
+    "write_report",
 ]
 
 

@@ -1,8 +1,7 @@
-"""The command line: tables, fit, check, show, score, calculator."""
+"""The command line: tables, fit, check, show, score, calculator, report."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
@@ -14,7 +13,6 @@ from typing import Any
 import click
 
 FORMATS = click.Choice(["table", "json", "csv"])
-Rows = list[dict[str, Any]]
 
 
 class Failed(click.ClickException):
@@ -40,7 +38,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
             raise click.UsageError(f"this needs {error.name}, {remedy}") from error
         except (ValueError, TypeError, OSError) as error:
-            raise click.UsageError(" ".join(str(error).split())) from error
+            raise click.UsageError(_as_typed(" ".join(str(error).split()))) from error
         except Exception as error:
             if type(error).__name__ == "SavedModelError":
                 raise Failed(" ".join(str(error).split())) from error
@@ -49,10 +47,39 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _as_typed(message: str) -> str:
+    """An error of the package, under the name that the argument has on the command line."""
+    typed = {
+        "path": "OUT",
+        "out": "OUT",
+        "patients": "PATIENTS",
+        "folder": "--out",
+        "compare": "--compare",
+        "tables": "--tables",
+    }
+    name, colon, rest = message.partition(":")
+    if name == "source":
+        return ("MODEL:" if "model" in rest else "PUBLICATION:") + rest
+    return typed.get(name, name) + colon + rest
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="aemodel")
 def main() -> None:
-    """Posterior risk of severe toxicity, from a trial's published tables."""
+    """Posterior risk of severe toxicity, from a trial's published tables.
+
+    \b
+    Examples:
+      aemodel tables                               what was published
+      aemodel score aall1331 patients.csv          risks of patients, from the shipped model
+      aemodel fit --out models/mine                a model of one's own
+      aemodel report aall1331 report.html          what it rests on, and how far to believe it
+
+    NO_COLOR=1 turns colours off. Completion of commands and options in bash, and likewise in zsh and fish:
+
+    \b
+      eval "$(_AEMODEL_COMPLETE=bash_source aemodel)"
+    """
 
 
 @main.command()
@@ -60,7 +87,7 @@ def main() -> None:
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the frequencies.")
 @one_line_errors
 def tables(publication: str, form: str) -> None:
-    r"""Show a publication's frequencies as counts, and its discrepancies.
+    """Show a publication's frequencies as counts, and its discrepancies.
 
     PUBLICATION is the name of a shipped publication or a folder with the files of one.
 
@@ -69,36 +96,24 @@ def tables(publication: str, form: str) -> None:
       aemodel tables
       aemodel tables my/publication --format csv > frequencies.csv
     """
+    from aemodel.publication.summary import frequency_lines
     from aemodel.publication.tables import load_tables
+    from aemodel.serving.printing import print_rows, print_wrapped
 
     read = load_tables(publication)
     rows = read.frequencies.to_dict("records")
     if form != "table":
-        _print(rows, form, "")
+        print_rows(rows, form)
         return
-    click.echo(f"{read.about['title']}\nN = {read.n} patients. {read.about['citation']}\n")
-    _print(_wide(rows), "table", "Patients with each event, by published margin")
+    print_wrapped(read.about["title"])
+    print_wrapped(f"N = {read.n} patients. {read.about['citation']}")
+    click.echo()
+    print_rows(frequency_lines(rows), "table", "Patients with each event, by published margin")
     click.echo("(sum): adds up other rows, and is no second piece of evidence.\n")
     click.echo("Discrepancies in the publication, and what was done:")
     for row in read.discrepancies.to_dict("records"):
         printed = f"printed {row['printed']}" + (f"; computed {row['computed']}" if row["computed"] else "")
-        _wrapped(f"{row['where']}: {printed}. {row['resolution'][:1].upper()}{row['resolution'][1:]}.")
-
-
-def _wide(rows: Rows) -> Rows:
-    """One line per event and level, grades side by side."""
-    lines: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in rows:
-        key = (row["event"], row["covariate"], row["level"])
-        line = lines.setdefault(key, {"event": key[0], "covariate": key[1], "level": key[2], "n": row["n"]})
-        line[f"grade {row['grade']}"] = (
-            f"{row['observed']} ({row['observed'] / row['n']:.1%}){' (sum)' if row['derived'] else ''}"
-        )
-    grades = sorted({name for line in lines.values() for name in line if name.startswith("grade")})
-    return [
-        {**{k: line[k] for k in ("event", "covariate", "level", "n")}, **{g: line.get(g, "") for g in grades}}
-        for line in lines.values()
-    ]
+        print_wrapped(f"{row['where']}: {printed}. {row['resolution'][:1].upper()}{row['resolution'][1:]}.", indent="  - ")
 
 
 @main.command()
@@ -141,7 +156,7 @@ def fit(
     patients: Path | None,
     overlap: Any,
 ) -> None:
-    r"""Fit a publication's tables and save the model.
+    """Fit a publication's tables and save the model.
 
     Takes a minute or two, most of it compiling. Exit code 1 if the sampler's diagnostics fail; the model is saved either
     way, with the verdict in it.
@@ -164,7 +179,7 @@ def fit(
     check_folder(out)
     read = load_tables(publication)
     own = None if patients is None else read_frame(patients)
-    click.echo(f"Fitting {read.name}: compiling, then {chains} chains of {draws} draws.", err=True)
+    click.echo(f"Fitting {read.name}: compiling (half a minute), then {chains} chains of {draws} draws.", err=True)
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the verdict is printed below
@@ -190,8 +205,9 @@ def fit(
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the calibration table.")
 @one_line_errors
 def check(model: str, form: str) -> None:
-    r"""Check a saved model: diagnostics, and observed against predicted for every published frequency.
+    """Check a saved model: diagnostics, observed against predicted for every published frequency, and evidence in words.
 
+    MODEL is a shipped model's name or a saved model's folder.
     Exit code 1 if the diagnostics fail or fewer than 85 % of published counts lie in their 90 % interval.
 
     \b
@@ -200,38 +216,23 @@ def check(model: str, form: str) -> None:
       aemodel check models/mine --format csv > calibration.csv
     """
     from aemodel.answers.calibration import calibration_table, coverage
+    from aemodel.inference.waiting import waiting
+    from aemodel.serving.checking import print_check
+    from aemodel.serving.printing import print_rows
     from aemodel.serving.reading import load_model
 
     loaded = load_model(model)
-    table = calibration_table(loaded)
+    with waiting("Predicting every published frequency"):
+        table = calibration_table(loaded)
     fits = coverage(table)
     if form == "table":
-        click.echo(f"{loaded.name}: {loaded.diagnostics}\n")
-        _print([_calibration_line(row) for row in table.to_dict("records")], "table", "Observed against predicted counts")
-        click.echo(
-            f"Of {fits['rows']:.0f} published frequencies, {fits['within90']:.0%} lie in their 90 % predictive interval and "
-            f"{fits['within50']:.0%} in their 50 % one.\nA consistency check, not a validation: the model saw these rows."
-        )
+        print_check(loaded, table)
     else:
-        _print(table.to_dict("records"), form, "")
+        print_rows(table.to_dict("records"), form)
     if not loaded.diagnostics.passed:
         raise Failed("the sampler's diagnostics failed: " + "; ".join(loaded.diagnostics.failures()))
     if fits["within90"] < 0.85:
         raise Failed(f"only {fits['within90']:.0%} of published counts lie in their 90 % predictive interval")
-
-
-def _calibration_line(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "event": row["event"],
-        "grade": row["grade"],
-        "level": row["level"] + (" (sum)" if row["derived"] else ""),
-        "n": row["n"],
-        "observed": row["observed"],
-        "predicted": f"{row['predicted'] * row['n']:.1f}",
-        "50 %": f"{row['lower50']}-{row['upper50']}",
-        "90 %": f"{row['lower90']}-{row['upper90']}",
-        "tail P": f"{row['tail_probability']:.2f}",
-    }
 
 
 @main.command()
@@ -241,7 +242,7 @@ def _calibration_line(row: dict[str, Any]) -> dict[str, Any]:
 )
 @one_line_errors
 def show(model: str, form: str) -> None:
-    r"""Show what a saved model is: its data, covariates, events, diagnostics, settings, limits, digest and files.
+    """Show what a saved model is: its data, covariates, events, diagnostics, settings, limits, digest and files.
 
     MODEL is a shipped model's name or a saved model's folder. Its files are checked against their digests first.
 
@@ -277,7 +278,7 @@ def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
     new_levels: Any, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
 ) -> None:  # fmt: skip
-    r"""Score a file of patients with a saved model.
+    """Score a file of patients with a saved model.
 
     MODEL is a shipped model's name or a saved model's folder. PATIENTS is CSV or Parquet with a column per covariate
     (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; without,
@@ -316,6 +317,7 @@ def _score_rows(
     connection: Any, loaded: Any, frame: Any, patients: Path, out: Path | None, form: str, chosen: dict[str, Any]
 ) -> None:
     from aemodel.serving.files import write_rows
+    from aemodel.serving.printing import MOST_SHOWN, print_risks, print_rows
     from aemodel.serving.progress import watched
     from aemodel.serving.scoring import score_rows
 
@@ -324,9 +326,9 @@ def _score_rows(
         watched(connection, f"Scoring {rows} patients", lambda: write_rows(scored, out, patients))
         click.echo(f"{rows} patients scored into {out}.", err=True)
     elif form == "table":
-        _print_risks(_records(scored.limit(MOST_SHOWN)), rows, loaded.risks, chosen["interval"])
+        print_risks(_records(scored.limit(MOST_SHOWN)), rows, loaded.risks, chosen["interval"])
     else:
-        _print(_records(scored), form, "")
+        print_rows(_records(scored), form)
 
 
 def _score_cohort(
@@ -335,6 +337,7 @@ def _score_cohort(
     from aemodel.serving.cohort import cohort_rows
     from aemodel.serving.engines import small_table
     from aemodel.serving.files import write_rows
+    from aemodel.serving.printing import print_rows, print_wrapped
     from aemodel.serving.progress import watched
 
     coded, rows = watched(connection, "Counting profiles", lambda: cohort_rows(loaded, frame, **chosen))
@@ -343,53 +346,21 @@ def _score_cohort(
         click.echo(f"{len(rows)} expected numbers written to {out}.", err=True)
     elif form == "table":
         shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]
-        _print(shown, "table", "Patients expected to have each event")
-        click.echo(f"Posterior mean and {chosen['interval']:.0%} predictive interval: uncertainty of the risks, and chance.")
+        print_rows(shown, "table", "Patients expected to have each event")
+        print_wrapped(f"Posterior mean and {chosen['interval']:.0%} predictive interval: uncertainty of the risks, and chance.")
     else:
-        _print(rows, form, "")
+        print_rows(rows, form)
 
 
-def _records(relation: Any) -> Rows:
+def _records(relation: Any) -> list[dict[str, Any]]:
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
-
-
-MOST_SHOWN = 20
-
-
-def _print_risks(rows: Rows, patients: int, risks: Any, interval: float) -> None:
-    """A block per patient: each event's risks in per cent with intervals, and what carries them."""
-    own = [name for name in (rows[0] if rows else ()) if not any(name.startswith(f"{event}_") for event in risks.events)]
-    for number, row in enumerate(rows, start=1):
-        about = ", ".join(f"{name} {row[name]}" for name in own if row[name] is not None)
-        lines = []
-        for event in risks.events:
-            if f"{event}_support" in row:
-                line = {"event": event}
-                for grade in risks.grades:
-                    prefix = f"{event}_g{grade[0]}"
-                    if f"{prefix}_risk" in row:
-                        line[f"grade {grade}"] = _in_words(*(row[f"{prefix}_{what}"] for what in ("risk", "lower", "upper")))
-                lines.append(line | {"support": row[f"{event}_support"]})
-        _print(lines, "table", f"Patient {number}: {about}")
-    if patients > MOST_SHOWN:
-        click.echo(f"... and {patients - MOST_SHOWN} more patients: name an output file to have them all.")
-    click.echo(
-        f"Posterior mean risk with {interval:.0%} interval. Support says what carries an answer: data = this event's own"
-    )
-    click.echo("published margins; pooled = learned from other events; prior = no published frequency speaks of it.")
-
-
-def _in_words(risk: float | None, lower: float | None, upper: float | None) -> str:
-    if risk is None or lower is None or upper is None:
-        return ""
-    return f"{risk:6.1%} ({lower:.1%} to {upper:.1%})"
 
 
 @main.command(options_metavar="[OPTIONS] [MODEL] OUT")
 @click.argument("arguments", nargs=-1, metavar="")
 @one_line_errors
 def calculator(arguments: tuple[str, ...]) -> None:
-    r"""Write a web page that answers for one patient, with everything in it: no network, no server, no Python.
+    """Write a web page that answers for one patient, with everything in it: no network, no server, no Python.
 
     MODEL is a shipped model's name or a saved model's folder (by default aall1331), OUT the page, ending in .html.
 
@@ -408,50 +379,34 @@ def calculator(arguments: tuple[str, ...]) -> None:
     click.echo(f"Calculator written into {path} ({path.stat().st_size / 1000:.0f} kB).", err=True)
 
 
-def _print(rows: Rows, form: str, title: str) -> None:
-    """Rows for a person (aligned, in colour on a terminal) or for a program."""
-    if form == "json":
-        click.echo(json.dumps(rows, indent=1, default=str))
-    elif form == "csv":
-        from aemodel.serving.files import neutralised
+@main.command()
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--compare", metavar="MODEL", help="Another fit of the same publication, to show beside it.")
+@click.option("--tables", type=int, default=20, show_default=True, help="Tables of the covariates to draw; 0 for none.")
+@one_line_errors
+def report(model: str, out: Path, compare: str | None, tables: int) -> None:
+    """Write a web page that tells what a model is, what it rests on, and how far to believe it.
 
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        for line in [list(rows[0]) if rows else [], *(list(row.values()) for row in rows)]:
-            writer.writerow([neutralised(cell) for cell in line])
-    elif sys.stdout.isatty():
-        _print_rich(rows, title)
-    else:
-        click.echo(title)
-        _print_plain(rows)
+    MODEL is a shipped model's name or a saved model's folder, OUT the page, ending in .html. It can be read on a screen
+    of any width and on paper, and needs no network. Takes half a minute or more.
 
+    \b
+    Examples:
+      aemodel report aall1331 report.html
+      aemodel report models/mine report.html --compare models/margins-only
+    """
+    import time
 
-def _print_plain(rows: Rows) -> None:
-    names = list(rows[0]) if rows else []
-    widths = {name: max(len(name), *(len(str(row.get(name, ""))) for row in rows)) for name in names}
-    for row in [dict(zip(names, names, strict=True)), *rows]:
-        click.echo("  " + "  ".join(_padded(row.get(name, ""), widths[name]) for name in names).rstrip())
-    click.echo()
+    from aemodel.serving.reading import load_model
+    from aemodel.serving.report import write_report
 
-
-def _padded(value: Any, width: int) -> str:
-    return str(value).rjust(width) if isinstance(value, (int, float)) else str(value).ljust(width)
-
-
-def _print_rich(rows: Rows, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=None, header_style="bold")
-    for name in rows[0] if rows else []:
-        table.add_column(name, justify="right" if isinstance(rows[0][name], (int, float)) else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
-    click.echo()
-
-
-def _wrapped(text: str) -> None:
-    click.echo(click.wrap_text(text, width=100, initial_indent="  - ", subsequent_indent="    "))
+    started = time.monotonic()
+    loaded, other = load_model(model), None if compare is None else load_model(compare)
+    click.echo(f"Working out the report of {loaded.name}.", err=True)
+    path = write_report(loaded, out, other, tables=tables)
+    size, seconds = path.stat().st_size / 1000, time.monotonic() - started
+    click.echo(f"Report written into {path} ({size:.0f} kB) after {seconds:.0f} s.", err=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import hashlib
 import html
 import os
 import re
+from importlib.resources import files
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 
 import aemodel
 from aemodel import cli
-from aemodel.serving import calculator
+from aemodel.serving import calculator, pages
 from tests.calculators import BOLD, hostile_model, invented_model, page_data, scored
 from tests.test_imports import HEAVY, loaded_after, without
 
@@ -150,7 +151,7 @@ def test_nothing_in_the_page_makes_markup_or_code_of_text(page, markup):
 
 
 def test_the_page_has_nothing_of_one_publication_in_its_sources():
-    sources = " ".join(path.read_text(encoding="utf-8") for path in (calculator.files("aemodel.serving") / "page").iterdir())
+    sources = " ".join(path.read_text(encoding="utf-8") for path in (files("aemodel.serving") / "page").iterdir())
     assert not re.search("aall|leuk|sepsis|infection|hispanic|marrow|race|sex", sources, flags=re.I)
 
 
@@ -191,7 +192,7 @@ def test_what_cannot_be_put_in_place_leaves_what_was_there(shipped, tmp_path, mo
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(calculator.os, "replace", full)
+    monkeypatch.setattr(pages.os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
         aemodel.write_calculator(shipped, path)
     assert path.read_text() == "old"

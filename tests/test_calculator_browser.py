@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 
 import aemodel
-from aemodel.serving import calculator
 from tests.browser import chromium, needs_chromium
 from tests.calculators import BOLD, LONG, hostile_model, invented_model, page_data, profiles, scored
 
@@ -203,7 +203,7 @@ def test_failed_checks_are_in_plain_sight(show):
 def test_risks_in_words(browser, risk, words):
     page = browser.new_page()
     answer = dict(zip(("mean", "lower", "upper"), risk, strict=True))
-    source = (calculator.files("aemodel.serving") / "page" / "words.js").read_text(encoding="utf-8")
+    source = (files("aemodel.serving") / "page" / "words.js").read_text(encoding="utf-8")
     call = "[riskInWords(answer.mean), rangeInWords(answer), bothWays(answer)]"
     assert page.evaluate(f"(answer) => {{ {source}\nreturn {call}; }}", answer) == words
     page.close()

@@ -34,6 +34,9 @@ LIGHT = (
     "aemodel.serving.cohort",
     "aemodel.serving.engines",
     "aemodel.serving.progress",
+    "aemodel.serving.pages",
+    "aemodel.serving.printing",
+    "aemodel.publication.markup",
     "aemodel.cli",
 )
 PATIENT = {

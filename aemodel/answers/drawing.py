@@ -1,4 +1,4 @@
-"""How every figure looks: one palette, colour-blind safe, legible on light and on dark, and words instead of names.
+"""How every figure looks: one palette, colour-blind safe, and legible on light and on dark.
 
 Colours follow Okabe and Ito (2008), darkened where they stood out less than 3 to 1 from either background; whatever a
 colour tells, a shape tells too.
@@ -7,9 +7,8 @@ colour tells, a shape tells too.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -54,49 +53,6 @@ STYLE = {
     "ytick.labelcolor": INK,
     "ytick.left": False,
 }
-
-
-@dataclass(frozen=True)
-class Words:
-    """Names in words: a publication's labels where there is one, otherwise the names themselves, made readable."""
-
-    events: Mapping[str, str] = field(default_factory=dict)
-    covariates: Mapping[str, str] = field(default_factory=dict)
-    levels: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-    def event(self, name: str) -> str:
-        return self.events.get(name) or readable(name)
-
-    def covariate(self, name: str) -> str:
-        return self.covariates.get(name) or readable(name)
-
-    def level(self, covariate: str, name: str) -> str:
-        if covariate == "total":
-            return "All patients"
-        return self.levels.get((covariate, name)) or readable(name)
-
-
-def words_of(labels: Any = None) -> Words:
-    """Words from a model or tables; with None, from the names alone.
-
-    Raises
-    ------
-    TypeError
-        ``labels`` is neither.
-    """
-    if labels is None:
-        return Words()
-    tables = getattr(labels, "tables", labels)
-    if not hasattr(tables, "events") or not hasattr(tables, "covariates"):
-        raise TypeError(f"labels: expected a model or tables, not {type(labels).__name__}")
-    levels = {(c.name, level.name): level.label for c in tables.covariates for level in c.levels}
-    groups = {(c.name, name): label for c in tables.covariates for name, label in c.groups.items()}
-    return Words({e.name: e.label for e in tables.events}, {c.name: c.label for c in tables.covariates}, groups | levels)
-
-
-def readable(name: str) -> str:
-    text = str(name).replace("_", " ")
-    return text[:1].upper() + text[1:]
 
 
 def wrapped(text: str, width: int) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aemodel.answers.drawing import BLUE, INK, SOFT, SOURCES, drawn, key, legend_above, shade_groups, words_of, wrapped
+from aemodel.answers.drawing import BLUE, INK, SOFT, SOURCES, drawn, key, legend_above, shade_groups, wrapped
+from aemodel.publication.words import words_of
 
 
 def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = None) -> Any:

@@ -18,10 +18,10 @@ from aemodel.answers.drawing import (
     key,
     legend_above,
     shade_groups,
-    words_of,
     wrapped,
 )
 from aemodel.answers.plots import ratio_axis, source_keys
+from aemodel.publication.words import words_of
 
 DOTS = ("sure", "likely", "possible", "none")
 
@@ -114,12 +114,12 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
             axis.vlines(x, 100 * part["lower"], 100 * part["upper"], color=colour, linewidth=2)
             axis.plot(x, 100 * part["risk"], marker, color=colour, markersize=6)
             if level:
-                handles.append(key(wrapped(words.level(by[1], level), 44), marker=marker, color=colour, markersize=6))
+                handles.append(key(wrapped(words.level(by[1], level), 60), marker=marker, color=colour, markersize=6))
         axis.set_xticks(range(len(levels)), [wrapped(words.level(by[0], level), 16) for level in levels])
         axis.set(ylim=(0, None), xlim=(-0.5, len(levels) - 0.5), ylabel="Risk, per cent")
         axis.tick_params(axis="x", bottom=False)
         axis.set_xlabel(wrapped(words.covariate(by[0]), 60))
-        axis.set_title(wrapped(f"{words.event(event)}, grade {grade}", 60))
+        axis.set_title(wrapped(f"{words.event(event)}, grade {grade}", 68))
         if handles:
             legend_above(figure, handles, columns=2 if figure.get_figwidth() > 6.5 else 1)
     return figure
@@ -158,10 +158,10 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
     row = rows.iloc[0]
     lower, middle, upper = (round(100 * float(row[name])) for name in ("lower", "risk", "upper"))
     kinds = np.repeat(DOTS, [lower, middle - lower, upper - middle, 100 - upper])
-    sure = {"marker": "o", "markerfacecolor": BLUE, "markeredgecolor": BLUE}
-    likely = {"marker": "o", "markerfacecolor": "#9dc3de", "markeredgecolor": BLUE, "markeredgewidth": 1.4}
-    possible = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": BLUE, "markeredgewidth": 1.4}
-    none = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": SOFT, "markeredgewidth": 0.7}
+    sure: dict[str, Any] = {"marker": "o", "markerfacecolor": BLUE, "markeredgecolor": BLUE}
+    likely: dict[str, Any] = {"marker": "o", "markerfacecolor": "#9dc3de", "markeredgecolor": BLUE, "markeredgewidth": 1.4}
+    possible: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": BLUE, "markeredgewidth": 1.4}
+    none: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": SOFT, "markeredgewidth": 0.7}
     looks = dict(zip(DOTS, (sure, likely, possible, none), strict=True))
     with drawn(1, 1, (4.8, 3.4)) as (figure, axes):
         axis = axes[0]

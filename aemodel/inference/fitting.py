@@ -25,6 +25,8 @@ from aemodel.inference.model import SAMPLED, build_model
 from aemodel.inference.ordering import Significance
 from aemodel.inference.own_patients import Overlap, make_own_profiles
 from aemodel.inference.risks import RiskDraws
+from aemodel.inference.summary import evidence_words, model_html
+from aemodel.inference.waiting import waiting
 from aemodel.publication.tables import Tables
 
 
@@ -56,7 +58,11 @@ class Fitted:
 
     def __repr__(self) -> str:
         draws = f"{self.posterior.sizes['chain']} chains x {self.posterior.sizes['draw']} draws"
-        return f"<Fitted {self.name}: {draws}. {self.diagnostics}>"
+        return f"<Fitted {self.name}: {draws}. {self.diagnostics}. {evidence_words(self.settings)}>"
+
+    def _repr_html_(self) -> str:
+        labels = {event.name: event.label for event in self.tables.events}
+        return model_html(self.name, self.diagnostics, self.settings, self.risks, labels)
 
 
 def fit(
@@ -160,7 +166,8 @@ def _check_scale(value: Any) -> None:
 def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> Any:
     if progress is None:
         progress = sys.stderr.isatty() or "ipykernel" in sys.modules
-    compiled = nutpie.compile_pymc_model(model)
+    with waiting("Compiling (half a minute)"):
+        compiled = nutpie.compile_pymc_model(model)
     # Chains run in threads of their own; a BLAS that starts more for matrices this small only gets in their way.
     with threadpool_limits(1, user_api="blas"):
         sampler = nutpie.sample(

@@ -17,6 +17,7 @@ import pandas as pd
 from aemodel.publication.events import Event, read_events
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.rules import Covariate, read_covariates
+from aemodel.publication.summary import tables_html
 from aemodel.publication.texts import FILES, digest_of
 
 COLUMNS = {
@@ -66,6 +67,9 @@ class Tables:
             f"<Tables {self.name}: {self.n} patients, {len(self.events)} events, {len(self.frequencies)} frequencies "
             f"({int((~self.frequencies['derived']).sum())} in the likelihood), {len(self.discrepancies)} discrepancies>"
         )
+
+    def _repr_html_(self) -> str:
+        return tables_html(self)
 
 
 def load_tables(source: str | Path) -> Tables:

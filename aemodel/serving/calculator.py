@@ -7,19 +7,14 @@ xarray, SciPy or pandas.
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 import itertools
 import json
 import math
-import os
-import re
 import tomllib
 from collections.abc import Mapping
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +23,7 @@ from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws
 from aemodel.publication.events import read_events
+from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 
 INTERVAL = 0.9
 DIGITS = 7
@@ -66,15 +62,8 @@ def write_calculator(model: Any, path: str | Path) -> Path:
         The path is a folder, its folder is not there, or it cannot be written; what was there stays.
     """
     path = Path(path)
-    if not isinstance(getattr(model, "risks", None), RiskDraws):
-        raise TypeError(f"model: expected a model from load_model or fit, not {type(model).__name__}")
-    if path.is_dir():
-        raise IsADirectoryError(f"path: {str(path)!r} is a folder; name a file in it")
-    if path.suffix.lower() != ".html":
-        raise ValueError(f"path: {str(path)!r} must end in .html")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path: no folder {str(path.parent)!r}; make it first")
-    _replace(path, _page(_data(model)))
+    check_page(model, path)
+    replace_page(path, _page(_data(model)))
     return path
 
 
@@ -138,38 +127,11 @@ def _profiles(risks: RiskDraws) -> NDArray[np.int64]:
 
 
 def _page(data: Mapping[str, Any]) -> str:
-    style = "\n".join(_source(name) for name in STYLES)
-    script = "\n".join(["(() => {", '"use strict";', *(_source(name) for name in SCRIPTS), "})();"])
+    style = "\n".join(source(name) for name in STYLES)
+    script = "\n".join(["(() => {", '"use strict";', *(source(name) for name in SCRIPTS), "})();"])
     # ASCII, and no character by which text could end its element: a label stays a label.
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    parts = {"policy": _policy(style, script), "style": style, "script": script, "data": text}
-    # In one pass, so that a placeholder within a part is left alone.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _source("calculator.html"))
-
-
-def _source(name: str) -> str:
-    return (files("aemodel.serving") / "page" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
-
-
-def _policy(style: str, script: str) -> str:
-    """Content security policy: this style and this script, and nothing from anywhere."""
-    return (
-        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; base-uri 'none'; form-action 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    )
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _replace(path: Path, page: str) -> None:
-    """Write the page beside its place, then rename it there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(page.encode())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    parts = {"policy": policy(style, script), "style": style, "script": script, "data": text}
+    return filled("calculator.html", parts)

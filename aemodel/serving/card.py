@@ -17,7 +17,14 @@ Facts = Mapping[str, Any]
 
 def card(facts: Facts) -> str:
     """The card as Markdown, of the facts of `aemodel.serving.facts.model_facts`."""
-    sections = {
+    parts = [f"# Model card: {_text(facts['name'])}", "**Not for treatment decisions.**"]
+    parts += [f"## {heading}\n\n{text}" for heading, text in card_sections(facts).items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def card_sections(facts: Facts) -> dict[str, str]:
+    """The card's sections, Markdown by heading: paragraphs, lists and code spans."""
+    return {
         "Model details": _details(facts),
         "Intended use": _intended(facts),
         "Out-of-scope use": _out_of_scope(facts),
@@ -34,9 +41,6 @@ def card(facts: Facts) -> str:
         "Limitations": _limitations(facts),
         "Registration and availability": _availability(facts),
     }
-    parts = [f"# Model card: {_text(facts['name'])}", "**Not for treatment decisions.**"]
-    parts += [f"## {heading}\n\n{text}" for heading, text in sections.items()]
-    return "\n\n".join(parts) + "\n"
 
 
 def _details(facts: Facts) -> str:

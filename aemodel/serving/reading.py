@@ -7,6 +7,7 @@ what is opened are the very bytes that were checked.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.risks import RiskDraws
+from aemodel.inference.summary import evidence_words, model_html
 from aemodel.serving.arrays import read_risks
 from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest, read_regular
 
@@ -100,7 +102,13 @@ class LoadedModel:
         return "whole"
 
     def __repr__(self) -> str:
-        return f"<LoadedModel {self.name}: {self.risks.draws.shape[0]} risk draws. {self.diagnostics}>"
+        draws = self.risks.draws.shape[0]
+        return f"<LoadedModel {self.name}: {draws} risk draws. {self.diagnostics}. {evidence_words(self.settings)}>"
+
+    def _repr_html_(self) -> str:
+        rows = csv.DictReader(io.StringIO(self.manifest["publication"]["events.csv"]))
+        labels = {row["event"].strip(): row["label"].strip() for row in rows}
+        return model_html(self.name, self.diagnostics, self.settings, self.risks, labels)
 
     def _group(self, name: str) -> Any:
         import xarray as xr

@@ -103,7 +103,7 @@ def _write(model: Any, scratch: Path) -> dict[str, Any]:
     """All files of the model in the scratch folder, on disk; their entries in the manifest."""
     _write_arrays(model, scratch)
     files = {path.stem: _entry(path) for path in sorted(scratch.iterdir())}
-    manifest = _manifest(model, files)
+    manifest = make_manifest(model, files, _performance(model))
     (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (scratch / CARD).write_text(card(model_facts(manifest, model.risks)), encoding="utf-8")
     for path in scratch.iterdir():
@@ -173,14 +173,15 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _manifest(model: Any, files: dict[str, Any]) -> dict[str, Any]:
+def make_manifest(model: Any, files: dict[str, Any], performance: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a model whose arrays are in ``files``, and whose calibration covers what ``performance`` says."""
     fields = {
         "format": FORMAT,
         "name": model.name,
         "versions": _versions(model),
         "settings": dict(model.settings),
         "diagnostics": asdict(model.diagnostics),
-        "performance": _performance(model),
+        "performance": performance,
         "digest": model.tables.digest,
         "events": list(model.risks.events),
         "grades": list(model.risks.grades),

@@ -1,0 +1,47 @@
+"""A model at a glance, for notebooks: the sampler's verdict, what went into it, and the cohort's risks. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from aemodel.inference.diagnostics import Diagnostics
+from aemodel.inference.risks import SUPPORT, RiskDraws
+from aemodel.publication.markup import html_table, in_range
+
+INTERVAL = 0.9
+
+
+def model_html(
+    name: str, diagnostics: Diagnostics, settings: Mapping[str, Any], risks: RiskDraws, labels: Mapping[str, str]
+) -> str:
+    """A fitted or loaded model in a notebook; ``labels`` of events by name."""
+    everything = np.array([[c.everything for c in risks.covariates]])
+    mean, lower, upper = (values[0] for values in risks.summary(everything, INTERVAL))
+    lines = []
+    for i, event in enumerate(risks.events):
+        line = {"Event": labels.get(event, event)}
+        for j, grade in enumerate(risks.grades):
+            line[f"Grade {grade}"] = in_range(mean[i, j], lower[i, j], upper[i, j])
+        data = SUPPORT.index("data")
+        own = [c.label for k, c in enumerate(risks.covariates) if (risks.source[k, i] == data).any()]
+        lines.append(line | {"Its own margins speak of": ", ".join(own) or "no covariate"})
+    caption = f"{name}: risk of a patient of whom nothing is known, {INTERVAL:.0%} interval"
+    return f"<p>{escape(str(diagnostics))}.<br>{escape(evidence_words(settings))}</p>\n{html_table(lines, caption)}"
+
+
+def evidence_words(settings: Mapping[str, Any]) -> str:
+    """Which evidence beside the margins went into a fit, in a sentence; models saved before there was any had none."""
+    kinds = {
+        "both": "orderings of groups, with significant tests at both grades",
+        "either": "orderings of groups, with significant tests at either grade",
+        "order": "orderings of groups",
+    }
+    used = [kinds[settings["ordering"]]] if settings.get("ordering") else []
+    used += ["tests that were not significant, or not listed"] if settings.get("selection") else []
+    scale = float(settings.get("prior_scale", 1.0))
+    told = f"Evidence used beside the margins: {' and '.join(used) if used else 'none'}."
+    return told if scale == 1 else f"{told} Prior scales of effects times {scale:g}."

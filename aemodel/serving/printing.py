@@ -1,0 +1,121 @@
+"""Rows on stdout: aligned, in colour on a terminal, plain in a pipe; JSON or CSV for programs. Light."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from typing import Any
+
+import click
+
+from aemodel.serving.files import neutralised
+
+Rows = list[dict[str, Any]]
+WIDTH = 100
+"""Characters to which running text is wrapped, or the terminal's if it has fewer."""
+FOLD = 12
+"""Characters after which texts of a table too wide for the terminal go on in a second line."""
+GAP = 2
+"""Spaces between columns."""
+MOST_SHOWN = 20
+"""Patients whose risks are printed without being asked for a file."""
+
+
+def print_rows(rows: Rows, form: str, title: str = "") -> None:
+    """Rows as a ``table`` under a title, or as ``json`` or ``csv``."""
+    if form == "json":
+        click.echo(json.dumps(rows, indent=1, default=str))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        for line in [list(rows[0]) if rows else [], *(list(row.values()) for row in rows)]:
+            writer.writerow([neutralised(cell) for cell in line])
+    elif sys.stdout.isatty():
+        _print_rich(rows, title)
+    else:
+        click.echo(title)
+        _print_plain(rows)
+
+
+def print_wrapped(text: str, indent: str = "") -> None:
+    """Running text; after the first line it hangs by two more than the indent's bullet."""
+    from shutil import get_terminal_size
+
+    width = min(WIDTH, get_terminal_size((WIDTH, 24)).columns)
+    click.echo(click.wrap_text(text, width=width, initial_indent=indent, subsequent_indent=" " * len(indent)))
+
+
+def print_risks(rows: Rows, patients: int, risks: Any, interval: float) -> None:
+    """A block for each of the first of so many patients: risks in per cent with intervals, and what carries them."""
+    own = [name for name in (rows[0] if rows else ()) if not any(name.startswith(f"{event}_") for event in risks.events)]
+    for number, row in enumerate(rows, start=1):
+        about = ", ".join(f"{name} {row[name]}" for name in own if row[name] is not None)
+        lines = []
+        for event in risks.events:
+            if f"{event}_support" in row:
+                line = {"event": event}
+                for grade in risks.grades:
+                    prefix = f"{event}_g{grade[0]}"
+                    if f"{prefix}_risk" in row:
+                        line[f"grade {grade}"] = _in_words(*(row[f"{prefix}_{what}"] for what in ("risk", "lower", "upper")))
+                lines.append(line | {"support": row[f"{event}_support"]})
+        print_rows(lines, "table", f"Patient {number}: {about}")
+    if patients > MOST_SHOWN:
+        click.echo(f"... and {patients - MOST_SHOWN} more patients: name an output file to have them all.")
+    print_wrapped(
+        f"Posterior mean risk with {interval:.0%} interval. Support says what carries an answer: data = this event's own "
+        "published margins; pooled = learned from other events; prior = no published frequency speaks of it."
+    )
+
+
+def _in_words(risk: float | None, lower: float | None, upper: float | None) -> str:
+    if risk is None or lower is None or upper is None:
+        return ""
+    return f"{risk:6.1%} ({lower:.1%} to {upper:.1%})"
+
+
+def _print_plain(rows: Rows) -> None:
+    names = list(rows[0]) if rows else []
+    widths = {name: max(len(name), *(len(str(row.get(name, ""))) for row in rows)) for name in names}
+    for row in [dict(zip(names, names, strict=True)), *rows]:
+        click.echo("  " + "  ".join(_padded(row.get(name, ""), widths[name]) for name in names).rstrip())
+    click.echo()
+
+
+def _padded(value: Any, width: int) -> str:
+    return str(value).rjust(width) if isinstance(value, (int, float)) else str(value).ljust(width)
+
+
+def _print_rich(rows: Rows, title: str) -> None:
+    """Where the terminal is too narrow for all, long texts go on in a second line; numbers never do."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    names = list(rows[0]) if rows else []
+    cells = {name: [str(row.get(name, "")) for row in rows] for name in names}
+    width = sum(max(len(name), *map(len, cells[name])) + GAP for name in names)
+    if width > console.width + GAP:
+        cells = {name: [_folded(cell) for cell in column] for name, column in cells.items()}
+    table = Table(
+        title=Text(title), title_justify="left", box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0)
+    )
+    for name in names:
+        number = isinstance(rows[0][name], (int, float))
+        table.add_column(Text(name), justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for line in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, line))
+    console.print(table)
+    click.echo()
+
+
+def _folded(text: str) -> str:
+    """A long text in lines, broken after spaces and underscores."""
+    lines = [""]
+    for part in re.findall(r"[^ _]*[ _]?", text):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > FOLD:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip(" ") for line in lines)

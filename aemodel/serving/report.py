@@ -1,0 +1,132 @@
+"""The report: one web page, printable, that tells what a model is, what it rests on, and how far to believe it."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from aemodel.serving.card import card_sections
+from aemodel.serving.pages import check_page, filled, policy, replace_page, source
+from aemodel.serving.report_contrasts import contrasts
+from aemodel.serving.report_data import ReportData, check_comparable, gather
+from aemodel.serving.report_evidence import evidence
+from aemodel.serving.report_published import calibration, diagnostics, discrepancies, frequencies
+from aemodel.serving.report_support import identification, prior, sensitivity, uncertainty
+
+STYLES = ("theme.css", "report.css")
+WHAT_IT_IS = ("Model details", "Source of data", "Participants", "Outcome", "Predictors", "Missing data", "Analytical methods")
+LIMITS = ("Intended use", "Out-of-scope use", "Uncertainty", "Fairness", "Limitations", "Registration and availability")
+SECTIONS = {
+    "frequencies": ("Published frequencies", frequencies),
+    "discrepancies": ("Discrepancies in the publication", discrepancies),
+    "diagnostics": ("Sampler diagnostics", diagnostics),
+    "calibration": ("Calibration", calibration),
+    "evidence": ("Evidence beside the margins", evidence),
+    "identification": ("What is data and what is prior", identification),
+    "prior": ("Prior check", prior),
+    "sensitivity": ("Sensitivity to the priors", sensitivity),
+    "tables": ("How covariates go together", uncertainty),
+    "contrasts": ("What if", contrasts),
+}
+
+
+def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: int = 20) -> Path:
+    """Write a report of a model: one self-contained web page, readable on a screen of any width and on paper.
+
+    The page needs no network and no server, and has no script; it forbids itself all of them. It takes half a minute or
+    more, with what is being worked out shown on stderr in a terminal.
+
+    Parameters
+    ----------
+    model
+        From `load_model` or `fit`.
+    path
+        The page, ending in ``.html``; what is there is replaced, once the new page is whole.
+    compare
+        Another fit of the same publication, with or without some of its evidence, to show beside this one.
+    tables
+        How many tables of the covariates to draw for `table_uncertainty`, about a second each; 0 leaves that section out.
+
+    Returns
+    -------
+    Path
+        Where the page is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what it must be, or the two models speak of different things.
+    OSError
+        The path is a folder, its folder is not there, or it cannot be written; what was there stays.
+    """
+    path = Path(path)
+    check_page(model, path)
+    if compare is not None:
+        check_comparable(model, compare)
+    if tables < 0 or tables == 1:
+        raise ValueError(f"tables: expected 0, or 2 or more, not {tables!r}")
+    replace_page(path, _page(gather(model, compare, tables)))
+    return path
+
+
+def _page(data: ReportData) -> str:
+    card = card_sections(data.facts)
+    made = {key: (title, make(data)) for key, (title, make) in SECTIONS.items()}
+    parts = {
+        "what": ("What it is", _card(card, WHAT_IT_IS)),
+        **made,
+        "limits": ("Limits of use", _card(card, LIMITS)),
+    }
+    style = "\n".join(source(name) for name in STYLES)
+    about, facts = data.tables.about, data.facts
+    failed = "; ".join(facts["diagnostics"]["failures"])
+    return (
+        filled(
+            "report.html",
+            {
+                "policy": policy(style),
+                "style": style,
+                "title": escape(str(about["title"])),
+                "setting": escape(f"Model {facts['name']}, {facts['patients']} patients. {about.get('setting', '')}"),
+                "failed": f'<p class="warning"><strong>The sampler failed its checks.</strong> {escape(failed)}.</p>'
+                if failed
+                else "",
+                "contents": "\n".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, (title, _) in parts.items()),
+                "sections": "\n".join(_section(key, *part) for key, part in parts.items()),
+                "made": escape(f"Written by aemodel {version('aemodel')}."),
+            },
+        )
+        .encode("ascii", "xmlcharrefreplace")
+        .decode()
+    )
+
+
+def _section(key: str, title: str, body: str) -> str:
+    return (
+        f'<section id="{key}" aria-labelledby="{key}-heading">\n<h2 id="{key}-heading">{escape(title)}</h2>\n{body}</section>'
+    )
+
+
+def _card(card: dict[str, str], headings: tuple[str, ...]) -> str:
+    return "".join(f"<h3>{escape(heading)}</h3>\n{_html(card[heading])}" for heading in headings)
+
+
+def _html(markdown: str) -> str:
+    """The card's few kinds of Markdown: paragraphs, lists and code spans."""
+    blocks = []
+    for block in markdown.split("\n\n"):
+        lines = block.replace("\n  ", " ").splitlines()
+        for listed, group in groupby(lines, key=lambda line: line.startswith("- ")):
+            texts = [_inline(line.removeprefix("- ") if listed else line) for line in group]
+            items = "".join(f"<li>{text}</li>\n" for text in texts)
+            blocks.append(f"<ul>\n{items}</ul>\n" if listed else f"<p>{' '.join(texts)}</p>\n")
+    return "".join(blocks)
+
+
+def _inline(text: str) -> str:
+    # The card escapes one character, for Markdown's sake.
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text.replace("&lt;", "<")))
