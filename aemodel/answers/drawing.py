@@ -55,9 +55,9 @@ STYLE = {
 }
 
 
-def wrapped(text: str, width: int) -> str:
-    """Text in lines; a dollar sign is no formula's."""
-    return "\n".join(textwrap.wrap(text, width)).replace("$", r"\$")
+def wrapped(text: str, width: int, lines: int = 3) -> str:
+    """Text in lines, cut where it would need more than ``lines``; a dollar sign is no formula's."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" ...")).replace("$", r"\$")
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = N
             ends = [100 * rows[f"{end}{width}"] / rows["n"] for end in ("lower", "upper")]
             axis.hlines(y, *ends, color=BLUE, linewidth=line, alpha=shade)
         axis.plot(100 * rows["observed_rate"], y, "o", color=INK, markersize=4)
-        levels = [wrapped(words.level(c, v), 60) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
+        levels = [wrapped(words.level(c, v), 56, 1) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
         axis.set_yticks(y, levels)
         _name_groups(axis, [(wrapped(words.event(e), 24), int((rows["event"] == e).sum())) for e in events])
         axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"Patients with the event at grade {grade}, per cent")

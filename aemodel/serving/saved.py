@@ -173,7 +173,7 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def make_manifest(model: Any, files: dict[str, Any], performance: dict[str, Any]) -> dict[str, Any]:
+def make_manifest(model: Any, files: dict[str, Any], performance: dict[str, Any] | None) -> dict[str, Any]:
     """The manifest of a model whose arrays are in ``files``, and whose calibration covers what ``performance`` says."""
     fields = {
         "format": FORMAT,

@@ -1,0 +1,100 @@
+"""A model to report on without fitting: draws of the parameters are invented, everything else is the package's."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+import aemodel
+from aemodel.inference import priors
+from aemodel.inference.contraction import prior_risks, with_sources
+from aemodel.inference.design import make_design
+from aemodel.inference.diagnostics import Diagnostics
+from aemodel.inference.forward import make_forward, risk_draws
+from aemodel.publication.families import POOLS
+from aemodel.publication.tables import read_tables
+from tests.calculators import BOLD, LONG
+from tests.publications import publication_texts, simulate_patients
+
+SENTENCE = "a level whose label goes on and on, as if whoever wrote it had been paid by the word, and never comes to an end"
+
+EVIDENCE = """
+[[orderings]]
+event = "any_toxicity"
+covariate = "region"
+within = { stage = "local" }
+alpha = 0.05
+[orderings.tiers]
+"3-5" = [["coast"], ["north", "south"]]
+
+[[nulls]]
+unlisted = true
+alpha = 0.05
+"""
+
+
+def invented_texts(*, patients=240):
+    """The invented publication, with evidence in words and a discrepancy."""
+    texts = publication_texts(simulate_patients(seed=11, patients=patients))
+    return texts | {
+        "publication.toml": texts["publication.toml"] + EVIDENCE,
+        "discrepancies.csv": texts["discrepancies.csv"] + "rash,3-5,,,Table 2,about ten,eleven,taken as printed\n",
+    }
+
+
+def hostile_texts():
+    """Its texts try to be markup, formulas, placeholders and code, and not to fit on a phone."""
+    texts = invented_texts()
+    about = texts["publication.toml"]
+    for old, new in (
+        ('title = "An invented trial"', f'title = "{BOLD}"\nnotes = ["{BOLD}", "{LONG}"]'),
+        ("No Journal", "{{style}} $x^2$ & `code`"),
+        ('label = "Treatment arm"', f'label = "{BOLD}"'),
+        ('label = "Low dose"', f'label = "{SENTENCE}"'),
+        ('label = "High dose"', 'label = "$\\\\frac{x$ & <i>"'),
+        ('label = "North"', f'label = "{BOLD}"'),
+    ):
+        assert old in about
+        about = about.replace(old, new)
+    events = texts["events.csv"].replace("Any toxicity", BOLD).replace("Anemia or low platelets", LONG)
+    found = texts["discrepancies.csv"].replace("about ten", BOLD)
+    return texts | {"publication.toml": about, "events.csv": events, "discrepancies.csv": found}
+
+
+def drawn_model(texts, *, seed=1, ordering="both", selection=True, divergences=0):
+    """A `Fitted` whose draws nobody sampled: 4 chains of 50."""
+    tables = read_tables(texts)
+    design = make_design(tables)
+    rng = np.random.default_rng(seed)
+    posterior, prior = _parameters(design, rng, 4, 50, 0.3), _parameters(design, rng, 1, 200, 1.0)
+    forward = make_forward(design)
+    risks = risk_draws(tables, forward, posterior, seed)
+    risks = with_sources(tables, risks, prior_risks(tables, forward, prior, posterior, seed))
+    settings = {"seed": seed, "draws": 50, "chains": 4, "tune": 1, "ordering": ordering, "selection": selection}
+    settings |= {"prior_scale": 1.0, "priors": priors.describe()}
+    diagnostics = Diagnostics(1.001, 900.0, 800.0, divergences, 0.9, "scale")
+    return aemodel.Fitted(tables, {"posterior": posterior, "prior": prior}, diagnostics, settings, risks)
+
+
+def _parameters(design, rng, chains, draws, spread):
+    sizes = {
+        "branch": len(design.branches),
+        "pool": len(POOLS),
+        "term": len(design.terms),
+        "sharing_pool": len(priors.SHARING),
+        "contrast": design.matrix.shape[1],
+    }
+
+    def values(dims, make):
+        return (("chain", "draw", *dims), make((chains, draws, *(sizes[dim] for dim in dims))))
+
+    centre = np.array([priors.INTERCEPT[branch.pool][0] for branch in design.branches])
+    return xr.Dataset(
+        {
+            "intercept": values(("branch",), lambda shape: centre + spread * rng.standard_normal(shape)),
+            "scale": values(("pool", "term"), lambda shape: abs(0.5 * spread * rng.standard_normal(shape))),
+            "alike": values(("sharing_pool", "term"), lambda shape: rng.beta(2, 2, shape)),
+            "own_raw": values(("branch", "contrast"), rng.standard_normal),
+            "shared_raw": values(("sharing_pool", "contrast"), rng.standard_normal),
+        }
+    )

@@ -1,0 +1,398 @@
+"""The report's page: what it tells, that texts stay texts, what it forbids itself, and what writing it refuses."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+import aemodel
+from aemodel import cli
+from aemodel.serving import pages
+from tests.browser import chromium, needs_chromium
+from tests.calculators import BOLD, LONG
+from tests.reports import drawn_model, hostile_texts, invented_texts
+
+PHONE, DESK = (390, 844), (1280, 900)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return drawn_model(invented_texts())
+
+
+@pytest.fixture(scope="module")
+def other():
+    return drawn_model(invented_texts(), seed=2, ordering=None, selection=False)
+
+
+@pytest.fixture(scope="module")
+def written(model, other, tmp_path_factory):
+    """Paths of pages: with another fit beside, without, and of hostile texts and a sampler that failed."""
+    folder = tmp_path_factory.mktemp("report")
+    hostile = drawn_model(hostile_texts(), divergences=7)
+    return {
+        "both": aemodel.write_report(model, folder / "both.html", other, tables=3),
+        "alone": aemodel.write_report(model, folder / "alone.html", tables=0),
+        "hostile": aemodel.write_report(hostile, folder / "hostile.html", tables=0),
+    }
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return {name: path.read_text(encoding="utf-8") for name, path in written.items()}
+
+
+def section(page, key):
+    return re.search(f'<section id="{key}".*?</section>', page, flags=re.S)[0]
+
+
+def rows(page, key, caption):
+    """Cells of the table with a caption, one list a row; cells that span rows stand in the first."""
+    found = re.search(f"<caption>{re.escape(caption)}.*?</table>", section(page, key), flags=re.S)[0]
+    lines = re.findall("<tr>(.*?)</tr>", found, flags=re.S)
+    return [[html.unescape(cell) for cell in re.findall("<t[hd][^>]*>(.*?)</t[hd]>", line)] for line in lines]
+
+
+# What it tells.
+
+
+def test_every_section_is_there_and_in_the_contents(page):
+    keys = re.findall('<section id="([^"]*)"', page["both"])
+    assert keys == re.findall('<li><a href="#([^"]*)">', page["both"])
+    assert keys == [
+        *("what", "frequencies", "discrepancies", "diagnostics", "calibration", "evidence", "identification"),
+        *("prior", "sensitivity", "tables", "contrasts", "limits"),
+    ]
+
+
+def test_every_published_count_is_there(page, model):
+    told = section(page["both"], "frequencies")
+    for row in model.tables.frequencies.itertuples():
+        assert f"{row.observed} ({row.observed / row.n:.1%})" in told
+
+
+def test_discrepancies_are_there(page):
+    assert rows(page["both"], "discrepancies", "Discrepancies")[1] == ["Table 2", "about ten", "eleven", "taken as printed"]
+
+
+def test_calibration_is_that_of_the_table(page, model):
+    table = aemodel.calibration_table(model)
+    table = table[~table["derived"]]
+    found = rows(page["both"], "calibration", "Observed and predicted numbers of patients")[1:]
+    assert [line[-5] for line in found] == [str(observed) for observed in table["observed"]]
+    assert [line[-2] for line in found] == [f"{a}-{b}" for a, b in zip(table["lower90"], table["upper90"], strict=True)]
+    assert "no validation" in section(page["both"], "calibration")
+
+
+def test_orderings_are_told_with_and_without(page, model, other):
+    told = section(page["both"], "evidence")
+    mine, its = (aemodel.ordering_table(m)["p_ordered"].iloc[0] for m in (model, other))
+    assert mine != its
+    assert f"The published order has posterior probability {mine:.2f}, and {its:.2f} in the other fit." in told
+    alone = section(page["alone"], "evidence")
+    assert f"The published order has posterior probability {mine:.2f}." in alone
+    assert "other fit" not in alone
+
+
+def test_every_null_is_told_with_and_without(page, model, other):
+    table = aemodel.selection_table(model, other)
+    order = [event.name for event in model.tables.events]
+    table = table.sort_values("event", key=lambda names: names.map(order.index), kind="stable")
+    found = rows(page["both"], "evidence", "Tests that were not significant")
+    assert found[0][3:8] == ["Publication", "Odds ratio, this fit", "P, this fit", "Odds ratio, other fit", "P, other fit"]
+    for line, row in zip(found[1:], table.itertuples(), strict=True):
+        numbers = [row.odds_ratio, row.p_nonsignificant, row.odds_ratio_without, row.p_without]
+        assert [cell for cell in line if re.fullmatch(r"\d+\.\d\d", cell)] == [f"{number:.2f}" for number in numbers]
+
+
+def test_odds_ratios_stand_beside_those_of_the_other_fit(page, model, other):
+    found = rows(page["both"], "evidence", "Odds ratios of each covariate")
+    for line, fit in zip(found[1:3], (model, other), strict=True):
+        table = aemodel.odds_ratio_table(fit)
+        row = table[(table["event"] == "any_toxicity") & (table["covariate"] == "arm") & (table["level"] == "high")].iloc[0]
+        assert line[-3] == f"{row['odds_ratio']:.2f} ({row['lower']:.2f} to {row['upper']:.2f})"
+    assert "Treatment arm: High dose against Low dose" in found[0]
+
+
+def test_profiles_are_counted_by_what_carries_them(page, model):
+    table = aemodel.identification_table(model, "risks")
+    found = rows(page["both"], "identification", "Combinations of levels")[1:]
+    counts = [sum(int(line[i]) for line in found) for i in (-3, -2, -1)]
+    assert counts == [int((table["source"] == flag).sum()) for flag in ("data", "pooled", "prior")]
+
+
+def test_contrasts_are_those_of_the_table(page, model):
+    table = aemodel.contrast_table(model, {"stage": "distant_large"}, {"stage": "local_small"})
+    found = rows(page["both"], "contrasts", "Stage: Distant, large (last) against Local, small (first)")[1:]
+    assert [line[-2] for line in found] == [f"{p:.2f}" for p in table["p_higher"]]
+
+
+def test_uncertainty_of_the_tables_can_be_left_out(page):
+    assert "<table>" in section(page["both"], "tables")
+    assert "Left out of this report." in section(page["alone"], "tables")
+
+
+def test_a_sampler_that_failed_is_told_first(page):
+    assert "The sampler failed its checks." in page["hostile"].split("<main>")[0]
+    assert "7 divergent transitions" in page["hostile"].split("<main>")[0]
+    assert "The sampler failed" not in page["both"]
+
+
+def test_limits_are_told(page):
+    told = section(page["both"], "limits")
+    for words in ("decisions about the treatment", "No external cohort", "causal questions"):
+        assert words in told
+
+
+@pytest.mark.slow
+def test_the_shipped_model_and_a_fitted_one_of_the_same_draws_have_one_report(tmp_path):
+    """But for the digest, of which a model that was not saved has none of its own."""
+    shipped = aemodel.load_model("aall1331")
+    fitted = aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, shipped.settings, shipped.risks)
+    found = [
+        aemodel.write_report(model, tmp_path / f"{i}.html", tables=0).read_text(encoding="utf-8").split('<section id="limits"')
+        for i, model in enumerate((shipped, fitted))
+    ]
+    assert found[0][0] == found[1][0]
+
+
+# The page.
+
+
+def test_the_page_is_ascii_and_says_its_encoding_first(page):
+    for text in page.values():
+        assert text.isascii()
+        assert text.index('<meta charset="utf-8">') < 100
+
+
+@pytest.mark.parametrize("name", ["both", "hostile"])
+def test_policy_allows_nothing_but_this_style(page, name):
+    style = re.search("<style>(.*?)</style>", page[name], flags=re.S)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    content = html.unescape(re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page[name])[1])
+    assert dict(directive.split(maxsplit=1) for directive in content.split("; ")) == {
+        "default-src": "'none'",
+        "style-src": f"'sha256-{digest}'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+
+
+class Tags(HTMLParser):
+    """Every element's name, and every attribute with its value."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.names, self.attributes = set(), set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.add(tag)
+        self.attributes.update(attrs)
+
+
+@pytest.mark.parametrize("name", ["both", "hostile"])
+def test_nothing_in_the_page_fetches_or_runs(page, name):
+    tags = Tags(page[name])
+    assert not tags.names & {"script", "link", "img", "image", "iframe", "object", "embed", "form", "base", "b", "i"}
+    assert not {key for key, _ in tags.attributes if key in ("src", "style", "srcset", "xlink:href") or key.startswith("on")}
+    assert all(value.startswith("#") for key, value in tags.attributes if key == "href")
+    assert not re.search(r"url\((?!#)|@import", page[name])
+
+
+def test_ids_are_there_once_and_what_is_referred_to_exists(page):
+    ids = re.findall(r'\sid="([^"]*)"', page["both"])
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', page["both"])) <= set(ids)
+
+
+def test_hostile_text_stays_text(page):
+    text = page["hostile"]
+    assert "<b>" not in text
+    assert "<!--" not in text
+    assert text.lower().count("</script") == 0
+    assert html.escape(BOLD) in text
+    assert html.escape(LONG) in text
+    assert "{{style}}" in text
+    assert "&amp;lt;" not in text
+
+
+def test_every_figure_says_what_it_is(page):
+    figures = re.findall("<svg.*?>", page["both"])
+    assert len(figures) == 2 + 2 + 3 + 2 + 1
+    assert all('role="img"' in figure and re.search(r'aria-label="[^"]{20,}"', figure) for figure in figures)
+
+
+def test_figures_take_the_colour_of_the_page(page):
+    assert 'fill="currentColor"' in page["both"]
+    assert "#1b2026" not in page["both"].split("</style>")[1]
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(browser, written):
+    """Opens a page, offline; whatever it asks for, and whatever goes wrong in it, ends the test."""
+    contexts, wrong = [], []
+
+    def open_page(name="both", *, size=DESK, scheme="light"):
+        address = written[name].as_uri()
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("request", lambda request: wrong.append(request.url) if request.url != address else None)
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["both", "hostile"])
+@pytest.mark.parametrize("size", [PHONE, DESK])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(show, name, size, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(show(name, size=size, scheme=scheme), options={"resultTypes": ["violations"]})
+    assert found.violations_count == 0, found.generate_report()
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["both", "alone", "hostile"])
+@pytest.mark.parametrize("width", [320, 390, 700, 1280])
+def test_nothing_is_wider_than_the_screen(show, name, width):
+    page = show(name, size=(width, 800))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@needs_chromium
+def test_hostile_text_makes_no_element_and_runs_nothing(show):
+    page = show("hostile")
+    assert page.evaluate("document.hacked") is None
+    assert page.locator("b, img, script").count() == 0
+    assert page.locator("h1").text_content() == BOLD
+
+
+@needs_chromium
+def test_figures_turn_light_in_the_dark(show):
+    colours = {
+        scheme: show(scheme=scheme).locator("svg text").first.evaluate("text => getComputedStyle(text).fill")
+        for scheme in ("light", "dark")
+    }
+    assert colours == {"light": "rgb(27, 32, 38)", "dark": "rgb(235, 232, 225)"}
+
+
+@needs_chromium
+def test_on_paper_nothing_is_cut_off(show):
+    """Frames that scroll on a screen are as wide as what they hold on a sheet of A4 less its margins."""
+    page = show(size=(688, 1000))
+    page.emulate_media(media="print")
+    hidden = "found => found.filter(frame => frame.scrollWidth > frame.clientWidth + 1).map(frame => frame.ariaLabel)"
+    assert page.eval_on_selector_all(".scroll", hidden) == []
+
+
+# Writing.
+
+
+def test_write_returns_the_path_and_leaves_nothing_beside_it(written):
+    folder = written["both"].parent
+    assert sorted(os.listdir(folder)) == ["alone.html", "both.html", "hostile.html"]
+
+
+def test_what_cannot_be_put_in_place_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pages.os, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        pages.replace_page(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["page.html"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"model": None}, TypeError, "model: expected a model from load_model or fit, not NoneType"),
+        ({"path": "page.txt"}, ValueError, "path: .* must end in .html"),
+        ({"path": "nowhere/page.html"}, FileNotFoundError, "path: no folder"),
+        ({"compare": "other"}, TypeError, "compare: expected a model from load_model or fit, not str"),
+        ({"tables": -1}, ValueError, "tables: expected 0, or 2 or more, not -1"),
+        ({"tables": 1}, ValueError, "tables: expected 0, or 2 or more, not 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_worked_out(model, tmp_path, monkeypatch, change, error, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"model": model, "path": "page.html"} | change
+    with pytest.raises(error, match=f"^{message}"):
+        aemodel.write_report(arguments.pop("model"), arguments.pop("path"), **arguments)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_model_of_another_publication_is_not_compared(model, tmp_path):
+    shipped = SimpleNamespace(risks=aemodel.load_model("aall1331").risks, settings={})
+    with pytest.raises(ValueError, match="compare: the two models must have the same events, covariates and levels"):
+        aemodel.write_report(model, tmp_path / "page.html", shipped)
+
+
+# On the command line.
+
+
+def test_command_hands_on_what_it_was_given(monkeypatch, tmp_path):
+    from aemodel.serving import report
+
+    def note(model, path, other, *, tables):
+        path.write_text(f"{model.name} {other.name} {tables}")
+        return path
+
+    monkeypatch.setattr(report, "write_report", note)
+    arguments = ["report", "aall1331", str(tmp_path / "page.html"), "--compare", "aall1331", "--tables", "5"]
+    result = CliRunner().invoke(cli.main, arguments)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "Report written into" in result.stderr
+    assert (tmp_path / "page.html").read_text() == "aall1331 aall1331 5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "page.html"], "MODEL: 'nowhere' is neither the folder of a saved model nor the name of a shipped one"),
+        (["aall1331", "page.txt"], "OUT: 'page.txt' must end in .html"),
+        (["aall1331", "page.html", "--tables", "-1"], "--tables: expected 0, or 2 or more"),
+        (["aall1331", "page.html", "--compare", "nowhere"], "MODEL: 'nowhere' is neither"),
+        (["aall1331"], "Missing argument 'OUT'"),
+    ],
+)
+def test_command_refuses_in_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.main, ["report", *arguments])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert os.listdir(tmp_path) == []
