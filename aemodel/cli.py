@@ -109,8 +109,9 @@ def tables(publication: str, form: str) -> None:
     print_wrapped(f"N = {read.n} patients. {read.about['citation']}")
     click.echo()
     print_rows(frequency_lines(rows), "table", "Patients with each event, by published margin")
-    click.echo("(sum): adds up other rows, and is no second piece of evidence.\n")
-    click.echo("Discrepancies in the publication, and what was done:")
+    print_wrapped("(sum): adds up other rows, and is no second piece of evidence.")
+    click.echo()
+    print_wrapped("Discrepancies in the publication, and what was done:")
     for row in read.discrepancies.to_dict("records"):
         printed = f"printed {row['printed']}" + (f"; computed {row['computed']}" if row["computed"] else "")
         print_wrapped(f"{row['where']}: {printed}. {row['resolution'][:1].upper()}{row['resolution'][1:]}.", indent="  - ")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import time
 from types import SimpleNamespace
 
 import duckdb
+import pandas as pd
+import pexpect
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -26,7 +29,7 @@ from tests.fixtures import FIXTURES, FORMATS
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 PATIENTS = f"{HEADER}\np1,19,bm,20,female,hispanic\np2,,iem,,,nh_asian\np3,8,bm,40,male,\n"
 COMMAND = [sys.executable, "-W", "error", "-c", "from aemodel.cli import main; main()"]
-COMMANDS = ("tables", "fit", "check", "show", "score", "calculator")
+COMMANDS = ("tables", "fit", "check", "show", "score", "calculator", "report")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,31 @@ def test_help_of_each_command_has_examples(command, flag):
     assert f"aemodel {command}" in result.stdout
 
 
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
+def test_examples_in_help_stand_on_lines_of_their_own(command):
+    lines = run(*command, "--help").stdout.splitlines()
+    assert not any("\\b" in line or "\b" in line for line in lines)
+    first = lines.index("  Examples:") + 1
+    examples = lines[first : lines.index("", first)]
+    assert examples
+    assert all(line.startswith("    aemodel ") and line.count("aemodel ") == 1 for line in examples)
+
+
+def test_help_tells_how_to_complete_and_to_leave_colours_out():
+    text = run("--help").stdout
+    assert 'eval "$(_AEMODEL_COMPLETE=bash_source aemodel)"' in text
+    assert "NO_COLOR" in text
+
+
+def test_completion_names_the_commands():
+    environment = {"_AEMODEL_COMPLETE": "bash_complete", "COMP_WORDS": "aemodel ", "COMP_CWORD": "1"}
+    code = "from aemodel.cli import main; main(prog_name='aemodel')"
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert set(COMMANDS) <= {line.split(",")[-1] for line in result.stdout.splitlines()}
+
+
 def test_help_lists_the_commands():
     result = run("--help")
     assert result.exit_code == 0
@@ -130,7 +158,9 @@ def test_tables_of_a_folder(invented_folder):
 
 
 def test_unknown_publication():
-    failed(run("tables", "nowhere"), 2, "'nowhere' is neither a folder nor a shipped publication (aall1331)")
+    failed(
+        run("tables", "nowhere"), 2, "Error: PUBLICATION: 'nowhere' is neither a folder nor a shipped publication (aall1331)"
+    )
 
 
 def test_malformed_publication(invented_folder, tmp_path):
@@ -191,7 +221,11 @@ def test_show_of_a_damaged_model(tmp_path):
 
 
 def test_show_of_no_model():
-    failed(run("show", "nowhere"), 2, "neither the folder of a saved model nor the name of a shipped one")
+    failed(
+        run("show", "nowhere"),
+        2,
+        "Error: MODEL: 'nowhere' is neither the folder of a saved model nor the name of a shipped one",
+    )
 
 
 def test_show_gives_a_terminal_no_orders_of_a_hostile_model():
@@ -216,9 +250,10 @@ def checked():
     tables = {}
 
     def once(model):
-        if model.folder not in tables:
-            tables[model.folder] = made(model)
-        return tables[model.folder]
+        name = model.name
+        if name not in tables:
+            tables[name] = made(model)
+        return tables[name]
 
     made = calibration.calibration_table
     calibration.calibration_table = once
@@ -238,6 +273,32 @@ def test_check_tells_diagnostics_and_coverage(checked):
     assert "90 % predictive interval" in checked["table"].stdout
 
 
+def test_check_tells_of_evidence_in_words(capsys):
+    from aemodel.answers.calibration import calibration_table
+    from aemodel.serving.checking import print_check
+    from tests.reports import drawn_model, invented_texts
+
+    model = drawn_model(invented_texts())
+    print_check(model, calibration_table(model))
+    p = aemodel.ordering_table(model)["p_ordered"].iloc[0]
+    tests = aemodel.selection_table(model)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Evidence used beside the margins: orderings of groups" in text
+    assert f"Published order of region within local, any_toxicity 3-5: P {p:.2f}." in text
+    assert f"{tests['doubtful'].sum()} of {len(tests)} tests" in text
+
+
+def test_check_tells_where_the_publication_speaks_against_the_fit(capsys):
+    from aemodel.serving.checking import _print_tests
+
+    row = {"event": "rash", "grade": "3-5", "covariate": "arm", "odds_ratio": 2.5, "p_nonsignificant": 0.1}
+    doubtful = [{**row, "doubtful": True, "cause": "pooling with anemia"}, {**row, "doubtful": False, "cause": ""}]
+    _print_tests(pd.DataFrame(doubtful))
+    out = capsys.readouterr().out
+    assert out.startswith("1 of 2 tests")
+    assert "- rash 3-5 by arm: odds ratio 2.50, P 0.10 (pooling with anemia)" in out
+
+
 def test_check_as_json_is_the_calibration_table(checked, aall1331):
     rows = json.loads(checked["json"].stdout)
     assert [row["observed"] for row in rows] == aall1331.frequencies["observed"].tolist()
@@ -251,7 +312,11 @@ def test_check_as_csv_is_the_calibration_table(checked):
 
 
 def test_check_of_an_unknown_model():
-    failed(run("check", "nowhere"), 2, "'nowhere' is neither the folder of a saved model nor the name of a shipped one")
+    failed(
+        run("check", "nowhere"),
+        2,
+        "Error: MODEL: 'nowhere' is neither the folder of a saved model nor the name of a shipped one",
+    )
 
 
 @pytest.fixture
@@ -352,11 +417,11 @@ def test_score_keeps_other_columns_as_they_are_written(score, tmp_path, text):
 
 
 def test_score_of_a_missing_file():
-    failed(run("score", "aall1331", "nowhere.csv"), 2, "no file 'nowhere.csv'")
+    failed(run("score", "aall1331", "nowhere.csv"), 2, "Error: PATIENTS: no file 'nowhere.csv'")
 
 
 def test_score_of_an_unknown_model(patients):
-    failed(run("score", "nowhere", patients), 2, "neither the folder of a saved model")
+    failed(run("score", "nowhere", patients), 2, "Error: MODEL: 'nowhere' is neither the folder of a saved model")
 
 
 @pytest.mark.parametrize(
@@ -420,7 +485,7 @@ def test_score_of_a_csv_file_that_is_none(tmp_path, content):
 def test_error_of_the_installed_command_is_one_line(tmp_path):
     result = shell("score", "aall1331", tmp_path / "nowhere.csv")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.splitlines()[-1].startswith("Error: patients: no file")
+    assert result.stderr.splitlines()[-1].startswith("Error: PATIENTS: no file")
     assert "Traceback" not in result.stderr
 
 
@@ -651,7 +716,7 @@ def test_output_into_a_missing_folder(score, tmp_path):
 
 
 def test_output_of_another_kind(score, tmp_path):
-    failed(score(tmp_path / "scored.xlsx"), 2, "out: ")
+    failed(score(tmp_path / "scored.xlsx"), 2, "Error: OUT: ")
 
 
 def test_invalid_rows_can_be_kept(score, tmp_path):
@@ -715,6 +780,70 @@ def test_fit_does_not_start_where_it_could_not_save(tmp_path, monkeypatch):
     result = run("fit", "--out", tmp_path)
     assert result.exit_code == 2
     assert "holds something that is not a saved model" in result.stderr
+
+
+# Terminals.
+
+
+def in_terminal(*arguments, columns, **environment):
+    """What the command writes to a terminal of so many columns, stdout and stderr together."""
+    variables = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "CI")}
+    child = pexpect.spawn(
+        COMMAND[0],
+        [*COMMAND[1:], *map(str, arguments)],
+        dimensions=(40, columns),
+        env=variables | {"TERM": "xterm-256color"} | environment,
+        timeout=120,
+        encoding="utf-8",
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    return child.before.replace("\r\n", "\n")
+
+
+ORDERS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("command", ["tables", "score"])
+def test_tables_fit_the_terminal_and_lose_nothing(patients, command, columns):
+    arguments = [command, *(["aall1331", patients] if command == "score" else [])]
+    shown = ORDERS.sub("", in_terminal(*arguments, columns=columns))
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "\u2026" not in shown
+    if columns >= 80:
+        expected = ("167 (54.2%)", "480 (72.6%)") if command == "tables" else ("0.0%", "pooled", "Patient 3:")
+        assert all(text in shown for text in expected)
+
+
+def test_wide_terminals_have_each_row_on_one_line(aall1331):
+    shown = ORDERS.sub("", in_terminal("tables", columns=120)).splitlines()
+    rows = [line for line in shown if line.startswith(tuple(event.name + " " for event in aall1331.events))]
+    pairs = aall1331.frequencies[["event", "covariate", "level"]].drop_duplicates()
+    assert len(rows) == len(pairs)
+
+
+def test_terminals_have_bold_headings_and_no_colour_when_asked():
+    assert "\x1b[1m" in in_terminal("tables", columns=100)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", in_terminal("tables", columns=100, NO_COLOR="1"))
+
+
+def test_pipes_have_no_orders_for_terminals(patients):
+    assert "\x1b" not in shell("score", "aall1331", patients).stdout
+
+
+def test_waiting_is_shown_in_a_terminal_and_gone_afterwards():
+    """And silent elsewhere: no residue in logs."""
+    code = "import time\nfrom aemodel.inference.waiting import waiting\nwith waiting('Boiling'):\n    time.sleep(0.5)\nprint('done')"
+    child = pexpect.spawn(
+        sys.executable, ["-c", code], env=os.environ | {"TERM": "xterm-256color"}, encoding="utf-8", timeout=60
+    )
+    child.expect(pexpect.EOF)
+    assert "Boiling" in child.before
+    assert "0:00:0" in child.before
+    quiet = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert (quiet.stdout, quiet.stderr) == ("done\n", "")
 
 
 # Pipes.

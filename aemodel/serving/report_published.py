@@ -95,7 +95,7 @@ def calibration(data: ReportData) -> str:
         + paragraph(
             f"Of {fits['rows']:.0f} published frequencies {per_cent(fits['within90'])} lie in their 90 % predictive interval, "
             f"{per_cent(fits['within50'])} in their 50 % one. More than 90 and 50 is usual where a fit saw the rows. "
-            f"Tail probabilities (two-sided) are below 0.05 for {low or 'none'}, where they would be for {0.05 * len(rows):.0f} "
+            f"Two-sided tail probabilities are below 0.05 for {low or 'none'}, where {0.05 * len(rows):.0f} would be "
             "by chance alone."
         )
         + "".join(figures)

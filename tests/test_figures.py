@@ -1,0 +1,300 @@
+"""Figures: each shows the numbers of its table, in the publication's words, with nothing over anything; and the tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import aemodel
+from aemodel.answers.drawing import COLOURS, INK, SOURCES, wrapped
+from aemodel.inference.risks import SUPPORT
+from tests.reports import drawn_model, hostile_texts, invented_texts
+
+KEYS = ["event", "grade"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return drawn_model(invented_texts())
+
+
+@pytest.fixture(scope="module")
+def tables(model):
+    patients = pd.DataFrame({"arm": ["high"], "stage": [None], "region": ["coast"]})
+    return {
+        "calibration": aemodel.calibration_table(model),
+        "identification": aemodel.identification_table(model),
+        "prior": aemodel.prior_predictive_table(model),
+        "effects": aemodel.odds_ratio_table(model),
+        "profiles": aemodel.profile_table(model, ["arm", "stage"]),
+        "risk": aemodel.risk_table(model, patients),
+    }
+
+
+def figures(tables, labels):
+    """Every figure there is, by name."""
+    return {
+        "calibration": aemodel.plot_calibration(tables["calibration"], labels=labels),
+        "calibration 4-5": aemodel.plot_calibration(tables["calibration"], grade="4-5", labels=labels),
+        "identification": aemodel.plot_identification(tables["identification"], labels=labels),
+        "prior": aemodel.plot_prior(tables["prior"], labels=labels),
+        "prior odds": aemodel.plot_prior(tables["prior"], quantity="odds ratio arm", grade="4-5", labels=labels),
+        "effects": aemodel.plot_effects(tables["effects"], covariate="stage", labels=labels),
+        "profiles": aemodel.plot_profiles(tables["profiles"], event="anemia", labels=labels),
+        "risk": aemodel.plot_risk(tables["risk"], event="anemia", labels=labels),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn(tables, model):
+    return figures(tables, model)
+
+
+def texts(figure):
+    from matplotlib.text import Text
+
+    return " | ".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text) if text.get_text())
+
+
+@pytest.mark.parametrize("name", ["calibration", "identification", "prior", "effects"])
+def test_figures_speak_in_the_publication_s_words(drawn, name):
+    assert "Anemia or low platelets" in texts(drawn[name])
+    assert "blood_toxicity" not in texts(drawn[name])
+
+
+def test_levels_too_are_in_words(drawn):
+    assert "Distant, small" in texts(drawn["effects"])
+    assert "Odds ratio at grade 3-5 against: Local, small" in texts(drawn["effects"])
+    assert {"Low dose", "Treatment arm", "Local, large"} <= set(texts(drawn["profiles"]).split(" | "))
+    assert "All patients" in texts(drawn["calibration"])
+
+
+def test_without_labels_names_are_made_readable(tables):
+    found = figures(tables, None)
+    assert "Blood toxicity" in texts(found["calibration"])
+    assert "Distant small" in texts(found["effects"])
+
+
+def test_tables_serve_as_labels_as_models_do(tables, model):
+    assert texts(aemodel.plot_prior(tables["prior"], labels=model.tables)) == texts(
+        aemodel.plot_prior(tables["prior"], labels=model)
+    )
+
+
+def test_labels_that_have_none_are_refused(tables):
+    with pytest.raises(TypeError, match="labels: expected a model or tables, not dict"):
+        aemodel.plot_prior(tables["prior"], labels={"anemia": "Anemia"})
+
+
+@pytest.mark.parametrize(
+    "name", ["calibration", "calibration 4-5", "identification", "prior", "prior odds", "effects", "profiles", "risk"]
+)
+def test_legends_cover_no_axes(drawn, name):
+    figure = drawn[name]
+    figure.draw_without_rendering()
+    legends = [legend.get_window_extent() for legend in figure.legends]
+    for axis in figure.axes:
+        assert axis.get_legend() is None
+        assert not any(legend.shrunk(0.99, 0.99).overlaps(axis.get_window_extent()) for legend in legends)
+        assert axis.get_window_extent().width > 40
+
+
+def test_hostile_labels_are_drawn_as_they_are():
+    """No formula is made of a dollar sign; a label without end leaves room for the data."""
+    model = drawn_model(hostile_texts())
+    figure = aemodel.plot_calibration(aemodel.calibration_table(model), labels=model)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_window_extent().width > 40
+
+
+@pytest.mark.parametrize(("text", "lines"), [("short", 1), ("a b " * 100, 3), ("W" * 200, 3)])
+def test_wrapped_texts_have_three_lines_at_most(text, lines):
+    found = wrapped(text, 20).split("\n")
+    assert len(found) == lines
+    assert max(map(len, found)) <= 20
+
+
+def contrast(one, other):
+    """Contrast ratio of two colours (WCAG 2)."""
+    from matplotlib.colors import to_rgb
+
+    def luminance(colour):
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        return np.dot([0.2126, 0.7152, 0.0722], parts)
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colour", sorted({*COLOURS, *(colour for colour, _, _ in SOURCES.values())}))
+@pytest.mark.parametrize("paper", ["#ffffff", "#1a2026"])
+def test_marks_stand_out_on_light_and_on_dark(colour, paper):
+    assert contrast(colour, paper) >= 3
+
+
+def test_text_stands_out_on_light():
+    assert contrast(INK, "#ffffff") >= 7
+
+
+def test_sources_differ_in_shape_too():
+    assert len({marker for _, marker, _ in SOURCES.values()}) == len(SOURCES)
+
+
+# What they draw.
+
+
+def test_calibration_draws_the_published_rates(drawn, tables):
+    rows = tables["calibration"]
+    rows = rows[(rows["grade"] == "3-5") & ~rows["derived"]]
+    dots = next(line for line in drawn["calibration"].axes[0].lines if line.get_marker() == "o")
+    assert sorted(dots.get_xdata()) == pytest.approx(sorted(100 * rows["observed_rate"]))
+
+
+def test_effects_draw_medians_with_the_mark_of_their_source(drawn, tables):
+    rows = tables["effects"]
+    rows = rows[(rows["covariate"] == "stage") & (rows["grade"] == "3-5")]
+    levels = list(dict.fromkeys(rows["level"]))
+    for axis, level in zip(drawn["effects"].axes, levels, strict=True):
+        marks = [(line.get_xdata()[0], line.get_marker()) for line in axis.lines if line.get_marker() not in ("None", None)]
+        part = rows[rows["level"] == level]
+        expected = [(row.odds_ratio, SOURCES[row.source][1]) for row in part.itertuples()]
+        assert [m for _, m in marks] == [m for _, m in expected]
+        assert [x for x, _ in marks] == pytest.approx([x for x, _ in expected])
+
+
+def test_dots_are_a_hundred_and_as_many_as_the_table_says(drawn, tables):
+    row = tables["risk"].set_index(KEYS).loc[("anemia", "3-5")]
+    counts = [len(line.get_xdata()) for line in drawn["risk"].axes[0].lines]
+    ends = [round(100 * row[name]) for name in ("lower", "risk", "upper")]
+    assert counts == [ends[0], ends[1] - ends[0], ends[2] - ends[1], 100 - ends[2]]
+    assert f"{ends[1]} in 100, could be {ends[0]} to {ends[2]}" in texts(drawn["risk"])
+    assert f"Rests on: {row['support']}" in texts(drawn["risk"])
+
+
+def test_profiles_draw_a_line_for_each_level(drawn, tables):
+    lines = [line for line in drawn["profiles"].axes[0].lines if line.get_linestyle() == "-" and line.get_marker() == "None"]
+    assert len(lines) == 4
+    rows = tables["profiles"]
+    rows = rows[(rows["event"] == "anemia") & (rows["grade"] == "3-5") & (rows["stage"] == "local_small")]
+    assert lines[0].get_ydata() == pytest.approx(100 * rows["risk"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda t: aemodel.plot_calibration(t["calibration"], grade="1"),
+            "grade: nothing to draw at grade '1'; choose from 3-5",
+        ),
+        (lambda t: aemodel.plot_identification(t["identification"], grade="1"), "grade: nothing to draw"),
+        (lambda t: aemodel.plot_prior(t["prior"], quantity="age"), "quantity: nothing to draw for 'age'"),
+        (lambda t: aemodel.plot_effects(t["effects"], covariate="age"), "covariate: nothing to draw for 'age' .* arm, stage"),
+        (lambda t: aemodel.plot_profiles(t["profiles"], event="cough"), "event: nothing to draw for 'cough'"),
+        (
+            lambda t: aemodel.plot_profiles(t["risk"].drop(columns="patient"), event="rash"),
+            "table: expected risks by one or two",
+        ),
+        (lambda t: aemodel.plot_risk(t["risk"], event="cough"), "are 0 rows of the table"),
+        (lambda t: aemodel.plot_risk(pd.concat([t["risk"]] * 2), event="rash"), "are 2 rows of the table"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(tables, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(tables)
+
+
+# The tables behind them.
+
+
+def test_profiles_equal_risks_of_patients_with_the_rest_missing(model, tables):
+    patients = pd.DataFrame(
+        [{"arm": arm, "stage": stage, "region": None} for arm in ("low", "middle", "high") for stage in stages_of(model)]
+    )
+    expected = aemodel.risk_table(model, patients)
+    for name in ("event", "grade", "risk", "lower", "upper", "support"):
+        assert tables["profiles"][name].tolist() == expected[name].tolist(), name
+
+
+def stages_of(model):
+    return model.tables.covariate("stage").names
+
+
+@pytest.mark.parametrize("by", [[], ["arm", "arm"], ["dose"], "arm"])
+def test_profiles_by_what_is_no_covariate_are_refused(model, by):
+    with pytest.raises(ValueError, match="by: expected one or more of arm, stage, region, each once"):
+        aemodel.profile_table(model, by)
+
+
+def test_odds_ratios_are_those_of_standardised_risks(model, tables):
+    """Worked out here from the definition, draw by draw."""
+    risks = model.risks
+    everything = np.array([c.everything for c in risks.covariates])
+    sets = np.repeat(everything[None], 2, axis=0)
+    sets[:, 0] = 1 << 2, 1 << 0
+    high, low = (risks.standardised(one, (0,))[:, 0, 0] for one in sets)
+    ratio = high / (1 - high) / (low / (1 - low))
+    row = tables["effects"].set_index([*KEYS, "covariate", "level"]).loc[("any_toxicity", "3-5", "arm", "high")]
+    assert row["reference"] == "low"
+    np.testing.assert_allclose(
+        row[["odds_ratio", "lower", "upper"]].astype(float), np.quantile(ratio, (0.5, 0.05, 0.95)), rtol=1e-3
+    )
+    assert row["p_higher"] == pytest.approx((ratio > 1).mean())
+
+
+def test_odds_ratios_rest_on_what_identification_says(model, tables):
+    found = tables["effects"].groupby(["covariate", *KEYS])["source"].first()
+    expected = tables["identification"].groupby(["covariate", *KEYS])["source"].first()
+    assert found.to_dict() == expected.to_dict()
+
+
+# In a notebook.
+
+
+def test_tables_show_each_event_and_what_it_is_published_by(model):
+    text = model.tables._repr_html_()
+    assert "An invented trial" in text
+    assert "240 patients" in text
+    row = next(line for line in text.splitlines() if "Anemia or low platelets" in line)
+    assert "Treatment arm, Stage" in row
+    assert len(text) < 6000
+
+
+def test_models_show_diagnostics_evidence_and_the_cohort_s_risks(model):
+    text = model._repr_html_()
+    assert "Sampler diagnostics passed" in text
+    assert "orderings of groups, with significant tests at both grades and tests that were not significant" in text
+    mean = model.risks.summary(np.array([[c.everything for c in model.risks.covariates]]), 0.9)[0][0, 0, 0]
+    assert f"{100 * mean:.0f} %" in next(line for line in text.splitlines() if "Any toxicity" in line)
+    assert len(text) < 6000
+
+
+def test_a_loaded_model_is_shown_like_the_fitted_one():
+    shipped = aemodel.load_model("aall1331")
+    fitted = aemodel.Fitted(shipped.tables, None, shipped.diagnostics, shipped.settings, shipped.risks)
+    assert shipped._repr_html_() == fitted._repr_html_()
+
+
+def test_hostile_texts_are_shown_as_text():
+    model = drawn_model(hostile_texts())
+    for text in (model._repr_html_(), model.tables._repr_html_()):
+        assert "<b>" not in text
+        assert "<img" not in text
+        assert "&lt;b&gt;bold" in text
+
+
+def test_plain_representations_are_short(model):
+    for thing in (model, model.tables, aemodel.load_model("aall1331")):
+        assert "\n" not in repr(thing)
+        assert len(repr(thing)) < 400
+
+
+def test_evidence_in_words_speaks_of_models_that_had_none():
+    from aemodel.inference.summary import evidence_words
+
+    assert evidence_words({"seed": 1}) == "Evidence used beside the margins: none."
+    assert "times 2" in evidence_words({"prior_scale": 2.0})
+
+
+def test_supports_have_a_colour_each():
+    assert set(SUPPORT) <= set(SOURCES)
