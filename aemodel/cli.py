@@ -3,64 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from aemodel.serving.failing import Failed, one_line_errors
+
 FORMATS = click.Choice(["table", "json", "csv"])
-
-
-class Failed(click.ClickException):
-    """The data or the model failed a check: exit code 1."""
-
-    exit_code = 1
-
-
-def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors of input in one line and with exit code 2; anything unforeseen keeps its traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except BrokenPipeError:
-            # The reader of a pipe has seen enough (`| head`).
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except KeyboardInterrupt:
-            click.echo("Interrupted; nothing was saved.", err=True)
-            raise SystemExit(130) from None
-        except ModuleNotFoundError as error:
-            remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
-            raise click.UsageError(f"this needs {error.name}, {remedy}") from error
-        except (ValueError, TypeError, OSError) as error:
-            raise click.UsageError(_as_typed(" ".join(str(error).split()))) from error
-        except Exception as error:
-            if type(error).__name__ == "SavedModelError":
-                raise Failed(" ".join(str(error).split())) from error
-            raise
-
-    return wrapped
-
-
-def _as_typed(message: str) -> str:
-    """An error of the package, under the name that the argument has on the command line."""
-    typed = {
-        "path": "OUT",
-        "out": "OUT",
-        "patients": "PATIENTS",
-        "folder": "--out",
-        "compare": "--compare",
-        "tables": "--tables",
-    }
-    name, colon, rest = message.partition(":")
-    if name == "source":
-        return ("MODEL:" if "model" in rest else "PUBLICATION:") + rest
-    return typed.get(name, name) + colon + rest
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -7,10 +7,10 @@ import xarray as xr
 
 import aemodel
 from aemodel.inference import priors
-from aemodel.inference.contraction import prior_risks, with_sources
+from aemodel.inference.contraction import sourced_risks
 from aemodel.inference.design import make_design
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.forward import make_forward, risk_draws
+from aemodel.inference.forward import make_forward
 from aemodel.publication.families import POOLS
 from aemodel.publication.tables import read_tables
 from tests.calculators import BOLD, LONG
@@ -68,8 +68,7 @@ def drawn_model(texts, *, seed=1, ordering="both", selection=True, divergences=0
     rng = np.random.default_rng(seed)
     posterior, prior = _parameters(design, rng, 4, 50, 0.3), _parameters(design, rng, 1, 200, 1.0)
     forward = make_forward(design)
-    risks = risk_draws(tables, forward, posterior, seed)
-    risks = with_sources(tables, risks, prior_risks(tables, forward, prior, posterior, seed))
+    risks = sourced_risks(tables, forward, prior, posterior, seed)
     settings = {"seed": seed, "draws": 50, "chains": 4, "tune": 1, "ordering": ordering, "selection": selection}
     settings |= {"prior_scale": 1.0, "priors": priors.describe()}
     diagnostics = Diagnostics(1.001, 900.0, 800.0, divergences, 0.9, "scale")
