@@ -40,9 +40,8 @@ def model(invented, design):
 
 
 @pytest.fixture(scope="module")
-def compiled(model):
-    """The model compiled once for all tests of this file: by far the longest step."""
-    return nutpie.compile_pymc_model(model)
+def compiled(invented_compiled):
+    return invented_compiled
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,174 @@
+"""Sensitivity to priors by power-scaling: against conjugate posteriors, and against refits at other prior scales."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.stats import halfnorm, norm, spearmanr
+
+import aemodel
+from aemodel.answers.sensitivity import _intercept_logp, _quantities, _scale_logp, _shift, sensitivity_table
+from aemodel.answers.states import make_model_forward
+from aemodel.inference import fitting, priors
+from aemodel.inference.forward import logit
+from aemodel.inference.idata import power_scaling
+from aemodel.publication.families import POOLS
+
+
+@pytest.fixture(scope="module")
+def table(shipped):
+    return sensitivity_table(shipped)
+
+
+# A conjugate toy: a normal observation of a normal mean, whose prior to the power a is one of scale / sqrt(a).
+
+PRIOR_SD, OBSERVED, SIZE = 1.5, 2.0, 200_000
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """Posterior draws of the mean (noise sd 1), and their log prior."""
+    variance = PRIOR_SD**2 / (PRIOR_SD**2 + 1)
+    mean = np.random.default_rng(1).normal(variance * OBSERVED, np.sqrt(variance), SIZE)
+    return mean, -0.5 * (mean / PRIOR_SD) ** 2
+
+
+def toy_mean(power):
+    variance = PRIOR_SD**2 / power
+    return OBSERVED * variance / (variance + 1)
+
+
+def test_shift_is_the_exact_slope_of_a_conjugate_posterior(toy):
+    """Of the mean with the log of the prior's power, times the log of 1/4; within 3 %, and none for pure noise."""
+    mean, log_prior = toy
+    noise = np.random.default_rng(2).normal(size=SIZE)
+    found = _shift(np.stack([mean, -mean, noise], axis=1), log_prior)
+    slope = (toy_mean(np.exp(1e-4)) - toy_mean(np.exp(-1e-4))) / 2e-4
+    expected = np.log(0.25) * slope / np.sqrt(PRIOR_SD**2 / (PRIOR_SD**2 + 1))
+    assert found[0] == pytest.approx(expected, rel=0.03)
+    assert found[1] == pytest.approx(-found[0])
+    assert abs(found[2]) < 4 * abs(np.log(0.25)) * log_prior.std() / np.sqrt(SIZE)
+
+
+def test_shift_has_the_sign_and_size_of_reweighting_to_the_double_scale(toy):
+    """Importance weights of the power 1/4 are exact here; the line is an extrapolation, so within a factor of two."""
+    mean, log_prior = toy
+    weight = np.exp(-0.75 * (log_prior - log_prior.max()))
+    reweighted = (weight @ mean / weight.sum() - mean.mean()) / mean.std()
+    assert reweighted == pytest.approx((toy_mean(0.25) - toy_mean(1)) / mean.std(), abs=0.02)
+    assert 0.5 < _shift(mean[:, None], log_prior)[0] / reweighted < 2
+
+
+def test_power_scaling_tells_which_quantity_depends_on_what(toy):
+    """The toy's mean depends on prior and likelihood, noise on neither; one value for each quantity and log density."""
+    mean, log_prior = (values[:4000].reshape(4, 1000) for values in toy)
+    noise = np.random.default_rng(3).normal(size=(4, 1000))
+    samples = {"scales": log_prior, "data": -0.5 * (mean - OBSERVED) ** 2}
+    found = power_scaling(np.stack([mean, noise], axis=2), samples, ["scales"], ["data"])
+    assert {name: values.shape for name, values in found.items()} == {"scales": (2,), "data": (2,)}
+    for values in found.values():
+        assert values[0] > 0.08
+        assert values[1] < 0.05
+
+
+# What is scaled.
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_log_prior_of_scales_is_half_normal(shipped, factor):
+    _, draws, _ = make_model_forward(shipped)
+    expected = 0.0
+    for pool in POOLS:
+        values = draws["scale"].sel(pool=pool).values.astype(float)
+        expected = expected + halfnorm.logpdf(values, scale=factor * priors.SCALE[pool]).sum(axis=-1)
+    found = _scale_logp(draws, factor)
+    np.testing.assert_allclose(found - found.mean(), expected.ravel() - expected.mean(), atol=1e-8)
+
+
+def test_log_prior_of_intercepts_is_normal(shipped):
+    forward, draws, _ = make_model_forward(shipped)
+    expected = 0.0
+    for branch in forward.forward.design.branches:
+        expected = expected + norm.logpdf(draws["intercept"].sel(branch=branch.name).values, *priors.INTERCEPT[branch.pool])
+    np.testing.assert_allclose(_intercept_logp(draws, forward.forward.design), expected.ravel(), rtol=1e-5)
+
+
+def test_quantities_are_log_odds_of_standardised_risks(shipped):
+    risks = shipped.risks
+    index, quantities = _quantities(risks)
+    assert quantities.shape == (len(risks.draws), len(index)) == (1000, 11 * 2 * (1 + 3 + 4 + 2 + 6))
+    everything = np.array([c.everything for c in risks.covariates])
+    for covariate, level, sets, fixed in (("total", "all", everything, ()), ("sex", "female", np.array([7, 15, 2, 63]), (2,))):
+        expected = logit(risks.standardised(sets, fixed)[:, risks.events.index("sepsis"), 1])
+        np.testing.assert_array_equal(quantities[:, index.index(("sepsis", "4-5", covariate, level))], expected)
+
+
+# The table.
+
+
+def test_table_has_a_row_for_each_event_grade_and_level(table):
+    columns = ["event", "grade", "covariate", "level", "scales", "intercepts", "data", "shift", "diagnosis"]
+    assert list(table.columns) == columns
+    assert len(table) == len(table.drop_duplicates(columns[:4])) == 11 * 2 * 16
+    assert np.isfinite(table[columns[4:8]]).all(axis=None)
+    assert (table[["scales", "intercepts", "data"]] >= 0).all(axis=None)
+
+
+def test_diagnosis_follows_from_the_sensitivities(table):
+    for row in table.itertuples():
+        expected = "" if row.scales < 0.05 else "prior" if row.data < 0.05 else "conflict"
+        assert row.diagnosis == expected
+
+
+def test_published_totals_depend_on_data_and_not_on_scales(table):
+    row = table.query("event == 'infections' and grade == '3-5' and covariate == 'total'").iloc[0]
+    assert row["data"] > 0.05
+    assert row["scales"] < 0.05
+
+
+# Refits.
+
+
+@pytest.fixture(scope="module")
+def refits(invented, invented_compiled):
+    """Short fits at half, whole and double prior scale, of one compiled model; too short for the gate of a real fit."""
+
+    def compiled(model):
+        return invented_compiled.with_data(prior_scale=model["prior_scale"].get_value())
+
+    found = {}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr(fitting, "nutpie", SimpleNamespace(compile_pymc_model=compiled, sample=fitting.nutpie.sample))
+        warnings.simplefilter("ignore", UserWarning)
+        for scale in (0.5, 1.0, 2.0):
+            found[scale] = aemodel.fit(
+                invented, seed=1, draws=400, chains=4, tune=250, ordering=None, prior_scale=scale, progress=False
+            )
+    return found
+
+
+@pytest.mark.slow
+def test_prior_scale_reaches_sampler_prior_and_settings(refits):
+    spread = {scale: float(fitted.prior["scale"].mean()) for scale, fitted in refits.items()}
+    assert spread[2.0] == pytest.approx(4 * spread[0.5], rel=1e-6)
+    posterior = [float(fitted.posterior["scale"].mean()) for fitted in refits.values()]
+    assert posterior == sorted(posterior)
+    assert [fitted.settings["prior_scale"] for fitted in refits.values()] == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.slow
+def test_shift_agrees_with_refits_in_sign_and_rank(refits):
+    """Change of the mean for each doubling of the prior scale, in posterior sds, over events, grades and levels.
+
+    Both err by about 0.1 (Monte Carlo), so signs are compared where the table says 0.25 or more.
+    """
+    half, whole, double = (_quantities(fitted.risks)[1] for fitted in refits.values())
+    refitted = (double.mean(axis=0) - half.mean(axis=0)) / (2 * whole.std(axis=0))
+    shift = sensitivity_table(refits[1.0])["shift"].to_numpy()
+    assert spearmanr(shift, refitted)[0] > 0.6
+    clear = abs(shift) > 0.25
+    assert clear.sum() >= 10
+    assert (np.sign(shift) == np.sign(refitted))[clear].mean() > 0.9
