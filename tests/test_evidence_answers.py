@@ -1,0 +1,148 @@
+"""Tables of nulls and orderings: does a fit agree with what the publication says in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import chi2, ncx2
+
+import aemodel
+from aemodel.answers.evidence import DOUBTFUL, group_rates, ordering_table, selection_table
+
+RACES = ("hispanic", "nh_asian", "nh_white", "nh_black")
+
+
+@pytest.fixture(scope="module")
+def model(shipped, aall1331):
+    return aemodel.Fitted(aall1331, shipped.idata, shipped.diagnostics, {**shipped.settings, "selection": True}, shipped.risks)
+
+
+@pytest.fixture(scope="module")
+def nulls(model):
+    return selection_table(model)
+
+
+@pytest.fixture(scope="module")
+def orderings(model):
+    return ordering_table(model)
+
+
+def risks_of_groups(risks, covariate, levels, inside=None):
+    """Draws (sample, group, event, grade) and sizes (group,), by a loop over cells of published levels."""
+    k = [c.name for c in risks.covariates].index(covariate)
+    wide = [len(c.levels) for c in risks.covariates]
+    draws, sizes = [], []
+    for level in levels:
+        position = risks.covariates[k].names.index(level)
+        total, size = 0.0, 0.0
+        for i, cell in enumerate(risks.levels.tolist()):
+            usual = all(a < b for a, b in zip(cell, wide, strict=True))
+            if usual and cell[k] == position and (inside is None or inside(cell)):
+                total, size = total + risks.weight[i] * risks.draws[:, i].astype(float), size + risks.weight[i]
+        draws.append(total / size)
+        sizes.append(size)
+    return np.stack(draws, axis=1), np.array(sizes)
+
+
+# Groups.
+
+
+def test_groups_are_those_of_loops(model):
+    found, n = group_rates(model.risks, "any_ae", "4-5", "race_ethnicity", RACES, ("relapse_group", "bm"))
+    expected, sizes = risks_of_groups(model.risks, "race_ethnicity", RACES, lambda cell: cell[1] < 2)
+    np.testing.assert_allclose(found, expected[:, :, model.risks.events.index("any_ae"), 1], rtol=1e-5)
+    np.testing.assert_allclose(n, sizes, rtol=1e-9)
+    assert np.rint(n).tolist() == [173, 28, 244, 48]
+
+
+# Nulls.
+
+
+def test_every_null_has_its_row(model, nulls):
+    expected = [(null.event, null.grade, null.covariate, null.stated) for null in model.tables.nulls]
+    assert list(nulls[["event", "grade", "covariate", "stated"]].itertuples(index=False, name=None)) == expected
+    assert nulls["in_fit"].all()
+    assert not selection_table(replace(model, settings={**model.settings, "selection": False}))["in_fit"].any()
+
+
+@pytest.mark.parametrize(("event", "grade", "covariate"), [("infections", "3-5", "sex"), ("sepsis", "4-5", "relapse_group")])
+def test_probability_of_a_null_is_averaged_over_draws(model, nulls, event, grade, covariate):
+    names = model.tables.covariate(covariate).names
+    rates, n = risks_of_groups(model.risks, covariate, names)
+    rates = rates[:, :, model.risks.events.index(event), model.risks.grades.index(grade)]
+    pooled = rates @ n / n.sum()
+    noncentrality = ((rates - pooled[:, None]) ** 2 * n).sum(axis=1) / (pooled * (1 - pooled))
+    expected = ncx2.cdf(chi2.isf(0.05, len(n) - 1), len(n) - 1, noncentrality).mean()
+    log_odds = np.log(rates / (1 - rates)).mean(axis=0)
+    row = nulls.query("event == @event and grade == @grade and covariate == @covariate").iloc[0]
+    assert row["p_nonsignificant"] == pytest.approx(expected, abs=1e-4)
+    assert row["odds_ratio"] == pytest.approx(np.exp(np.ptp(log_odds)), rel=1e-4)
+
+
+def test_doubtful_nulls_and_no_others_have_a_cause(nulls):
+    assert (nulls["doubtful"] == (nulls["p_nonsignificant"] < DOUBTFUL)).all()
+    assert ((nulls["cause"] != "") == nulls["doubtful"]).all()
+
+
+@pytest.mark.parametrize(
+    ("event", "covariate", "cause"),
+    [
+        ("sepsis", "relapse_group", "published margin of infections, which contains it"),
+        ("gi_toxicity", "age_band", "published margin of oral_mucositis, which it contains"),
+        ("hyperglycemia", "sex", "pooling with gi_toxicity, hypoalbuminemia"),
+        ("hyperglycemia", "race_ethnicity", "prior"),
+    ],
+)
+def test_cause_of_a_null_that_is_contradicted(model, monkeypatch, event, covariate, cause):
+    """Were every null doubtful."""
+    monkeypatch.setattr("aemodel.answers.evidence.DOUBTFUL", 2.0)
+    table = selection_table(replace(model, settings={**model.settings, "ordering": None}))
+    assert set(table.query("event == @event and covariate == @covariate")["cause"]) == {cause}
+
+
+def test_cause_may_be_the_ordering(model, monkeypatch):
+    monkeypatch.setattr("aemodel.answers.evidence.DOUBTFUL", 2.0)
+    table = selection_table(replace(model, settings={**model.settings, "ordering": "both"}))
+    assert set(table[table["covariate"] == "race_ethnicity"]["cause"]) == {"ordering of any_ae"}
+
+
+# Orderings.
+
+
+def test_every_group_of_an_ordering_has_its_row(orderings):
+    assert orderings[["event", "covariate", "within"]].drop_duplicates().values.tolist() == [["any_ae", "race_ethnicity", "bm"]]
+    found = {(row.grade, row.level): (row.tier, row.patients) for row in orderings.itertuples()}
+    tiers = {"3-5": (1, 1, 2, 2), "4-5": (1, 2, 2, 2)}
+    expected = {
+        (grade, name): (tiers[grade][k], n)
+        for grade in tiers
+        for k, (name, n) in enumerate(zip(RACES, (173, 28, 244, 48), strict=True))
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize(("grade", "higher"), [("3-5", ("hispanic", "nh_asian")), ("4-5", ("hispanic",))])
+def test_probabilities_of_an_ordering_are_counted_over_draws(model, orderings, grade, higher):
+    draws, _ = risks_of_groups(model.risks, "race_ethnicity", RACES, lambda cell: cell[1] < 2)
+    draws = draws[:, :, model.risks.events.index("any_ae"), model.risks.grades.index(grade)]
+    above, below = ([RACES.index(name) for name in RACES if (name in higher) == first] for first in (True, False))
+    ordered = np.all([draws[:, a] > draws[:, b] for a, b in product(above, below)], axis=0).mean()
+    rows = orderings[orderings["grade"] == grade].set_index("level")
+    assert rows["p_ordered"].tolist() == pytest.approx([ordered] * 4, abs=0.002)
+    assert rows["p_highest"].sum() == pytest.approx(1)
+    for k, name in enumerate(RACES):
+        assert rows.loc[name, "risk"] == pytest.approx(draws[:, k].mean(), rel=1e-4)
+        assert rows.loc[name, "p_highest"] == pytest.approx((draws.argmax(axis=1) == k).mean(), abs=0.002)
+        ends = rows.loc[name, ["lower", "upper"]].tolist()
+        assert ends == pytest.approx(np.quantile(draws[:, k], (0.05, 0.95)).tolist(), rel=1e-4)
+
+
+def test_publication_without_evidence_has_empty_tables(shipped, invented):
+    model = aemodel.Fitted(invented, shipped.idata, shipped.diagnostics, shipped.settings, shipped.risks)
+    assert selection_table(model).empty
+    assert ordering_table(model).empty
+    assert "p_nonsignificant" in selection_table(model)
+    assert "p_highest" in ordering_table(model)
