@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 AEMODEL := $(VENV)/bin/aemodel
 comma := ,
 
-.PHONY: demo test lint fit bench clean
+.PHONY: demo test lint fit notebooks docs examples bench clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.installed-fit
@@ -27,6 +27,18 @@ lint: $(VENV)/.installed-dev
 # The shipped model, made again.
 fit: $(VENV)/.installed-fit
 	$(AEMODEL) fit aall1331 --out models/aall1331 --seed 1
+
+# Every notebook run again, in place.
+notebooks: $(VENV)/.installed-dev
+	$(PY) notebooks/build.py
+
+# The documentation, into build/docs; a warning is an error.
+docs: $(VENV)/.installed-docs
+	$(PY) -m sphinx -q -W --keep-going -n -d build/doctrees docs build/docs
+
+# All output shown in notebooks, README and docs, renewed: after the shipped model has been fitted again.
+examples: notebooks
+	$(PY) -m tests.pages
 
 bench: $(VENV)/.installed-bench
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done
@@ -58,6 +70,10 @@ $(VENV)/.installed-fit: pyproject.toml constraints.txt | $(PY)
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
 	$(call install,fit$(comma)dev)
+	@touch $@ $(VENV)/.installed-fit
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(PY)
+	$(call install,fit$(comma)docs)
 	@touch $@ $(VENV)/.installed-fit
 
 $(VENV)/.installed-bench: pyproject.toml constraints.txt | $(PY)
