@@ -7,7 +7,7 @@ directly above a block says more of it:
 - ``file: NAME``: the block is the content of a file, written for the blocks that follow;
 - ``not run: REASON``: only for commands that change the machine (`NEVER_RUN`).
 
-Other blocks without a language, or of ``text``, are shown and not run. `small_fits` makes fits short enough for a test.
+Blocks of ``text``, and those for the documentation's builder, are shown and not run. `small_fits` makes fits short enough for a test.
 ``python -m tests.pages`` runs all pages and writes new output into them: for when the shipped model has been refitted.
 """
 
@@ -19,7 +19,8 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from inspect import signature
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,7 +91,8 @@ def _run(block: Block, namespace: dict[str, Any], page: str) -> str:
         return out.getvalue()
     if block.language == "sh":
         return "".join(_shell(line) for line in block.text.replace("\\\n", " ").splitlines() if line and line[0] != "#")
-    assert block.language in ("", "text", "toml", "csv", "json"), f"nothing runs blocks of {block.language!r}"
+    directive = block.language.startswith("{")  # of the documentation's builder
+    assert directive or block.language in ("text", "toml", "json"), f"nothing runs blocks of {block.language!r}"
     return ""
 
 
@@ -147,13 +149,15 @@ def small_fits() -> Iterator[None]:
     real, made = fitting.fit, {}
 
     def small(tables: Any, **options: Any) -> Any:
-        given = {name: value for name, value in options.items() if name not in ("draws", "chains", "tune", "seed", "progress")}
-        key = (tables.digest, repr(given))
+        given = signature(real).bind(tables, **options)
+        given.apply_defaults()
+        given.arguments |= {"seed": 1, "draws": 40, "chains": 2, "tune": 60, "progress": False}
+        key = (tables.digest, repr(given.kwargs))
         if key not in made:
             with catch_warnings():
                 simplefilter("ignore", UserWarning)  # so few draws cannot pass the gate
-                made[key] = real(tables, seed=1, draws=40, chains=2, tune=60, progress=False, **given)
-        return replace(made[key])
+                made[key] = real(*given.args, **given.kwargs)
+        return made[key]
 
     fitting.fit = aemodel.fit = small
     try:
