@@ -34,7 +34,7 @@ notebooks: $(VENV)/.installed-dev
 
 # The documentation, into build/docs; a warning is an error.
 docs: $(VENV)/.installed-docs
-	$(PY) -m sphinx -q -W --keep-going -n -d build/doctrees docs build/docs
+	$(PY) -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
 
 # All output shown in notebooks, README and docs, renewed: after the shipped model has been fitted again.
 examples: notebooks

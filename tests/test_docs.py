@@ -58,7 +58,8 @@ def test_data_blocks_can_be_read(name):
 
 def test_every_page_of_the_site_is_there():
     """README and the pages of docs; a page that is lost would be tested no more."""
-    assert {"README.md", "docs/tutorial.md", "docs/statistics.md", "docs/reference/api.md", "docs/how-to/spark.md"} <= set(NAMES)
+    pages = {"README.md", "docs/tutorial.md", "docs/statistics.md", "docs/reference/api.md", "docs/how-to/spark.md"}
+    assert pages <= set(NAMES)
 
 
 def test_public_names_are_in_the_reference():
