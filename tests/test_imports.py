@@ -13,7 +13,7 @@ import pytest
 import aemodel
 
 PACKAGE = Path(aemodel.__file__).parent
-ROOMS = ("publication", "inference", "answers", "serving", "cli")
+ROOMS = ("publication", "inference", "answers", "serving", "validation", "cli")
 HEAVY = ("pymc", "arviz", "pytensor", "nutpie", "xarray", "scipy", "numba", "matplotlib")
 FRAMES = ("pandas", "polars", "pyarrow", "dask", "pyspark")
 LIGHT = (

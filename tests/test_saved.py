@@ -829,7 +829,7 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-STEPS = ("draws_bytes", "write_risks", "_manifest", "card", "_flush")
+STEPS = ("draws_bytes", "write_risks", "make_manifest", "card", "_flush")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -159,7 +159,7 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
 
 def ratio_axis(axis: Any, lowest: float, highest: float) -> None:
     """A logarithmic axis of odds ratios about 1, with round ticks."""
-    lowest, highest = min(0.85 * lowest, 0.5), max(1.18 * highest, 2.0)
+    lowest, highest = min(0.85 * lowest, 0.5), max(1.2 * highest, 2.0)
     axis.axvline(1, color=SOFT, linewidth=0.8, zorder=0)
     axis.set_xscale("log")
     ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if lowest <= tick <= highest]

@@ -149,5 +149,5 @@ def _contradiction(states: Mapping[str, Bools], grades: Ints, given: Ints) -> st
     values = " with ".join(f"{name} {grades[k]}" for k, name in chosen)
     return (
         f"patients: {shown_rows(rows)}: {values} cannot be: an event in another occurs only with it, at no higher a grade; "
-        "a union has the highest grade of its parts; a death is grade 5 of what it lies in"
+        "a union has the highest grade of its parts; a fatal event is grade 5 of what it lies in"
     )

@@ -1,0 +1,49 @@
+"""Run the experiments: `python -m aemodel.validation sbc --out DIR`. Interrupted, it goes on where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aemodel.validation.runs import run_rounds
+from aemodel.validation.summary import coverage_table, rank_table, sampler_table
+
+ARMS: dict[str, dict[str, Any]] = {
+    "joint": {},
+    "product": {"likelihood": "product"},
+    "twice": {"likelihood": "twice"},
+    "no_determinant": {"likelihood": "no_determinant"},
+    "association": {"association": 0.8},
+    "interaction": {"interaction": 0.5},
+}
+"""Experiments by name: the model itself, negative controls, and patients the model does not describe."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Experiments that could show the model wrong."""
+
+
+@main.command()
+@click.argument("arm", type=click.Choice(list(ARMS)))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results; each arm has its own in it.")
+@click.option("--publication", default="aall1331", show_default=True)
+@click.option("--rounds", type=int, default=200, show_default=True)
+@click.option("--first-seed", type=int, default=1, show_default=True)
+@click.option("--processes", type=int, default=2, show_default=True)
+def sbc(arm: str, out: Path, publication: str, rounds: int, first_seed: int, processes: int) -> None:
+    """Simulation-based calibration: parameters from the prior, patients, their publication, a fit, ranks and coverage."""
+    seeds = range(first_seed, first_seed + rounds)
+    found = run_rounds(publication, out / arm, seeds, processes=processes, **ARMS[arm])
+    ranks = rank_table(found)
+    click.echo(ranks.sort_values("p").head(20).round(3).to_string(index=False))
+    click.echo(f"\n{ranks['inside'].mean():.1%} of {len(ranks)} quantities inside their 95 % bands.\n")
+    click.echo(coverage_table(found).round(3).to_string(index=False))
+    click.echo()
+    click.echo(sampler_table(found).round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()

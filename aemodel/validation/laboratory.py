@@ -1,0 +1,125 @@
+"""One compiled model for all experiments: which likelihood it has, and of which margins, is data to be exchanged.
+
+The log likelihood is ``joint_power`` times the joint one of ``margins_*`` plus a binomial for each published frequency,
+times ``row_power`` (row,). So the same machine code is the package's model (1, zeros), the product of binomials (0, ones),
+a margin counted twice (1, and ones for its rows), or, with patients and counts multiplied by a large factor and
+``joint_power`` divided by it, the kernel without its determinant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import nutpie
+import pymc as pm
+import pytensor.tensor as pt
+import xarray as xr
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from aemodel.inference.design import Design, all_margins, make_design
+from aemodel.inference.diagnostics import Diagnostics
+from aemodel.inference.forward import Forward, make_forward
+from aemodel.inference.idata import diagnose
+from aemodel.inference.likelihood import joint_margins
+from aemodel.inference.model import (
+    SAMPLED,
+    coordinates,
+    family_state_logp,
+    margin_data,
+    prior_logits,
+    state_probabilities,
+)
+from aemodel.publication.tables import Tables
+
+Likelihood = Literal["joint", "product", "twice", "no_determinant"]
+LARGE = 1e5
+"""Factor of patients and counts beside which the determinant vanishes."""
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """The compiled model and what it was made of."""
+
+    tables: Tables
+    design: Design
+    forward: Forward
+    compiled: Any
+    parameters: tuple[str, ...]
+
+    def data(self, tables: Tables, likelihood: Likelihood = "joint", prior_scale: float = 1.0) -> dict[str, Any]:
+        """The compiled model's data for a publication with the same rows, of which those marked derived are not used."""
+        rows = tables.frequencies
+        used = ~rows["derived"].to_numpy()
+        packed = margin_data(all_margins(self.design, rows))
+        factor = LARGE if likelihood == "no_determinant" else 1.0
+        packed = packed._replace(n=packed.n * factor, counts=packed.counts * factor)
+        doubled = _first_covariate(tables) if likelihood == "twice" else np.zeros(len(rows), dtype=bool)
+        return {f"margins_{name}": value for name, value in packed._asdict().items()} | {
+            "joint_power": 0.0 if likelihood == "product" else 1.0 / factor,
+            "row_power": (used if likelihood == "product" else doubled & used).astype(float),
+            "row_counts": rows["observed"].to_numpy(dtype=float),
+            "prior_scale": float(prior_scale),
+        }
+
+    def sample(
+        self, data: Mapping[str, Any], *, seed: int, draws: int, tune: int, chains: int = 2, cores: int | None = None
+    ) -> tuple[xr.Dataset, Diagnostics]:
+        """Posterior draws and their diagnostics."""
+        with threadpool_limits(1, user_api="blas"):
+            idata = nutpie.sample(
+                self.compiled.with_data(**data),
+                draws=draws,
+                tune=tune,
+                chains=chains,
+                cores=cores or chains,
+                seed=seed,
+                progress_bar=False,
+                save_warmup=False,
+            )
+        idata["posterior"] = idata["posterior"][list(self.parameters)]
+        return idata["posterior"], diagnose(idata)
+
+
+def make_laboratory(tables: Tables) -> Laboratory:
+    """Compile the model for a publication's rows: half a minute, once."""
+    design = make_design(tables)
+    model = laboratory_model(tables, design)
+    parameters = tuple(v.name for v in model.unobserved_RVs if not v.name.endswith(SAMPLED))
+    return Laboratory(tables, design, make_forward(design), nutpie.compile_pymc_model(model), parameters)
+
+
+def laboratory_model(tables: Tables, design: Design) -> pm.Model:
+    """Priors of the package's model, and both likelihoods with their powers."""
+    rows = tables.frequencies
+    margins = all_margins(design, rows)
+    having = np.array([design.states_having(e, g) for e, g in zip(rows["event"], rows["grade"], strict=True)], dtype=float)
+    inside = np.array([design.cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
+    share = inside * design.cells.n
+    share = share / share.sum(axis=1, keepdims=True)
+    with pm.Model(coords=coordinates(design)) as model:
+        p = state_probabilities(design, prior_logits(design, pm.Data("prior_scale", 1.0)))
+        data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(margins)._asdict().items()]
+        joint = joint_margins(family_state_logp(design, p, margins), data)
+        rate = pt.clip((pt.dot(having, p) * share).sum(axis=1), 1e-12, 1 - 1e-12)
+        counts = pm.Data("row_counts", rows["observed"].to_numpy(dtype=float))
+        rowwise = counts * pt.log(rate) + (rows["n"].to_numpy(dtype=float) - counts) * pt.log1p(-rate)
+        row_power = pm.Data("row_power", np.zeros(len(rows)))
+        power = pm.Data("joint_power", 1.0)
+        # Zero times minus infinity is no number: a likelihood that is not wanted is switched off, not multiplied away.
+        pm.Potential("joint", pt.switch(power > 0, power * joint, 0.0))
+        pm.Potential("rows", pt.dot(row_power, rowwise))
+    return model
+
+
+def _first_covariate(tables: Tables) -> NDArray[np.bool_]:
+    """Rows of the first event with margins by two covariates, by the first of them: what is counted twice on purpose."""
+    rows = tables.frequencies[~tables.frequencies["derived"]]
+    counted = rows.groupby("event", sort=False)["covariate"].nunique()
+    event = counted[counted >= 2].index[0]
+    covariate = rows[rows["event"] == event]["covariate"].iloc[0]
+    both = (tables.frequencies["event"] == event) & (tables.frequencies["covariate"] == covariate)
+    return both.to_numpy()

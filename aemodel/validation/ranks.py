@@ -1,0 +1,142 @@
+"""One round of simulation-based calibration: parameters, patients, a publication, a fit, and the truth's ranks in it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from aemodel.answers.table_uncertainty import table_loglik
+from aemodel.inference.forward import Forward, risk_draws
+from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.risks import RiskDraws
+from aemodel.publication.tables import Tables
+from aemodel.validation.laboratory import Laboratory, Likelihood
+from aemodel.validation.simulation import Simulated, draw_prior, shift_of_interaction, simulate
+
+RANKED = 100
+"""Posterior draws the truth is ranked among, thinned evenly from all chains."""
+
+PROFILES = 6
+"""Profiles whose risks are ranked, from the commonest to the rarest."""
+
+INTERVAL = 0.9
+
+Floats = NDArray[np.float64]
+
+
+def one_round(
+    laboratory: Laboratory,
+    seed: int,
+    *,
+    likelihood: Likelihood = "joint",
+    association: float = 0.0,
+    interaction: float = 0.0,
+    draws: int = 500,
+    tune: int = 400,
+) -> dict[str, Any]:
+    """Simulate, fit, rank.
+
+    Parameters
+    ----------
+    laboratory
+        The compiled model.
+    seed
+        Of everything in this round.
+    likelihood
+        Which likelihood the fit has.
+    association, interaction
+        What the simulated patients have and the model lacks: spreads of the covariates' interactions within the cohort's
+        counts, and of an interaction of two covariates in the events' log odds.
+    draws, tune
+        Per chain, of two chains.
+
+    Returns
+    -------
+    dict
+        ``ranks``: by quantity, how many of `RANKED` draws lie below the truth; ``covered`` and ``width``: by event and
+        grade, the share of profiles whose 90 % interval covers the truth, and the intervals' mean width; ``overall``: by
+        event and grade, whether the cohort's interval does; ``diagnostics`` and ``seconds``.
+    """
+    started = time.monotonic()
+    rng = np.random.default_rng([seed, 1])
+    truth = draw_prior(laboratory.design, rng)
+    table = sample_tables(laboratory.tables, 1, seed=seed, association=association)[0]
+    shift = shift_of_interaction(laboratory.design, rng, interaction) if interaction else None
+    made = simulate(laboratory.tables, laboratory.forward, truth, table, seed, shift)
+    data = laboratory.data(made.tables, likelihood)
+    posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
+    after = risk_draws(made.tables, laboratory.forward, posterior, seed + 1_000_003)
+    before = _true_risks(laboratory, made)
+    thin = np.linspace(0, len(after.draws) - 1, RANKED).astype(int)
+    return {
+        "seed": seed,
+        "ranks": _ranks(laboratory, made, truth, posterior, before, after, thin),
+        **_covered(before, after),
+        "diagnostics": asdict(diagnostics),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _true_risks(laboratory: Laboratory, made: Simulated) -> Floats:
+    """True risks (cell, event, grade) of the cohort's cells."""
+    design, tables = laboratory.design, made.tables
+    published = len(design.cells.n)
+    having = np.array([[design.states_having(e.name, g) for g in ("3-5", "4-5")] for e in tables.events], dtype=float)
+    return np.einsum("egs,sc->ceg", having, made.p[:, :published])
+
+
+def _ranks(
+    laboratory: Laboratory,
+    made: Simulated,
+    truth: xr.Dataset,
+    posterior: xr.Dataset,
+    before: Floats,
+    after: RiskDraws,
+    thin: NDArray[np.int64],
+) -> dict[str, int]:
+    ranks: dict[str, int] = {}
+    for name in ("intercept", "scale", "alike"):
+        values = posterior[name].values.reshape(-1, int(np.prod(posterior[name].shape[2:])))[thin]
+        labels = ["/".join(map(str, place)) for place in np.ndindex(*posterior[name].shape[2:])]
+        for label, draws, true in zip(labels, values.T, truth[name].values.ravel(), strict=True):
+            ranks[f"{name} {label}"] = int((draws < true).sum())
+    share = laboratory.design.cells.n / laboratory.design.cells.n.sum()
+    cells = np.argsort(-share, kind="stable")[np.linspace(0, len(share) - 1, PROFILES).astype(int)]
+    published = after.draws[thin][:, : len(share)].astype(float)
+    for i, event in enumerate(after.events):
+        for j, grade in enumerate(after.grades):
+            ranks[f"cohort {event} {grade}"] = int((published[:, :, i, j] @ share < before[:, i, j] @ share).sum())
+            for cell in cells:
+                ranks[f"profile {cell} {event} {grade}"] = int((published[:, cell, i, j] < before[cell, i, j]).sum())
+    ranks["log likelihood"] = _loglik_rank(laboratory.forward, made.tables, truth, posterior, thin)
+    return ranks
+
+
+def _loglik_rank(forward: Forward, tables: Tables, truth: xr.Dataset, posterior: xr.Dataset, thin: NDArray[np.int64]) -> int:
+    table = forward.design.cells.n[None]
+    true = table_loglik(forward.design, tables, truth, np.array([0]), table)[0, 0]
+    return int((table_loglik(forward.design, tables, posterior, thin, table)[0] < true).sum())
+
+
+def _covered(before: Floats, after: RiskDraws) -> dict[str, Any]:
+    """Coverage and width of 90 % intervals of all profiles' risks and of the cohort's."""
+    published = after.draws[:, : len(before)].astype(float)
+    tails = (1 - INTERVAL) / 2, (1 + INTERVAL) / 2
+    lower, upper = np.quantile(published, tails, axis=0)
+    inside = ((before >= lower) & (before <= upper)).mean(axis=0)
+    share = after.weight[: len(before)] / after.weight[: len(before)].sum()
+    cohort = np.einsum("sceg,c->seg", published, share)
+    true = np.einsum("ceg,c->eg", before, share)
+    low, high = np.quantile(cohort, tails, axis=0)
+    overall = (true >= low) & (true <= high)
+    names = [f"{event} {grade}" for event in after.events for grade in after.grades]
+
+    def named(values: NDArray[Any]) -> dict[str, float]:
+        return dict(zip(names, values.astype(float).ravel().tolist(), strict=True))
+
+    return {"covered": named(inside), "width": named((upper - lower).mean(axis=0)), "overall": named(overall)}

@@ -1,0 +1,89 @@
+"""Many rounds in several processes: each result is a file of its own, so that a run goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from aemodel.publication.tables import load_tables
+from aemodel.validation.laboratory import Laboratory, make_laboratory
+from aemodel.validation.ranks import one_round
+
+_laboratory: list[Laboratory] = []
+"""This process's compiled model; made once by `_start`."""
+
+
+def run_rounds(
+    publication: str, folder: Path, seeds: Sequence[int], *, processes: int = 2, **options: Any
+) -> list[dict[str, Any]]:
+    """Rounds of `one_round` for each seed that has no result in ``folder`` yet, then all results in the order of seeds.
+
+    Raises
+    ------
+    ValueError
+        The folder holds results of other options.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_options(folder, {"publication": publication, **options})
+    missing = [seed for seed in seeds if not _file(folder, seed).exists()]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(folder.name, total=len(seeds), completed=len(seeds) - len(missing))
+        if missing:
+            _in_processes(publication, folder, missing, processes, options, lambda: progress.advance(task))
+    return read_rounds(folder, seeds)
+
+
+def read_rounds(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    return [json.loads(_file(folder, seed).read_text(encoding="utf-8")) for seed in seeds if _file(folder, seed).exists()]
+
+
+def _in_processes(
+    publication: str, folder: Path, seeds: Sequence[int], processes: int, options: Mapping[str, Any], advance: Any
+) -> None:
+    workers = min(processes, len(seeds))
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start, (publication,)) as pool:
+        futures = [pool.submit(_round, str(folder), seed, dict(options)) for seed in seeds]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start(publication: str) -> None:
+    _laboratory.append(make_laboratory(load_tables(publication)))
+
+
+def _round(folder: str, seed: int, options: dict[str, Any]) -> None:
+    result = one_round(_laboratory[0], seed, **options)
+    _write(_file(Path(folder), seed), result)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".round-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    Path(name).replace(path)
+
+
+def _check_options(folder: Path, options: Mapping[str, Any]) -> None:
+    path = folder / "options.json"
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != dict(options):
+        raise ValueError(f"folder: {str(folder)!r} holds results of other options: {path.read_text(encoding='utf-8')}")
+    _write(path, options)
+
+
+def _file(folder: Path, seed: int) -> Path:
+    return folder / f"round-{seed:06d}.json"

@@ -1,0 +1,111 @@
+"""Publications simulated from the model: a whole table of patients, their states, and the margins a paper would print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from aemodel.inference import priors
+from aemodel.inference.design import Design
+from aemodel.inference.forward import Forward
+from aemodel.publication.families import POOLS
+from aemodel.publication.tables import Tables
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated publication.
+
+    ``tables`` has the simulated frequencies; ``table`` (cell,) the patients in each cell; ``counts`` (state, cell) their
+    states, families end to end; ``p`` (state, cell) the true probabilities, new levels' cells included.
+    """
+
+    tables: Tables
+    table: Ints
+    counts: Ints
+    p: Floats
+
+
+def draw_prior(design: Design, rng: np.random.Generator) -> xr.Dataset:
+    """One draw of all parameters from their priors, as a posterior of one chain and one draw."""
+    terms, contrasts, branches = len(design.terms), design.matrix.shape[1], len(design.branches)
+    centre, spread = np.array([priors.INTERCEPT[branch.pool] for branch in design.branches]).T
+    scale = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
+    sharing = len(priors.SHARING)
+    values = {
+        "intercept": (("branch",), rng.normal(centre, spread)),
+        "scale": (("pool", "term"), np.abs(rng.normal(0, scale, size=(len(POOLS), terms)))),
+        "alike": (("sharing_pool", "term"), rng.beta(*priors.ALIKE, size=(sharing, terms))),
+        "own_raw": (("branch", "contrast"), rng.normal(size=(branches, contrasts))),
+        "shared_raw": (("sharing_pool", "contrast"), rng.normal(size=(sharing, contrasts))),
+    }
+    return xr.Dataset({name: (("chain", "draw", *dims), value[None, None]) for name, (dims, value) in values.items()})
+
+
+def simulate(
+    tables: Tables, forward: Forward, parameters: xr.Dataset, table: Ints, seed: int, logit_shift: Floats | None = None
+) -> Simulated:
+    """Patients of ``table`` (cell,) with the risks of one draw of the parameters, published as ``tables`` are.
+
+    ``logit_shift`` (state, cell) multiplies probabilities by its exponential before they are scaled to sum to 1 in each
+    family: what the model lacks.
+    """
+    p = next(iter(forward.states(parameters, seed)))
+    if logit_shift is not None:
+        p = _shifted(forward.design, p, logit_shift)
+    rng = np.random.default_rng(seed)
+    edges = family_edges(forward.design)
+    counts = np.zeros((p.shape[0], len(table)), dtype=np.int64)
+    for first, last in pairwise(edges):
+        for cell in np.flatnonzero(table):
+            share = np.clip(p[first:last, cell], 0, None)
+            counts[first:last, cell] = rng.multinomial(table[cell], share / share.sum())
+    return Simulated(publish(tables, forward.design, counts), table, counts, p)
+
+
+def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
+    """The publication with its frequencies counted anew, row by row: the cohort's sizes and everything else as they are."""
+    rows = tables.frequencies.copy()
+    observed = []
+    for event, grade, covariate, level in zip(rows["event"], rows["grade"], rows["covariate"], rows["level"], strict=True):
+        states, cells = design.states_having(event, grade), design.cells.having(covariate, level)
+        observed.append(int(counts[np.ix_(states, cells)].sum()))
+    rows["observed"] = observed
+    return replace(tables, frequencies=rows)
+
+
+def shift_of_interaction(design: Design, rng: np.random.Generator, size: float) -> Floats:
+    """An interaction the model lacks: every pair of levels of two covariates, drawn at random, moves each event's odds."""
+    cells = design.cells
+    first, second = rng.choice(len(cells.covariates), size=2, replace=False)
+    shape = len(cells.covariates[first].levels), len(cells.covariates[second].levels)
+    states = family_edges(design)[-1]
+    shift = np.zeros((states, len(cells.n)))
+    for i, family in enumerate(design.families):
+        effect = rng.normal(0, size, size=shape)[cells.levels[:, first], cells.levels[:, second]]
+        occurred = family.grades[:, 0] >= 3
+        edges = family_edges(design)
+        shift[edges[i] : edges[i + 1]] = occurred[:, None] * effect[None, :]
+    return shift
+
+
+def family_edges(design: Design) -> Ints:
+    """Where each family's states begin among all, and the end: (family + 1,)."""
+    return np.cumsum([0] + [len(family.grades) for family in design.families])
+
+
+def _shifted(design: Design, p: Floats, shift: Floats) -> Floats:
+    moved = p.copy()
+    published = shift.shape[1]
+    moved[:, :published] *= np.exp(shift)
+    edges = family_edges(design)
+    for first, last in pairwise(edges):
+        moved[first:last] /= moved[first:last].sum(axis=0)
+    return moved
