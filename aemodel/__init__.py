@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aemodel.answers.calibration import calibration_table
+    from aemodel.answers.calibration_slopes import calibration_slopes
     from aemodel.answers.contrasts import contrast_table
     from aemodel.answers.evidence import ordering_table, selection_table
     from aemodel.answers.identification import identification_table
@@ -42,6 +43,7 @@ _HOME = {
     "LoadedModel": "serving.reading",
     "SavedModelError": "serving.manifest",
     "Tables": "publication.tables",
+    "calibration_slopes": "answers.calibration_slopes",
     "calibration_table": "answers.calibration",
     "contrast_table": "answers.contrasts",
     "fit": "inference.fitting",
@@ -78,6 +80,7 @@ __all__ = [
     "LoadedModel",
     "SavedModelError",
     "Tables",
+    "calibration_slopes",
     "calibration_table",
     "contrast_table",
     "fit",

@@ -93,9 +93,11 @@ def make_design(tables: Tables) -> Design:
     return Design(cells, families, branches, terms, matrix, term_of, pool_of)
 
 
-def all_margins(design: Design, rows: pd.DataFrame) -> tuple[FamilyMargins, ...]:
-    """Margins of every family from the frequencies to be used."""
-    return tuple(family_margins(family, design.cells, rows) for family in design.families)
+def all_margins(design: Design, rows: pd.DataFrame, like: Sequence[FamilyMargins] | None = None) -> tuple[FamilyMargins, ...]:
+    """Margins of every family from the frequencies to be used, over cells of their own or those of other margins."""
+    covariates = [None] * len(design.families) if like is None else [family.covariates for family in like]
+    pairs = zip(design.families, covariates, strict=True)
+    return tuple(family_margins(family, design.cells, rows, told) for family, told in pairs)
 
 
 def family_averages(design: Design, margins: tuple[FamilyMargins, ...]) -> list[NDArray[np.float64]]:

@@ -47,10 +47,11 @@ class FamilyMargins:
     margins: Margins
 
 
-def family_margins(family: Family, cells: Cells, rows: pd.DataFrame) -> FamilyMargins:
+def family_margins(family: Family, cells: Cells, rows: pd.DataFrame, covariates: Sequence[str] | None = None) -> FamilyMargins:
     """Margins of one family from the rows of `Tables.frequencies` to be used (derived ones never are).
 
-    The family's cells are those of the covariates its rows distinguish; patients are exchangeable within them.
+    The family's cells are those of the covariates its rows distinguish, unless ``covariates`` says which; patients are
+    exchangeable within them.
 
     Raises
     ------
@@ -59,7 +60,8 @@ def family_margins(family: Family, cells: Cells, rows: pd.DataFrame) -> FamilyMa
     """
     names = [event.name for event in family.events]
     mine = rows[rows["event"].isin(names) & ~rows["derived"]]
-    used = tuple(c.name for c in cells.covariates if c.name in set(mine["covariate"]))
+    told = set(mine["covariate"]) if covariates is None else covariates
+    used = tuple(c.name for c in cells.covariates if c.name in told)
     coarse, n = cells.collapsed(used)
     first = np.array([np.flatnonzero(coarse == c)[0] for c in range(len(n))])
     columns, counts, labels = [], [], []

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from aemodel.publication.tables import load_tables
 from aemodel.validation.runs import run_rounds
 from aemodel.validation.summary import coverage_table, rank_table, sampler_table
+from aemodel.validation.withheld import clusters, elpd_table, one_cluster
 
 ARMS: dict[str, dict[str, Any]] = {
     "joint": {},
@@ -17,8 +19,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "no_determinant": {"likelihood": "no_determinant"},
     "association": {"association": 0.8},
     "interaction": {"interaction": 0.5},
+    "selective": {"selective": "without term"},
+    "selective_term": {"selective": "with term"},
 }
-"""Experiments by name: the model itself, negative controls, and patients the model does not describe."""
+"""Experiments by name: the model itself, negative controls, patients the model does not describe, selective publication."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,6 +47,17 @@ def sbc(arm: str, out: Path, publication: str, rounds: int, first_seed: int, pro
     click.echo(coverage_table(found).round(3).to_string(index=False))
     click.echo()
     click.echo(sampler_table(found).round(3).to_string())
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results; `withheld` is made in it.")
+@click.option("--publication", default="aall1331", show_default=True)
+@click.option("--processes", type=int, default=2, show_default=True)
+def withheld(out: Path, publication: str, processes: int) -> None:
+    """Margins withheld from the fit and predicted: log predictive density against two competitors, and coverage."""
+    numbers = range(1, len(clusters(load_tables(publication))) + 1)
+    found = run_rounds(publication, out / "withheld", numbers, what=one_cluster, processes=processes)
+    click.echo(elpd_table(found).round(2).to_string(index=False))
 
 
 if __name__ == "__main__":

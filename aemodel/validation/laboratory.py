@@ -1,14 +1,15 @@
 """One compiled model for all experiments: which likelihood it has, and of which margins, is data to be exchanged.
 
 The log likelihood is ``joint_power`` times the joint one of ``margins_*`` plus a binomial for each published frequency,
-times ``row_power`` (row,). So the same machine code is the package's model (1, zeros), the product of binomials (0, ones),
-a margin counted twice (1, and ones for its rows), or, with patients and counts multiplied by a large factor and
-``joint_power`` divided by it, the kernel without its determinant.
+times ``row_power`` (row,), plus ``null_weights`` (test,) times the log probability that a table's test was not
+significant. So the same machine code is the package's model (1, zeros), the product of binomials (0, ones), a margin
+counted twice (1, and ones for its rows), or, with patients and counts multiplied by a large factor and ``joint_power``
+divided by it, the kernel without its determinant; of all tables, or of some.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,9 +34,16 @@ from aemodel.inference.model import (
     prior_logits,
     state_probabilities,
 )
+from aemodel.inference.selection import null_logp, null_weights
+from aemodel.publication.events import GRADES
+from aemodel.publication.evidence import Null
+from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
 
 Likelihood = Literal["joint", "product", "twice", "no_determinant"]
+ALPHA = 0.05
+"""Level of the tests by which a simulated publication chooses its tables."""
+
 LARGE = 1e5
 """Factor of patients and counts beside which the determinant vanishes."""
 
@@ -46,15 +54,22 @@ class Laboratory:
 
     tables: Tables
     design: Design
+    margins: tuple[FamilyMargins, ...]
     forward: Forward
     compiled: Any
     parameters: tuple[str, ...]
 
-    def data(self, tables: Tables, likelihood: Likelihood = "joint", prior_scale: float = 1.0) -> dict[str, Any]:
-        """The compiled model's data for a publication with the same rows, of which those marked derived are not used."""
+    def data(
+        self, tables: Tables, likelihood: Likelihood = "joint", prior_scale: float = 1.0, nulls: Sequence[Null] = ()
+    ) -> dict[str, Any]:
+        """The compiled model's data for a publication with the same rows, of which those marked derived are not used.
+
+        ``nulls`` are those of `table_tests` that were not significant and are to count.
+        """
         rows = tables.frequencies
         used = ~rows["derived"].to_numpy()
-        packed = margin_data(all_margins(self.design, rows))
+        margins = all_margins(self.design, rows, self.margins)
+        packed = margin_data(margins)
         factor = LARGE if likelihood == "no_determinant" else 1.0
         packed = packed._replace(n=packed.n * factor, counts=packed.counts * factor)
         doubled = _first_covariate(tables) if likelihood == "twice" else np.zeros(len(rows), dtype=bool)
@@ -63,7 +78,15 @@ class Laboratory:
             "row_power": (used if likelihood == "product" else doubled & used).astype(float),
             "row_counts": rows["observed"].to_numpy(dtype=float),
             "prior_scale": float(prior_scale),
+            "null_weights": self._null_weights(nulls, margins),
         }
+
+    def _null_weights(self, nulls: Sequence[Null], margins: tuple[FamilyMargins, ...]) -> NDArray[np.float64]:
+        tests = table_tests(self.tables)
+        weights = np.zeros(len(tests))
+        if nulls:
+            weights[[tests.index(null) for null in nulls]] = null_weights(self.design, nulls, margins)
+        return weights
 
     def sample(
         self, data: Mapping[str, Any], *, seed: int, draws: int, tune: int, chains: int = 2, cores: int | None = None
@@ -89,7 +112,8 @@ def make_laboratory(tables: Tables) -> Laboratory:
     design = make_design(tables)
     model = laboratory_model(tables, design)
     parameters = tuple(v.name for v in model.unobserved_RVs if not v.name.endswith(SAMPLED))
-    return Laboratory(tables, design, make_forward(design), nutpie.compile_pymc_model(model), parameters)
+    margins = all_margins(design, tables.frequencies)
+    return Laboratory(tables, design, margins, make_forward(design), nutpie.compile_pymc_model(model), parameters)
 
 
 def laboratory_model(tables: Tables, design: Design) -> pm.Model:
@@ -112,7 +136,21 @@ def laboratory_model(tables: Tables, design: Design) -> pm.Model:
         # Zero times minus infinity is no number: a likelihood that is not wanted is switched off, not multiplied away.
         pm.Potential("joint", pt.switch(power > 0, power * joint, 0.0))
         pm.Potential("rows", pt.dot(row_power, rowwise))
+        tests = table_tests(tables)
+        weights = pm.Data("null_weights", np.zeros(len(tests)))
+        nulls = [pt.dot(weights[places], logp) for places, logp in null_logp(design, tests, p)]
+        pm.Potential("nulls", sum(nulls, pt.constant(0.0)))
     return model
+
+
+def table_tests(tables: Tables) -> tuple[Null, ...]:
+    """The test between a covariate's levels of every table of an event's frequencies, at each grade."""
+    rows = tables.frequencies[~tables.frequencies["derived"] & (tables.frequencies["covariate"] != "total")]
+    return tuple(
+        Null(event, grade, covariate, tuple(levels), ALPHA, False, "validation")
+        for (event, covariate, grade), levels in rows.groupby(["event", "covariate", "grade"], sort=False)["level"]
+        if grade in GRADES
+    )
 
 
 def _first_covariate(tables: Tables) -> NDArray[np.bool_]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -14,9 +14,10 @@ from aemodel.answers.table_uncertainty import table_loglik
 from aemodel.inference.forward import Forward, risk_draws
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.risks import RiskDraws
+from aemodel.publication.evidence import Null
 from aemodel.publication.tables import Tables
-from aemodel.validation.laboratory import Laboratory, Likelihood
-from aemodel.validation.simulation import Simulated, draw_prior, shift_of_interaction, simulate
+from aemodel.validation.laboratory import Laboratory, Likelihood, table_tests
+from aemodel.validation.simulation import Simulated, draw_prior, print_significant, shift_of_interaction, simulate
 
 RANKED = 100
 """Posterior draws the truth is ranked among, thinned evenly from all chains."""
@@ -36,6 +37,7 @@ def one_round(
     likelihood: Likelihood = "joint",
     association: float = 0.0,
     interaction: float = 0.0,
+    selective: Literal["with term", "without term"] | None = None,
     draws: int = 500,
     tune: int = 400,
 ) -> dict[str, Any]:
@@ -52,6 +54,9 @@ def one_round(
     association, interaction
         What the simulated patients have and the model lacks: spreads of the covariates' interactions within the cohort's
         counts, and of an interaction of two covariates in the events' log odds.
+    selective
+        The publication prints only tables with a significant test, and the fit has a term for it or not; by default it
+        prints them all.
     draws, tune
         Per chain, of two chains.
 
@@ -60,7 +65,8 @@ def one_round(
     dict
         ``ranks``: by quantity, how many of `RANKED` draws lie below the truth; ``covered`` and ``width``: by event and
         grade, the share of profiles whose 90 % interval covers the truth, and the intervals' mean width; ``overall``: by
-        event and grade, whether the cohort's interval does; ``diagnostics`` and ``seconds``.
+        event and grade, whether the cohort's interval does; ``frequencies``: how many were used; ``diagnostics`` and
+        ``seconds``.
     """
     started = time.monotonic()
     rng = np.random.default_rng([seed, 1])
@@ -68,7 +74,11 @@ def one_round(
     table = sample_tables(laboratory.tables, 1, seed=seed, association=association)[0]
     shift = shift_of_interaction(laboratory.design, rng, interaction) if interaction else None
     made = simulate(laboratory.tables, laboratory.forward, truth, table, seed, shift)
-    data = laboratory.data(made.tables, likelihood)
+    nulls: tuple[Null, ...] = ()
+    if selective:
+        printed, left_out = print_significant(made.tables, table_tests(laboratory.tables))
+        made, nulls = replace(made, tables=printed), left_out if selective == "with term" else ()
+    data = laboratory.data(made.tables, likelihood, nulls=nulls)
     posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
     after = risk_draws(made.tables, laboratory.forward, posterior, seed + 1_000_003)
     before = _true_risks(laboratory, made)
@@ -77,6 +87,7 @@ def one_round(
         "seed": seed,
         "ranks": _ranks(laboratory, made, truth, posterior, before, after, thin),
         **_covered(before, after),
+        "frequencies": int((~made.tables.frequencies["derived"]).sum()),
         "diagnostics": asdict(diagnostics),
         "seconds": time.monotonic() - started,
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,14 @@ _laboratory: list[Laboratory] = []
 """This process's compiled model; made once by `_start`."""
 
 
+Round = Callable[..., dict[str, Any]]
+"""A function of a laboratory, a seed and options, to be found by its name."""
+
+
 def run_rounds(
-    publication: str, folder: Path, seeds: Sequence[int], *, processes: int = 2, **options: Any
+    publication: str, folder: Path, seeds: Sequence[int], *, what: Round = one_round, processes: int = 2, **options: Any
 ) -> list[dict[str, Any]]:
-    """Rounds of `one_round` for each seed that has no result in ``folder`` yet, then all results in the order of seeds.
+    """Rounds of ``what`` for each seed that has no result in ``folder`` yet, then all results in the order of seeds.
 
     Raises
     ------
@@ -38,7 +43,7 @@ def run_rounds(
     with Progress(*columns) as progress:
         task = progress.add_task(folder.name, total=len(seeds), completed=len(seeds) - len(missing))
         if missing:
-            _in_processes(publication, folder, missing, processes, options, lambda: progress.advance(task))
+            _in_processes(publication, folder, missing, processes, partial(what, **options), lambda: progress.advance(task))
     return read_rounds(folder, seeds)
 
 
@@ -47,11 +52,11 @@ def read_rounds(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _in_processes(
-    publication: str, folder: Path, seeds: Sequence[int], processes: int, options: Mapping[str, Any], advance: Any
+    publication: str, folder: Path, seeds: Sequence[int], processes: int, what: Round, advance: Callable[[], None]
 ) -> None:
     workers = min(processes, len(seeds))
     with ProcessPoolExecutor(workers, get_context("spawn"), _start, (publication,)) as pool:
-        futures = [pool.submit(_round, str(folder), seed, dict(options)) for seed in seeds]
+        futures = [pool.submit(_round, folder, seed, what) for seed in seeds]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -65,9 +70,8 @@ def _start(publication: str) -> None:
     _laboratory.append(make_laboratory(load_tables(publication)))
 
 
-def _round(folder: str, seed: int, options: dict[str, Any]) -> None:
-    result = one_round(_laboratory[0], seed, **options)
-    _write(_file(Path(folder), seed), result)
+def _round(folder: Path, seed: int, what: Round) -> None:
+    _write(_file(folder, seed), what(_laboratory[0], seed))
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

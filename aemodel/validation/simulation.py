@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.stats import chi2_contingency
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.forward import Forward
+from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 
@@ -79,6 +83,37 @@ def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
         observed.append(int(counts[np.ix_(states, cells)].sum()))
     rows["observed"] = observed
     return replace(tables, frequencies=rows)
+
+
+def without(tables: Tables, hidden: NDArray[np.bool_]) -> Tables:
+    """The publication had it not printed some rows (row,); a total that only these implied is then printed itself."""
+    rows = tables.frequencies
+    used = ~rows["derived"].to_numpy() & ~hidden
+    pair = pd.MultiIndex.from_frame(rows[["event", "grade"]])
+    lost = set(pair[hidden & ~rows["derived"].to_numpy()]) - set(pair[used])
+    used |= (rows["covariate"] == "total").to_numpy() & ~hidden & pair.isin(list(lost))
+    return replace(tables, frequencies=rows.assign(derived=~used))
+
+
+def print_significant(tables: Tables, tests: Sequence[Null]) -> tuple[Tables, tuple[Null, ...]]:
+    """A publication that prints an event's table by a covariate only if a test at either grade was significant.
+
+    Returns it, and the tests of the tables left out that enough patients had the event for.
+    """
+    observed = tables.frequencies.set_index(["event", "grade", "covariate", "level"])[["observed", "n"]]
+    significant, large = set(), set()
+    for test in tests:
+        counts = observed.loc[[(test.event, test.grade, test.covariate, level) for level in test.levels]].to_numpy()
+        table = np.column_stack([counts[:, 0], counts[:, 1] - counts[:, 0]])
+        if table[:, 0].sum() >= FEWEST:
+            large.add(test)
+        if table.sum(axis=0).all() and chi2_contingency(table, correction=False).pvalue < test.alpha:
+            significant.add((test.event, test.covariate))
+    left_out = {(test.event, test.covariate) for test in tests} - significant
+    rows = tables.frequencies
+    hidden = pd.MultiIndex.from_frame(rows[["event", "covariate"]]).isin(list(left_out))
+    nulls = tuple(test for test in tests if (test.event, test.covariate) in left_out and test in large)
+    return without(tables, hidden), nulls
 
 
 def shift_of_interaction(design: Design, rng: np.random.Generator, size: float) -> Floats:

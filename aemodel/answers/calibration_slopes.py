@@ -1,0 +1,136 @@
+"""Calibration slopes and intercepts: whether predicted contrasts between levels have the published ones' size."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aemodel.answers.states import make_model_forward
+from aemodel.inference.forward import logit
+from aemodel.inference.integer_tables import sample_tables
+from aemodel.publication.evidence import FEWEST
+
+Floats = NDArray[np.float64]
+
+SPREAD = 10.0
+"""Standard deviation of a normal penalty about perfect calibration: finite slopes where a level has no events at all."""
+
+STEPS = 50
+COLUMNS = ["event", "grade", "rows", "intercept", "intercept_lower", "intercept_upper", "slope", "slope_lower", "slope_upper"]
+
+
+def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probability: float = 0.9) -> pd.DataFrame:
+    """Logistic recalibration of the published counts on the model's predictions, by event and grade and over all events.
+
+    The intercept is the log odds that observed rates are above predicted ones (0 if none), the slope is what predicted
+    contrasts between levels must be multiplied by to fit the observed ones (1 if nothing; above 1 the model shrinks them).
+    Rows share patients, so intervals come from whole publications simulated at the predicted risks, recalibrated alike.
+    The model saw these rows: that it reproduces them is consistency, not validation.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    seed
+        The same seed gives the same simulated publications.
+    replicates
+        How many of them.
+    probability
+        Of the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns event, grade, rows (published frequencies, derived ones left out), intercept and slope, each with lower and
+        upper bound. The last two rows are over all events, the slope with an intercept for each. The slope is missing where an
+        event has a total only, and both are where fewer than `FEWEST` patients had it.
+
+    Raises
+    ------
+    ValueError
+        ``replicates`` is below 20, or ``probability`` not between 0 and 1.
+    """
+    if replicates < 20 or not 0 < probability < 1:
+        raise ValueError(f"replicates must be 20 or more and probability between 0 and 1; found {replicates}, {probability}")
+    rows = model.tables.frequencies
+    rows = rows[~rows["derived"] & rows["grade"].isin(["3-5", "4-5"])].reset_index(drop=True)
+    predicted, simulated = _simulate(model, rows, seed, replicates)
+    counts = np.vstack([rows["observed"].to_numpy(dtype=float), simulated])
+    x, n = logit(predicted), rows["n"].to_numpy(dtype=float)
+    found = []
+    groups = [(event, grade, mine.index.to_numpy()) for (event, grade), mine in rows.groupby(["event", "grade"], sort=False)]
+    groups += [("all", grade, np.flatnonzero(rows["grade"] == grade)) for grade in ("3-5", "4-5")]
+    for event, grade, mine in groups:
+        of_event = rows["event"].iloc[mine].factorize()[0]
+        split = (rows["covariate"].iloc[mine] != "total").to_numpy()
+        few = event != "all" and _patients(rows.iloc[mine]) < FEWEST
+        values = [] if few else [_recalibrate(counts[:, mine], n[mine], x[mine], np.zeros(len(mine), dtype=int), None)[0]]
+        if split.any() and not few:
+            inside = mine[split]
+            values.append(_recalibrate(counts[:, inside], n[inside], x[inside], of_event[split], x[inside])[1])
+        found.append((event, grade, len(mine), *_with_interval(values, (0.0, 1.0), probability)))
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def _patients(rows: pd.DataFrame) -> int:
+    """Patients with one event at one grade: in its total or over one covariate, whichever is published."""
+    return int(rows.groupby("covariate")["observed"].sum().max())
+
+
+def _simulate(model: Any, rows: pd.DataFrame, seed: int, replicates: int) -> tuple[Floats, Floats]:
+    """Mean rates (row,) and counts in simulated publications (replicate, row)."""
+    forward, draws, forward_seed = make_model_forward(model)
+    design = forward.forward.design
+    p = np.mean(list(forward.forward.states(draws, forward_seed)), axis=0)[:, : len(design.cells.n)]
+    table = sample_tables(model.tables, 1, seed=seed)[0]
+    rng = np.random.default_rng(seed)
+    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
+    states = np.zeros((replicates, *p.shape))
+    for first, last in pairwise(edges):
+        for cell in np.flatnonzero(table):
+            share = np.clip(p[first:last, cell], 0, None)
+            states[:, first:last, cell] = rng.multinomial(table[cell], share / share.sum(), size=replicates)
+    rates, counts = [], []
+    for row in rows.itertuples():
+        where = np.ix_(design.states_having(row.event, row.grade), design.cells.having(row.covariate, row.level))
+        inside = where[1].ravel()
+        rates.append((p[where].sum(axis=0) @ table[inside]) / table[inside].sum())
+        counts.append(states[:, where[0], where[1]].sum(axis=(1, 2)))
+    return np.array(rates), np.stack(counts, axis=1)
+
+
+def _recalibrate(counts: Floats, n: Floats, x: Floats, group: NDArray[np.int64], slope: Floats | None) -> tuple[Floats, Floats]:
+    """Penalised binomial regressions of counts (replicate, row): the first intercept and the slope, (replicate,) each.
+
+    The linear predictor is x plus an intercept for each group plus, if ``slope`` is given, (slope - 1) times it.
+    """
+    columns = [(group == g).astype(float) for g in range(group.max() + 1)] + ([] if slope is None else [slope])
+    design = np.column_stack(columns)
+    beta = np.zeros((len(counts), design.shape[1]))
+    penalty = np.eye(design.shape[1]) / SPREAD**2
+    for _ in range(STEPS):
+        p = 1 / (1 + np.exp(-(x + beta @ design.T)))
+        gradient = (counts - n * p) @ design - beta @ penalty
+        hessian = np.einsum("ri,ij,ik->rjk", n * p * (1 - p), design, design) + penalty
+        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        step *= np.minimum(1, 2 / np.abs(step).max(axis=1, keepdims=True).clip(1e-12))
+        beta += step
+        if np.abs(step).max() < 1e-8:
+            break
+    else:
+        raise RuntimeError(f"recalibration did not converge in {STEPS} steps")
+    return beta[:, 0], 1 + beta[:, -1]
+
+
+def _with_interval(values: list[Floats], perfect: tuple[float, float], probability: float) -> list[float]:
+    """The observed value with the bounds of a basic bootstrap interval, of the intercept and, if there is one, the slope."""
+    found = [np.nan] * 6
+    tails = (1 + probability) / 2, (1 - probability) / 2
+    for k, each in enumerate(values):
+        upper, lower = (np.quantile(each[1:] - perfect[k], tail) for tail in tails)
+        found[3 * k : 3 * k + 3] = [each[0], each[0] - upper, each[0] - lower]
+    return found
