@@ -14,22 +14,32 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytest
-from scipy.stats import ks_2samp
+import xarray as xr
+from scipy.signal import fftconvolve
+from scipy.special import gammaln
+from scipy.stats import chi2_contingency, ks_2samp, multinomial, norm
 
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.forward import make_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import build_model, coordinates, prior_logits
-from aemodel.validation.laboratory import laboratory_model, make_laboratory
+from aemodel.inference.saddlepoint import pack
+from aemodel.validation.laboratory import laboratory_model, make_laboratory, table_tests
 from aemodel.validation.ranks import RANKED, one_round
 from aemodel.validation.runs import read_rounds, run_rounds
-from aemodel.validation.simulation import draw_prior, family_edges, shift_of_interaction, simulate
+from aemodel.validation.simulation import draw_prior, family_edges, print_significant, shift_of_interaction, simulate, without
 from aemodel.validation.summary import coverage_table, rank_table
+from aemodel.validation.withheld import _log_ratio, _one_row, bridge, clusters, elpd_table, log_states, one_cluster
 
 
 @pytest.fixture(scope="module")
 def design(invented):
     return make_design(invented)
+
+
+@pytest.fixture(scope="module")
+def laboratory(invented):
+    return make_laboratory(invented)
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +79,14 @@ def test_simulated_parameters_have_the_models_priors(invented, design):
             assert ks_2samp(mine[:, *place], other[:, *place]).pvalue > 1e-4, (name, place)
 
 
-def test_each_likelihood_is_what_it_is_called(invented, design):
+def test_each_likelihood_is_what_it_is_called(invented, design, laboratory):
     """At random points: the package's model; a binomial for each row; the package's model and one covariate's binomials."""
     package = build_model(design, all_margins(design, invented.frequencies))
     model = laboratory_model(invented, design)
     package_logp, log_density = package.compile_logp(), model.compile_logp()
     parameters = model.compile_fn(model.unobserved_value_vars, inputs=model.value_vars, on_unused_input="ignore")
     names = [variable.name for variable in model.unobserved_value_vars]
-    laboratory, forward = make_laboratory(invented), make_forward(design, deviation=0.0)
+    forward = make_forward(design, deviation=0.0)
     rng = np.random.default_rng(5)
 
     def at(point, data):
@@ -123,7 +133,7 @@ def test_an_interaction_moves_odds_and_keeps_states_whole(invented, design):
 
 
 @pytest.mark.slow
-def test_rounds_are_reproducible_and_go_on_after_being_killed(invented_folder, invented, tmp_path):
+def test_rounds_are_reproducible_and_go_on_after_being_killed(invented_folder, laboratory, tmp_path):
     """Killed in the middle of its rounds and started again, a run ends with what an undisturbed run gives."""
     command = [sys.executable, "-c", RUN.format(publication=str(invented_folder), folder=str(tmp_path / "joint"))]
     running = subprocess.Popen(command, start_new_session=True)
@@ -138,7 +148,7 @@ def test_rounds_are_reproducible_and_go_on_after_being_killed(invented_folder, i
     found = run_rounds(str(invented_folder), tmp_path / "joint", range(1, 7), processes=1, draws=60, tune=100)
     assert [one["seed"] for one in found] == list(range(1, 7))
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    again = one_round(make_laboratory(invented), 2, draws=60, tune=100)
+    again = one_round(laboratory, 2, draws=60, tune=100)
     assert again["ranks"] == json.loads((tmp_path / "joint" / "round-000002.json").read_text())["ranks"]
     assert len(read_rounds(tmp_path / "joint", range(1, 100))) == 6
     assert set(coverage_table(found)["rounds"]) == {6}
@@ -166,3 +176,124 @@ def test_bands_hold_uniform_ranks_and_catch_others():
         draws = rng.normal(0, 0.8, size=1)[:, None] + rng.normal(0, 0.6, size=(1, RANKED))
         narrow.append({"ranks": {"narrow": int((draws < rng.normal(0, 1) * 1.2).sum())}})
     assert not rank_table(narrow)["inside"].any()
+
+
+def test_a_table_left_out_leaves_its_total(invented):
+    rows = invented.frequencies
+    own = rows["event"] == "neuropathy"
+    kept = without(invented, (own & (rows["covariate"] == "stage")).to_numpy()).frequencies
+    assert kept[own & ~kept["derived"]][["grade", "covariate"]].to_numpy().tolist() == [["3-5", "total"], ["4-5", "total"]]
+    # The other covariate still implies the total, so that it is not printed beside it; and a death is not counted twice.
+    blood = without(invented, ((rows["event"] == "blood_toxicity") & (rows["covariate"] == "arm")).to_numpy()).frequencies
+    assert set(blood[(blood["event"] == "blood_toxicity") & ~blood["derived"]]["covariate"]) == {"stage"}
+    death = without(invented, (rows["event"] == "toxic_death").to_numpy() & (rows["covariate"] == "arm").to_numpy()).frequencies
+    assert death[(death["event"] == "toxic_death") & ~death["derived"]]["grade"].tolist() == ["3-5"]
+    everything = without(invented, own.to_numpy()).frequencies
+    assert everything[own]["derived"].all()
+    assert everything[~own]["derived"].equals(rows[~own]["derived"])
+
+
+def test_a_selective_publication_prints_tables_with_a_significant_test(invented):
+    tests = table_tests(invented)
+    printed, nulls = print_significant(invented, tests)
+    rows = invented.frequencies[~invented.frequencies["derived"]]
+    used = printed.frequencies[~printed.frequencies["derived"]]
+    kinds = {True: 0, False: 0}
+    for (event, covariate), table in rows[rows["covariate"] != "total"].groupby(["event", "covariate"]):
+        p = [
+            chi2_contingency([each["observed"], each["n"] - each["observed"]], correction=False).pvalue
+            for _, each in table.groupby("grade")
+        ]
+        there = ((used["event"] == event) & (used["covariate"] == covariate)).any()
+        assert there == (min(p) < 0.05), (event, covariate, p)
+        left = {null.grade for null in nulls if (null.event, null.covariate) == (event, covariate)}
+        large = {grade for grade, each in table.groupby("grade") if each["observed"].sum() >= 10}
+        assert left == (set() if there else large)
+        kinds[bool(there)] += 1
+    assert min(kinds.values()) > 0
+
+
+def test_bridge_finds_a_known_ratio():
+    """Two normal densities, one times a constant: neither end's mean by itself would do where they hardly overlap."""
+    rng = np.random.default_rng(6)
+    first, second = rng.normal(0, 1, 20_000), rng.normal(1.5, 0.8, 20_000)
+
+    def log_ratio(x):
+        return norm.logpdf(x, 1.5, 0.8) - norm.logpdf(x, 0, 1) + 2.0
+
+    assert bridge(log_ratio(first), log_ratio(second)) == pytest.approx(2.0, abs=0.03)
+
+
+@pytest.fixture(scope="module")
+def withheld_stage(invented, laboratory):
+    """Neuropathy by stage is withheld: its draws (from the prior), what is left, and exact trinomials in each stage."""
+    rng = np.random.default_rng(9)
+    draws = xr.concat([draw_prior(laboratory.design, rng) for _ in range(8)], dim="chain")
+    index = next(k for k, one in enumerate(clusters(invented)) if one.name == "neuropathy by stage")
+    rows = invented.frequencies.query("event == 'neuropathy' and covariate == 'stage' and not derived")
+    n = rows.query("grade == '3-5'")["n"].to_numpy()
+    counts = np.stack([rows.query(f"grade == '{grade}'")["observed"].to_numpy() for grade in ("3-5", "4-5")])
+    family = laboratory.design.family_of("neuropathy")
+    states = [np.exp(blocks[family]) for blocks in log_states(laboratory, draws)]
+    grades = laboratory.design.families[family].grades[:, 0]
+    p = [[block[:, grades == 3].ravel(), block[:, grades >= 4].ravel()] for block in states]
+    return index + 1, draws, n, counts, np.array(p)
+
+
+def _trinomials(n, p, totals):
+    """Probability of (grade 3, grade 4-5) counts up to totals in one stage."""
+    three, four = np.meshgrid(np.arange(totals[0] + 1), np.arange(totals[1] + 1), indexing="ij")
+    counts = np.stack([three, four, n - three - four], axis=-1)
+    return multinomial.pmf(counts, n, [p[0], p[1], 1 - p.sum()])
+
+
+def test_withheld_tables_have_their_exact_probability(invented, laboratory, withheld_stage):
+    """Log ratio of likelihoods against trinomials convolved over stages; one count's distribution against the same."""
+    number, draws, n, counts, p = withheld_stage
+    rest = without(invented, clusters(invented)[number - 1].hidden)
+    packed = [
+        pack([m.margins for m in all_margins(laboratory.design, each.frequencies, laboratory.margins)])
+        for each in (invented, rest)
+    ]
+    ratios = _log_ratio(laboratory, packed, draws).ravel()
+    totals = (counts[0] - counts[1]).sum(), counts[1].sum()
+    place = invented.frequencies.query("event == 'neuropathy' and grade == '3-5' and level == 'local_large'").index[0]
+    whole, split = [], []
+    for one in p:
+        each = [_trinomials(n[c], one[:, c], totals) for c in range(4)]
+        others = fftconvolve(fftconvolve(each[0], each[2]), each[3])[: totals[0] + 1, : totals[1] + 1].clip(0)
+        joint = each[1] * others[::-1, ::-1]
+        exact = [each[c][counts[0, c] - counts[1, c], counts[1, c]] for c in range(4)]
+        whole.append(np.log(exact).sum() - np.log(joint.sum()))
+        split.append([np.trace(joint[:, ::-1], offset=totals[1] - k) / joint.sum() for k in range(sum(totals) + 1)])
+    np.testing.assert_allclose(ratios, whole, atol=0.15)
+    found, logp = _one_row(laboratory, rest, int(place), list(log_states(laboratory, draws)))
+    exact = np.mean(split, axis=0)[found]
+    assert np.abs(np.exp(logp) - exact).sum() < 0.04
+    assert np.exp(logp).sum() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.slow
+def test_a_cluster_is_predicted(laboratory, withheld_stage):
+    """Without effects, tables given their totals are hypergeometric whatever the risks: the competitor's density is known."""
+    number, _, n, counts, _ = withheld_stage
+    one = one_cluster(laboratory, number, draws=100, tune=200)
+    cells = np.stack([counts[0] - counts[1], counts[1], n - counts[0]])
+    exact = gammaln(n + 1).sum() - gammaln(cells + 1).sum() - gammaln(n.sum() + 1) + gammaln(cells.sum(axis=1) + 1).sum()
+    assert one["elpd"]["overall rate"] == pytest.approx(exact, abs=0.15)
+    assert one["elpd_se"]["overall rate"] < 0.01
+    assert len(one["rows"]) == 8
+    for row in one["rows"]:
+        assert row["lower90"] <= row["lower50"] <= row["upper50"] <= row["upper90"]
+        assert row["log_mass"] == pytest.approx(0, abs=0.1)
+    table = elpd_table([one, one])
+    assert table["over overall rate"].iloc[-1] == pytest.approx(2 * (one["elpd"]["joint"] - exact), abs=0.4)
+
+
+@pytest.mark.slow
+def test_a_selective_round_uses_fewer_tables(laboratory):
+    every = one_round(laboratory, 3, draws=60, tune=100)
+    some = one_round(laboratory, 3, draws=60, tune=100, selective="with term")
+    assert some["frequencies"] < every["frequencies"]
+    assert some["ranks"].keys() == every["ranks"].keys()
+    assert some["ranks"] != one_round(laboratory, 3, draws=60, tune=100, selective="without term")["ranks"]

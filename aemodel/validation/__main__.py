@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aemodel.publication.tables import load_tables
+from aemodel.validation.full_rows import one_regression
 from aemodel.validation.runs import run_rounds
 from aemodel.validation.summary import coverage_table, rank_table, sampler_table
 from aemodel.validation.withheld import clusters, elpd_table, one_cluster
@@ -47,6 +48,19 @@ def sbc(arm: str, out: Path, publication: str, rounds: int, first_seed: int, pro
     click.echo(coverage_table(found).round(3).to_string(index=False))
     click.echo()
     click.echo(sampler_table(found).round(3).to_string())
+
+
+@main.command("full-rows")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results; `full_rows` is made in it.")
+@click.option("--publication", default="aall1331", show_default=True)
+@click.option("--rounds", type=int, default=20, show_default=True)
+@click.option("--first-seed", type=int, default=1, show_default=True)
+@click.option("--processes", type=int, default=2, show_default=True)
+def full_rows(out: Path, publication: str, rounds: int, first_seed: int, processes: int) -> None:
+    """What only patients' rows could tell: bambi fitted to the simulated patients of the same seeds (extra `bench`)."""
+    seeds = range(first_seed, first_seed + rounds)
+    found = run_rounds(publication, out / "full_rows", seeds, what=one_regression, processes=processes)
+    click.echo(coverage_table(found).round(3).to_string(index=False))
 
 
 @main.command()

@@ -48,9 +48,9 @@ LARGE = 1e5
 """Factor of patients and counts beside which the determinant vanishes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Laboratory:
-    """The compiled model and what it was made of."""
+    """The compiled model and what it was made of. Equal to itself only, so that what was fitted with it can be kept."""
 
     tables: Tables
     design: Design

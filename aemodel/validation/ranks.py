@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -69,11 +70,7 @@ def one_round(
         ``seconds``.
     """
     started = time.monotonic()
-    rng = np.random.default_rng([seed, 1])
-    truth = draw_prior(laboratory.design, rng)
-    table = sample_tables(laboratory.tables, 1, seed=seed, association=association)[0]
-    shift = shift_of_interaction(laboratory.design, rng, interaction) if interaction else None
-    made = simulate(laboratory.tables, laboratory.forward, truth, table, seed, shift)
+    truth, made = simulated_round(laboratory, seed, association, interaction)
     nulls: tuple[Null, ...] = ()
     if selective:
         printed, left_out = print_significant(made.tables, table_tests(laboratory.tables))
@@ -81,19 +78,31 @@ def one_round(
     data = laboratory.data(made.tables, likelihood, nulls=nulls)
     posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
     after = risk_draws(made.tables, laboratory.forward, posterior, seed + 1_000_003)
-    before = _true_risks(laboratory, made)
+    before = true_risks(laboratory, made)
     thin = np.linspace(0, len(after.draws) - 1, RANKED).astype(int)
+    names = [f"{event} {grade}" for event in after.events for grade in after.grades]
     return {
         "seed": seed,
         "ranks": _ranks(laboratory, made, truth, posterior, before, after, thin),
-        **_covered(before, after),
+        **covered(before, after.draws[:, : len(before)], after.weight[: len(before)], names),
         "frequencies": int((~made.tables.frequencies["derived"]).sum()),
         "diagnostics": asdict(diagnostics),
         "seconds": time.monotonic() - started,
     }
 
 
-def _true_risks(laboratory: Laboratory, made: Simulated) -> Floats:
+def simulated_round(
+    laboratory: Laboratory, seed: int, association: float = 0.0, interaction: float = 0.0
+) -> tuple[xr.Dataset, Simulated]:
+    """The parameters and the publication of a round."""
+    rng = np.random.default_rng([seed, 1])
+    truth = draw_prior(laboratory.design, rng)
+    table = sample_tables(laboratory.tables, 1, seed=seed, association=association)[0]
+    shift = shift_of_interaction(laboratory.design, rng, interaction) if interaction else None
+    return truth, simulate(laboratory.tables, laboratory.forward, truth, table, seed, shift)
+
+
+def true_risks(laboratory: Laboratory, made: Simulated) -> Floats:
     """True risks (cell, event, grade) of the cohort's cells."""
     design, tables = laboratory.design, made.tables
     published = len(design.cells.n)
@@ -134,18 +143,19 @@ def _loglik_rank(forward: Forward, tables: Tables, truth: xr.Dataset, posterior:
     return int((table_loglik(forward.design, tables, posterior, thin, table)[0] < true).sum())
 
 
-def _covered(before: Floats, after: RiskDraws) -> dict[str, Any]:
-    """Coverage and width of 90 % intervals of all profiles' risks and of the cohort's."""
-    published = after.draws[:, : len(before)].astype(float)
+def covered(before: Floats, after: NDArray[Any], weight: Floats, names: Sequence[str]) -> dict[str, Any]:
+    """Coverage and width of 90 % intervals of all profiles' risks and of the cohort's.
+
+    ``before`` (cell, event, grade) are true, ``after`` (draw, cell, event, grade) posterior risks.
+    """
+    draws = after.astype(float)
     tails = (1 - INTERVAL) / 2, (1 + INTERVAL) / 2
-    lower, upper = np.quantile(published, tails, axis=0)
+    lower, upper = np.quantile(draws, tails, axis=0)
     inside = ((before >= lower) & (before <= upper)).mean(axis=0)
-    share = after.weight[: len(before)] / after.weight[: len(before)].sum()
-    cohort = np.einsum("sceg,c->seg", published, share)
+    share = weight / weight.sum()
     true = np.einsum("ceg,c->eg", before, share)
-    low, high = np.quantile(cohort, tails, axis=0)
+    low, high = np.quantile(np.einsum("sceg,c->seg", draws, share), tails, axis=0)
     overall = (true >= low) & (true <= high)
-    names = [f"{event} {grade}" for event in after.events for grade in after.grades]
 
     def named(values: NDArray[Any]) -> dict[str, float]:
         return dict(zip(names, values.astype(float).ravel().tolist(), strict=True))
