@@ -24,6 +24,7 @@ from aemodel.inference.forward import make_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import build_model, coordinates, prior_logits
 from aemodel.inference.saddlepoint import pack
+from aemodel.validation.figures import read_all, write_results
 from aemodel.validation.laboratory import laboratory_model, make_laboratory, table_tests
 from aemodel.validation.ranks import RANKED, one_round
 from aemodel.validation.runs import read_rounds, run_rounds
@@ -152,6 +153,12 @@ def test_rounds_are_reproducible_and_go_on_after_being_killed(invented_folder, l
     assert again["ranks"] == json.loads((tmp_path / "joint" / "round-000002.json").read_text())["ranks"]
     assert len(read_rounds(tmp_path / "joint", range(1, 100))) == 6
     assert set(coverage_table(found)["rounds"]) == {6}
+    write_results(*read_all(tmp_path), tmp_path / "report")
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        *("coverage.csv", "coverage.png", "ranks.csv", "ranks.png", "sampler.csv")
+    ]
+    whole = pd.read_csv(tmp_path / "report" / "coverage.csv").set_index("quantity").loc["all"]
+    assert whole["profiles"] == pytest.approx(np.mean([list(one["covered"].values()) for one in found]), abs=1e-4)
     with pytest.raises(ValueError, match="other options"):
         run_rounds(str(invented_folder), tmp_path / "joint", range(1, 7), processes=1, draws=61, tune=100)
 
@@ -289,7 +296,8 @@ def test_a_cluster_is_predicted(laboratory, withheld_stage):
         assert row["lower90"] <= row["lower50"] <= row["upper50"] <= row["upper90"]
         assert row["log_mass"] == pytest.approx(0, abs=0.1)
     table = elpd_table([one, one])
-    assert table["over overall rate"].iloc[-1] == pytest.approx(2 * (one["elpd"]["joint"] - one["elpd"]["overall rate"]))
+    assert table["cluster"].tolist()[2:] == ["all by covariate", "all events"]
+    assert table["over overall rate"].iloc[2] == pytest.approx(2 * (one["elpd"]["joint"] - one["elpd"]["overall rate"]))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aemodel.publication.tables import load_tables
+from aemodel.validation.figures import read_all, write_results
 from aemodel.validation.full_rows import one_regression
 from aemodel.validation.runs import run_rounds
 from aemodel.validation.summary import coverage_table, rank_table, sampler_table
@@ -72,6 +73,14 @@ def withheld(out: Path, publication: str, processes: int) -> None:
     numbers = range(1, len(clusters(load_tables(publication))) + 1)
     found = run_rounds(publication, out / "withheld", numbers, what=one_cluster, processes=processes)
     click.echo(elpd_table(found).round(2).to_string(index=False))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of results.")
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="Folder for tables and figures.")
+def report(out: Path, to: Path) -> None:
+    """Tables (CSV) and figures (PNG) of all results so far."""
+    write_results(*read_all(out), to)
 
 
 if __name__ == "__main__":

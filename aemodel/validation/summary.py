@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from aemodel.inference.idata import uniform_band
 from aemodel.validation.ranks import RANKED
@@ -57,23 +56,18 @@ def coverage_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns quantity, rounds, profiles (mean share of profiles covered) and its standard error over rounds, width (mean
-        width of profiles' intervals), cohort (share of rounds in which the cohort's interval covers) with lower and
-        upper bound of a 95 % interval (Wilson's would differ by less than 0.01 at these numbers).
+        Columns quantity, rounds, profiles (mean share of profiles covered), width (mean width of profiles' intervals) and
+        cohort (share of rounds in which the cohort's interval covers), each with its standard error over rounds.
     """
-    names = list(rounds[0]["covered"])
-    covered = np.array([[one["covered"][name] for name in names] for one in rounds])
-    width = np.array([[one["width"][name] for name in names] for one in rounds])
-    overall = np.array([[one["overall"][name] for name in names] for one in rounds])
-    columns = [(name, covered[:, k], width[:, k], overall[:, k]) for k, name in enumerate(names)]
-    columns.append(("all", covered.mean(axis=1), width.mean(axis=1), overall.mean(axis=1)))
     rows = []
-    for name, c, w, o in columns:
-        n = len(rounds)
-        lower, upper = binom.interval(0.95, n, o.mean()) if 0 < o.mean() < 1 else (n * o.mean(), n * o.mean())
-        rows.append((name, n, c.mean(), c.std(ddof=1) / np.sqrt(n), w.mean(), o.mean(), lower / n, upper / n))
-    columns_ = ["quantity", "rounds", "profiles", "profiles_se", "width", "cohort", "cohort_lower", "cohort_upper"]
-    return pd.DataFrame(rows, columns=columns_)
+    names = list(rounds[0]["covered"])
+    for name in [*names, "all"]:
+        row: dict[str, Any] = {"quantity": name, "rounds": len(rounds)}
+        for column, part in (("profiles", "covered"), ("width", "width"), ("cohort", "overall")):
+            values = np.array([np.mean(list(one[part].values())) if name == "all" else one[part][name] for one in rounds])
+            row[column], row[f"{column}_se"] = values.mean(), values.std(ddof=1) / np.sqrt(len(rounds))
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def sampler_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ of the product of binomials, for which the bridge's other end does not exist and
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -28,6 +28,7 @@ from scipy.special import expit, logsumexp
 from scipy.stats import binom
 
 from aemodel.inference.design import all_margins, family_averages
+from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.forward import make_forward
 from aemodel.inference.saddlepoint import Packed, joint_loglik, pack
 from aemodel.publication.families import make_families
@@ -37,6 +38,9 @@ from aemodel.validation.laboratory import Laboratory
 from aemodel.validation.simulation import family_edges, without
 
 MODELS = ("joint", "overall rate", "product")
+WHOLE = ", everything"
+"""Ends the name of a cluster that is all that is said of an event."""
+
 CHAINS = 4
 NO_EFFECTS = 1e-6
 """Scale of effects that are none, and still vary, as diagnostics need."""
@@ -68,7 +72,7 @@ def clusters(tables: Tables) -> list[Cluster]:
                 name = events[0] if len(events) == 1 else f"{events[0]} and {len(events) - 1} more"
                 found.append(Cluster(f"{name} by {covariate.name}", hidden))
     for event in tables.events:
-        found.append(Cluster(f"{event.name}, everything", (rows["event"] == event.name).to_numpy()))
+        found.append(Cluster(f"{event.name}{WHOLE}", (rows["event"] == event.name).to_numpy()))
     return found
 
 
@@ -229,15 +233,16 @@ def _rates(laboratory: Laboratory, index: int, row: pd.Series, blocks: list[Floa
     return np.clip([share @ np.exp(block) @ having for block in blocks], 0, 1)
 
 
-def elpd_table(results: list[dict[str, Any]]) -> pd.DataFrame:
+def elpd_table(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Log predictive density by cluster: the model's, and its difference from each competitor's.
 
     Returns
     -------
     pandas.DataFrame
         Columns cluster, rows (withheld counts), elpd (nats), and for each competitor its difference (positive: the model is
-        better) and Monte Carlo standard error; inside50 and inside90 are shares of counts inside their intervals. The last
-        row is the sum of differences, with their standard error over clusters.
+        better) and Monte Carlo standard error; inside50 and inside90 are shares of counts inside their intervals, passed
+        whether all fits passed the sampler's gate. The last two rows are sums over covariates' clusters and over events,
+        with the standard errors of their differences over clusters.
     """
     table = []
     for one in results:
@@ -246,15 +251,22 @@ def elpd_table(results: list[dict[str, Any]]) -> pd.DataFrame:
             row[f"over {model}"] = one["elpd"]["joint"] - one["elpd"][model]
             row[f"se {model}"] = float(np.hypot(one["elpd_se"]["joint"], one["elpd_se"][model]))
         for width in (50, 90):
-            row[f"inside{width}"] = float(
-                np.mean([r[f"lower{width}"] <= r["observed"] <= r[f"upper{width}"] for r in one["rows"]])
-            )
+            inside = [r[f"lower{width}"] <= r["observed"] <= r[f"upper{width}"] for r in one["rows"]]
+            row[f"inside{width}"] = float(np.mean(inside))
+        row["passed"] = all(Diagnostics(**found).passed for found in one["diagnostics"].values())
         table.append(row)
     frame = pd.DataFrame(table)
-    last: dict[str, Any] = {"cluster": "all", "rows": int(frame["rows"].sum()), "elpd": float(frame["elpd"].sum())}
+    by_event = frame["cluster"].str.endswith(WHOLE)
+    return pd.concat(
+        [frame, _sum(frame[~by_event], "all by covariate"), _sum(frame[by_event], "all events")], ignore_index=True
+    )
+
+
+def _sum(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    last: dict[str, Any] = {"cluster": name, "rows": int(frame["rows"].sum()), "elpd": float(frame["elpd"].sum())}
     for model in MODELS[1:]:
         last[f"over {model}"] = float(frame[f"over {model}"].sum())
         last[f"se {model}"] = float(frame[f"over {model}"].std(ddof=1) * np.sqrt(len(frame)))
     for width in (50, 90):
-        last[f"inside{width}"] = float(np.average(frame[f"inside{width}"], weights=frame["rows"]))
-    return pd.concat([frame, pd.DataFrame([last])], ignore_index=True)
+        last[f"inside{width}"] = float((frame[f"inside{width}"] * frame["rows"]).sum() / max(1, frame["rows"].sum()))
+    return pd.DataFrame([last | {"passed": bool(frame["passed"].all())}])

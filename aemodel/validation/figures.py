@@ -1,0 +1,149 @@
+"""What the experiments found, as tables and figures for `docs/validation.md`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aemodel.answers.drawing import BLUE, COLOURS, INK, MARKERS, SOFT, drawn, key, legend_above
+from aemodel.inference.idata import uniform_band
+from aemodel.validation.ranks import INTERVAL
+from aemodel.validation.summary import PROBABILITY, coverage_table, jittered, rank_table, sampler_table
+from aemodel.validation.withheld import MODELS, elpd_table
+
+Rounds = Sequence[dict[str, Any]]
+
+LABELS = {
+    "joint": "aemodel's likelihood",
+    "product": "product of binomials",
+    "twice": "one covariate's margins twice",
+    "no_determinant": "kernel without its determinant",
+    "association": "covariates associated beyond their margins",
+    "interaction": "an interaction that the model lacks",
+    "selective": "only significant tables, no term for it",
+    "selective_term": "only significant tables, with the term",
+    "full_rows": "bambi on the patients themselves",
+}
+"""What the arms are called in figures, in their order."""
+
+
+def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path) -> None:
+    """Tables (CSV) and figures (PNG) of all arms there are; ``found`` is rounds by arm."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arms = [arm for arm in LABELS if found.get(arm)]
+    ranked = [arm for arm in arms if arm != "full_rows"]
+    tables = {
+        "ranks": {arm: rank_table(found[arm]) for arm in ranked},
+        "coverage": {arm: coverage_table(found[arm]) for arm in arms},
+        "sampler": {arm: sampler_table(found[arm]).rename_axis("diagnostic").reset_index() for arm in ranked},
+    }
+    for name, parts in tables.items():
+        frame = pd.concat([table.assign(arm=arm) for arm, table in parts.items()])
+        frame[["arm", *frame.columns.drop("arm")]].round(4).to_csv(folder / f"{name}.csv", index=False)
+    _draw_ranks(
+        folder / "ranks.png", {arm: found[arm] for arm in ranked if arm in ("joint", "product", "twice", "no_determinant")}
+    )
+    _draw_coverage(folder / "coverage.png", tables["coverage"])
+    if withheld:
+        table = elpd_table(withheld)
+        table.round(3).to_csv(folder / "withheld.csv", index=False)
+        rows = [{"cluster": one["cluster"], **row} for one in withheld for row in one["rows"]]
+        pd.DataFrame(rows).round(4).to_csv(folder / "withheld_rows.csv", index=False)
+        _draw_withheld(folder / "withheld.png", table)
+
+
+def read_all(folder: Path) -> tuple[dict[str, Rounds], Rounds]:
+    """Rounds by arm, and withheld clusters, from the folder of an extended run."""
+    found = {
+        arm.name: [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arm.glob("round-*.json"))]
+        for arm in sorted(folder.iterdir())
+        if arm.is_dir()
+    }
+    return {arm: rounds for arm, rounds in found.items() if arm in LABELS}, found.get("withheld", [])
+
+
+def _draw_ranks(path: Path, found: Mapping[str, Rounds]) -> None:
+    """Each quantity's ECDF of ranks less the uniform one, with the simultaneous band of its number of rounds."""
+    with drawn(1, len(found), (3.1 * len(found), 3.2), sharey=True) as (figure, axes):
+        for axis, (arm, rounds) in zip(axes.ravel(), found.items(), strict=True):
+            pit = jittered(np.array([list(one["ranks"].values()) for one in rounds]))
+            band = uniform_band(len(rounds), PROBABILITY)
+            axis.fill_between(band.points, band.lower, band.upper, color=BLUE, alpha=0.18, linewidth=0, zorder=3)
+            axis.axhline(0, color=SOFT, linewidth=0.8)
+            outside = 0
+            for values in pit.T:
+                difference = np.searchsorted(np.sort(values), band.points, side="right") / len(values) - band.points
+                out = bool(((difference < band.lower) | (difference > band.upper)).any())
+                outside += out
+                colour, alpha = (COLOURS[1], 0.55) if out else (INK, 0.18)
+                axis.plot(band.points, difference, color=colour, alpha=alpha, linewidth=0.7, zorder=4 if out else 2)
+            axis.set_title(f"{LABELS[arm]}\n{outside} of {pit.shape[1]} outside, {len(rounds)} rounds")
+            axis.set_xlabel("rank of the truth, as a share")
+        axes.ravel()[0].set_ylabel("ECDF less uniform")
+        figure.savefig(path, dpi=130)
+
+
+def _draw_coverage(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Coverage of profiles' and cohorts' intervals by arm, over all events and grades, with two standard errors."""
+    arms = list(tables)
+    with drawn(1, 1, (7.6, 0.42 * len(arms) + 1.3)) as (figure, axes):
+        axis = axes.ravel()[0]
+        axis.axvline(INTERVAL, color=SOFT, linewidth=0.8)
+        places = np.arange(len(arms))[::-1]
+        last = pd.DataFrame([tables[arm].iloc[-1] for arm in arms])
+        axis.errorbar(
+            last["profiles"],
+            places + 0.12,
+            xerr=2 * last["profiles_se"],
+            fmt=MARKERS[0],
+            color=COLOURS[0],
+            markersize=5,
+            elinewidth=1,
+        )
+        axis.errorbar(
+            last["cohort"],
+            places - 0.12,
+            xerr=2 * last["cohort_se"],
+            fmt=MARKERS[1],
+            color=COLOURS[1],
+            markersize=5,
+            elinewidth=1,
+        )
+        axis.set_yticks(places, [f"{LABELS[arm]} ({int(n)})" for arm, n in zip(arms, last["rounds"], strict=True)])
+        axis.set_xlabel("share of 90 % intervals that cover the truth, over all events and both grades (rounds)")
+        keys = [
+            key("risk of each profile", color=COLOURS[0], marker=MARKERS[0], linestyle="", markersize=5),
+            key("risk of the cohort", color=COLOURS[1], marker=MARKERS[1], linestyle="", markersize=5),
+        ]
+        legend_above(figure, keys)
+        figure.savefig(path, dpi=130)
+
+
+def _draw_withheld(path: Path, table: pd.DataFrame) -> None:
+    """How much better each withheld cluster is predicted than by either competitor, in nats."""
+    clusters = table.iloc[:-2]
+    with drawn(1, 1, (7.6, 0.3 * len(clusters) + 1.3)) as (figure, axes):
+        axis = axes.ravel()[0]
+        axis.axvline(0, color=SOFT, linewidth=0.8)
+        places = np.arange(len(clusters))[::-1]
+        keys = []
+        for k, model in enumerate(MODELS[1:]):
+            axis.errorbar(
+                clusters[f"over {model}"],
+                places + 0.12 - 0.24 * k,
+                xerr=2 * clusters[f"se {model}"],
+                fmt=MARKERS[k],
+                color=COLOURS[k],
+                markersize=5,
+                elinewidth=1,
+            )
+            keys.append(key(f"over the {model}", color=COLOURS[k], marker=MARKERS[k], linestyle="", markersize=5))
+        axis.set_yticks(places, clusters["cluster"])
+        axis.set_xlabel("log predictive density, difference in nats (above 0: aemodel is better); bars: Monte Carlo error")
+        legend_above(figure, keys)
+        figure.savefig(path, dpi=130)
