@@ -79,7 +79,7 @@ def withheld(out: Path, publication: str, processes: int) -> None:
 @click.option("--out", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of results.")
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="Folder for tables and figures.")
 def report(out: Path, to: Path) -> None:
-    """Tables (CSV) and figures (PNG) of all results so far."""
+    """Tables (CSV, Markdown) and figures (PNG) of all results so far."""
     write_results(*read_all(out), to)
 
 

@@ -18,6 +18,8 @@ from aemodel.validation.withheld import MODELS, elpd_table
 
 Rounds = Sequence[dict[str, Any]]
 
+COMPETITORS = {"overall rate": "each event's overall rate for everyone", "product": "the product of binomials"}
+
 LABELS = {
     "joint": "aemodel's likelihood",
     "product": "product of binomials",
@@ -33,7 +35,7 @@ LABELS = {
 
 
 def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path) -> None:
-    """Tables (CSV) and figures (PNG) of all arms there are; ``found`` is rounds by arm."""
+    """Tables (CSV, Markdown) and figures (PNG) of all arms there are; ``found`` is rounds by arm."""
     folder.mkdir(parents=True, exist_ok=True)
     arms = [arm for arm in LABELS if found.get(arm)]
     ranked = [arm for arm in arms if arm != "full_rows"]
@@ -49,12 +51,57 @@ def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path) -
         folder / "ranks.png", {arm: found[arm] for arm in ranked if arm in ("joint", "product", "twice", "no_determinant")}
     )
     _draw_coverage(folder / "coverage.png", tables["coverage"])
+    _pages(folder, tables, withheld)
     if withheld:
         table = elpd_table(withheld)
         table.round(3).to_csv(folder / "withheld.csv", index=False)
         rows = [{"cluster": one["cluster"], **row} for one in withheld for row in one["rows"]]
         pd.DataFrame(rows).round(4).to_csv(folder / "withheld_rows.csv", index=False)
         _draw_withheld(folder / "withheld.png", table)
+
+
+def _pages(folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withheld: Rounds) -> None:
+    """Tables in Markdown, which the documentation includes."""
+    rows: list[tuple[str, ...]] = []
+    for arm, table in tables["ranks"].items():
+        likelihood = table.set_index("quantity").loc["log likelihood"]
+        outside = int((~table["inside"]).sum())
+        verdict = "inside" if likelihood["inside"] else f"outside ({likelihood['largest']:+.2f})"
+        rows.append((LABELS[arm], f"{likelihood['rounds']}", f"{outside} of {len(table)}", f"{table['p'].min():.3f}", verdict))
+    head = ("fit or publication", "rounds", "outside", "smallest p", "log likelihood's rank")
+    (folder / "ranks.md").write_text(_markdown(head, rows), encoding="utf-8")
+    rows = [
+        (
+            LABELS[arm],
+            str(last["rounds"]),
+            f"{last['profiles']:.1%} ± {last['profiles_se']:.1%}",
+            f"{last['cohort']:.1%} ± {last['cohort_se']:.1%}",
+            f"{last['width']:.3f}",
+        )
+        for arm, last in ((arm, table.iloc[-1]) for arm, table in tables["coverage"].items())
+    ]
+    head = ("fit or publication", "rounds", "profiles covered", "cohort covered", "width, profiles")
+    (folder / "coverage.md").write_text(_markdown(head, rows), encoding="utf-8")
+    if withheld:
+        rows = [
+            (
+                str(one["cluster"]) + ("" if one["passed"] else " *"),
+                str(one["rows"]),
+                f"{one['elpd']:.1f}",
+                *(f"{one[f'over {model}']:+.2f} ± {one[f'se {model}']:.2f}" for model in MODELS[1:]),
+                f"{one['inside50']:.0%}",
+                f"{one['inside90']:.0%}",
+            )
+            for one in elpd_table(withheld).to_dict("records")
+        ]
+        competitors = ("less overall rate's", "less product's")
+        head = ("withheld", "counts", "log density", *competitors, "in 50 %", "in 90 %")
+        (folder / "withheld.md").write_text(_markdown(head, rows), encoding="utf-8")
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def read_all(folder: Path) -> tuple[dict[str, Rounds], Rounds]:
@@ -142,8 +189,10 @@ def _draw_withheld(path: Path, table: pd.DataFrame) -> None:
                 markersize=5,
                 elinewidth=1,
             )
-            keys.append(key(f"over the {model}", color=COLOURS[k], marker=MARKERS[k], linestyle="", markersize=5))
+            keys.append(
+                key(f"better than {COMPETITORS[model]}", color=COLOURS[k], marker=MARKERS[k], linestyle="", markersize=5)
+            )
         axis.set_yticks(places, clusters["cluster"])
-        axis.set_xlabel("log predictive density, difference in nats (above 0: aemodel is better); bars: Monte Carlo error")
+        axis.set_xlabel("difference in log predictive density, nats (bars: Monte Carlo)")
         legend_above(figure, keys)
         figure.savefig(path, dpi=130)
