@@ -5,7 +5,7 @@ directly above a block says more of it:
 
 - ``output of the block above``: what that block prints, errors included; a line of ``...`` stands for any lines;
 - ``file: NAME``: the block is the content of a file, written for the blocks that follow;
-- ``not run: REASON``: only for commands that change the machine (`NEVER_RUN`).
+- ``not run: REASON``: only for commands that change the machine or take hours (`NEVER_RUN`).
 
 Blocks of ``text``, and those for the documentation's builder, are shown and not run. `small_fits` makes fits short enough for a test.
 ``python -m tests.pages`` runs all pages and writes new output into them: for when the shipped model has been refitted.
@@ -29,7 +29,7 @@ from warnings import catch_warnings, simplefilter
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NEVER_RUN = ("make ", "git clone ", "pip install ", "spark-submit ")
+NEVER_RUN = ("make ", "git clone ", "pip install ", "spark-submit ", "python -m aemodel.validation ")
 BLOCK = re.compile(r"(?P<above>(?:^<!-- .+? -->\n)*)^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
 COMMENT = re.compile(r"<!-- (.+?) -->")
 NUMBER = re.compile(r"\d+\.\d+|\d+")

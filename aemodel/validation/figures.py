@@ -68,9 +68,9 @@ def _pages(folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withh
         outside = int((~table["inside"]).sum())
         verdict = "inside" if likelihood["inside"] else f"outside ({likelihood['largest']:+.2f})"
         rows.append((LABELS[arm], f"{likelihood['rounds']}", f"{outside} of {len(table)}", f"{table['p'].min():.3f}", verdict))
-    head = ("fit or publication", "rounds", "outside", "smallest p", "log likelihood's rank")
-    (folder / "ranks.md").write_text(_markdown(head, rows), encoding="utf-8")
-    rows = [
+    head = ["fit or publication", "rounds", "outside", "smallest p", "log likelihood's rank"]
+    (folder / "ranks.txt").write_text(_markdown(head, rows), encoding="utf-8")
+    covered: list[tuple[str, ...]] = [
         (
             LABELS[arm],
             str(last["rounds"]),
@@ -80,10 +80,10 @@ def _pages(folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withh
         )
         for arm, last in ((arm, table.iloc[-1]) for arm, table in tables["coverage"].items())
     ]
-    head = ("fit or publication", "rounds", "profiles covered", "cohort covered", "width, profiles")
-    (folder / "coverage.md").write_text(_markdown(head, rows), encoding="utf-8")
+    head = ["fit or publication", "rounds", "profiles covered", "cohort covered", "width, profiles"]
+    (folder / "coverage.txt").write_text(_markdown(head, covered), encoding="utf-8")
     if withheld:
-        rows = [
+        predicted: list[tuple[str, ...]] = [
             (
                 str(one["cluster"]) + ("" if one["passed"] else " *"),
                 str(one["rows"]),
@@ -95,8 +95,8 @@ def _pages(folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withh
             for one in elpd_table(withheld).to_dict("records")
         ]
         competitors = ("less overall rate's", "less product's")
-        head = ("withheld", "counts", "log density", *competitors, "in 50 %", "in 90 %")
-        (folder / "withheld.md").write_text(_markdown(head, rows), encoding="utf-8")
+        head = ["withheld", "counts", "log density", *competitors, "in 50 %", "in 90 %"]
+        (folder / "withheld.txt").write_text(_markdown(head, predicted), encoding="utf-8")
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
