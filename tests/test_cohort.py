@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import aemodel
+from aemodel.serving.cohort import cohort_counts
 from tests.test_engines import Engines, random_patients
 
 SITES = ["B", "A", None]
@@ -138,3 +139,19 @@ def test_wrong_options_are_refused(shipped, options, message):
 def test_cohort_without_patients_is_refused(shipped, patients):
     with pytest.raises(ValueError, match="frame: it has no rows"):
         aemodel.score_cohort(shipped, patients.slice(0, 0))
+
+
+@pytest.mark.parametrize("grades", [("3-5", "4-5"), ("4-5", "3-5")])
+def test_grades_nest_in_every_simulated_cohort(shipped, patients, grades):
+    """Grade 4-5 is part of 3-5, draw by draw; each grade by itself is binomial."""
+    risks = shipped.risks.of(list(shipped.risks.events), list(grades))
+    sets = np.array([[1] * len(risks.covariates), [covariate.everything for covariate in risks.covariates]])
+    expected, simulated = cohort_counts(risks, sets, np.array([[7, 30]]), np.random.default_rng(1))
+    broad, severe = (simulated[0][..., grades.index(grade)] for grade in ("3-5", "4-5"))
+    assert (severe <= broad).all()
+    assert (severe < broad).any()
+    draws = risks.risks(sets).astype(float)
+    p, n = draws.transpose(0, 2, 3, 1), np.array([7, 30])
+    spread = (p * (1 - p) * n).sum(axis=-1).mean(axis=0) + (p * n).sum(axis=-1).var(axis=0)
+    np.testing.assert_allclose(simulated[0].mean(axis=0), expected[0], atol=4 * np.sqrt(spread.max() / len(p)))
+    np.testing.assert_allclose(simulated[0].std(axis=0), np.sqrt(spread), rtol=0.2)

@@ -163,7 +163,7 @@ def cohort_counts(
     """Expected and simulated numbers of patients with each event.
 
     In each posterior draw patients are independent, and a partly known one has the average risk of those it could be;
-    so a group's count is a sum over profiles of binomial counts.
+    so a group's count is a sum over profiles of binomial counts; of those with grade 3-5, some have grade 4-5.
 
     Parameters
     ----------
@@ -186,5 +186,10 @@ def cohort_counts(
         expected += np.einsum("gp,spek->gek", patients[:, part], draws) / samples
         for group, numbers in enumerate(patients[:, part]):
             here = numbers > 0
-            simulated[group] += rng.binomial(numbers[here][:, None, None], draws[:, here]).sum(axis=1)
+            patients_left, before = numbers[here][:, None], np.ones(())
+            for grade in np.argsort(risks.grades):  # 4-5 is part of 3-5, and so are its patients
+                risk = draws[:, here][..., grade]
+                share = np.divide(risk, before, out=np.zeros_like(risk), where=before > 0)
+                patients_left, before = rng.binomial(patients_left, np.minimum(share, 1)), risk
+                simulated[group][..., grade] += patients_left.sum(axis=1)
     return expected, simulated
