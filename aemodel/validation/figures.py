@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from aemodel.answers.drawing import BLUE, COLOURS, INK, MARKERS, SOFT, drawn, key, legend_above
-from aemodel.inference.idata import uniform_band
 from aemodel.validation.ranks import INTERVAL
-from aemodel.validation.summary import PROBABILITY, coverage_table, jittered, rank_table, sampler_table
+from aemodel.validation.summary import PROBABILITY, band_of, coverage_table, pits, rank_table, sampler_table
 from aemodel.validation.withheld import MODELS, elpd_table
 
 Rounds = Sequence[dict[str, Any]]
@@ -118,18 +117,18 @@ def _draw_ranks(path: Path, found: Mapping[str, Rounds]) -> None:
     """Each quantity's ECDF of ranks less the uniform one, with the simultaneous band of its number of rounds."""
     with drawn(1, len(found), (3.1 * len(found), 3.2), sharey=True) as (figure, axes):
         for axis, (arm, rounds) in zip(axes.ravel(), found.items(), strict=True):
-            pit = jittered(np.array([list(one["ranks"].values()) for one in rounds]))
-            band = uniform_band(len(rounds), PROBABILITY)
+            outside, each = 0, pits(rounds)
+            band, _ = band_of(len(rounds), PROBABILITY)
             axis.fill_between(band.points, band.lower, band.upper, color=BLUE, alpha=0.18, linewidth=0, zorder=3)
             axis.axhline(0, color=SOFT, linewidth=0.8)
-            outside = 0
-            for values in pit.T:
-                difference = np.searchsorted(np.sort(values), band.points, side="right") / len(values) - band.points
+            for pit in each.values():
+                band, _ = band_of(len(pit), PROBABILITY)
+                difference = np.searchsorted(np.sort(pit), band.points, side="right") / len(pit) - band.points
                 out = bool(((difference < band.lower) | (difference > band.upper)).any())
                 outside += out
                 colour, alpha = (COLOURS[1], 0.55) if out else (INK, 0.18)
                 axis.plot(band.points, difference, color=colour, alpha=alpha, linewidth=0.7, zorder=4 if out else 2)
-            axis.set_title(f"{LABELS[arm]}\n{outside} of {pit.shape[1]} outside, {len(rounds)} rounds")
+            axis.set_title(f"{LABELS[arm]}\n{outside} of {len(each)} outside, {len(rounds)} rounds")
             axis.set_xlabel("rank of the truth, as a share")
         axes.ravel()[0].set_ylabel("ECDF less uniform")
         figure.savefig(path, dpi=130)

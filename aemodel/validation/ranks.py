@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from aemodel.answers.table_uncertainty import table_loglik
-from aemodel.inference.forward import Forward, risk_draws
+from aemodel.inference.forward import Forward, make_forward, risk_draws
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.evidence import Null
@@ -134,7 +135,29 @@ def _ranks(
             for cell in cells:
                 ranks[f"profile {cell} {event} {grade}"] = int((published[:, cell, i, j] < before[cell, i, j]).sum())
     ranks["log likelihood"] = _loglik_rank(laboratory.forward, made.tables, truth, posterior, thin)
-    return ranks
+    true, drawn = (_table_logliks(laboratory, made.tables, each, which) for each, which in ((truth, [0]), (posterior, thin)))
+    return ranks | {f"log likelihood {name}": int((drawn[name] < true[name]).sum()) for name in true}
+
+
+def _table_logliks(
+    laboratory: Laboratory, tables: Tables, draws: xr.Dataset, chosen: Sequence[int] | NDArray[np.int64]
+) -> dict[str, Floats]:
+    """Binomial log likelihood of each printed table of an event by a covariate, for some draws (draw,).
+
+    What a fit has counted too often it follows too closely, and this is where that shows.
+    """
+    design, wanted = laboratory.design, set(map(int, chosen))
+    states = make_forward(design, deviation=0.0).states(draws, 0)
+    p = np.stack([each[:, : len(design.cells.n)] for i, each in enumerate(states) if i in wanted])
+    rows = tables.frequencies[~tables.frequencies["derived"]]
+    found: dict[str, Floats] = {}
+    for (event, covariate), table in rows.groupby(["event", "covariate"], sort=False):
+        name = f"{event} {covariate}"
+        for row in table.itertuples():
+            n = design.cells.n * design.cells.having(row.covariate, row.level)
+            rate = (p[:, design.states_having(row.event, row.grade)].sum(axis=1) @ n) / n.sum()
+            found[name] = found.get(name, 0.0) + binom.logpmf(row.observed, row.n, np.clip(rate, 0, 1))
+    return found
 
 
 def _loglik_rank(forward: Forward, tables: Tables, truth: xr.Dataset, posterior: xr.Dataset, thin: NDArray[np.int64]) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aemodel.inference.idata import uniform_band
+from aemodel.inference.idata import Band, uniform_band
 from aemodel.validation.ranks import RANKED
 
 PROBABILITY = 0.95
@@ -31,23 +32,31 @@ def rank_table(rounds: Sequence[dict[str, Any]], probability: float = PROBABILIT
         Columns quantity, rounds, largest (largest difference between ECDF and uniform, with its sign), inside (whether the
         ECDF stays in the band) and p (probability of a farther excursion under uniformity, by simulation).
     """
-    names = list(rounds[0]["ranks"])
-    ranks = np.array([[one["ranks"][name] for name in names] for one in rounds])
-    pit = jittered(ranks)
-    band = uniform_band(len(rounds), probability)
-    null = np.abs(_differences(np.random.default_rng(1).random((4000, len(rounds))).T, band.points)).max(axis=0)
     rows = []
-    for name, values in zip(names, pit.T, strict=True):
-        difference = _differences(values[:, None], band.points)[:, 0]
+    for name, pit in pits(rounds).items():
+        band, null = band_of(len(pit), probability)
+        difference = _differences(pit[:, None], band.points)[:, 0]
         inside = bool(((difference >= band.lower) & (difference <= band.upper)).all())
         largest = float(difference[np.abs(difference).argmax()])
-        rows.append((name, len(rounds), largest, inside, float((null >= abs(largest)).mean())))
+        rows.append((name, len(pit), largest, inside, float((null >= abs(largest)).mean())))
     return pd.DataFrame(rows, columns=["quantity", "rounds", "largest", "inside", "p"])
 
 
-def jittered(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ranks 0 to `RANKED` as uniform numbers, if they are uniform: spread evenly within their steps, by a fixed seed."""
-    return (ranks + np.random.default_rng(2).random(ranks.shape)) / (RANKED + 1)
+def pits(rounds: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
+    """Ranks 0 to `RANKED` as uniform numbers, if they are uniform: spread evenly within their steps, by a fixed seed.
+
+    By quantity, over the rounds that ranked it: a table that a publication does not print has no rank.
+    """
+    frame = pd.DataFrame([one["ranks"] for one in rounds])
+    rng = np.random.default_rng(2)
+    return {name: (ranks.dropna() + rng.random(ranks.count())).to_numpy() / (RANKED + 1) for name, ranks in frame.items()}
+
+
+@lru_cache
+def band_of(size: int, probability: float) -> tuple[Band, NDArray[np.float64]]:
+    """The band for as many ranks, and the largest differences of uniform ones."""
+    band = uniform_band(size, probability)
+    return band, np.abs(_differences(np.random.default_rng(1).random((size, 4000)), band.points)).max(axis=0)
 
 
 def coverage_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:
