@@ -169,6 +169,32 @@ def test_malformed_publication(invented_folder, tmp_path):
     failed(run("tables", folder), 2, "events.csv: columns must be event, label, ")
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        # 101 patients have the blood toxicity that lies in any toxicity.
+        ("frequencies.csv", "240,136,count,136", "240,100,count,100", "each other: any_toxicity 3-5 total all (100)"),
+        ("cohort.csv", "stage,local_small,,,78", "stage,local_small,,,68", "cohort.csv: no table has all these counts"),
+        ("cohort.csv", r"region,.*\n", "", "cohort.csv: region has no row for north, south, coast; add how many"),
+    ],
+    ids=["nested", "cohort", "no rows"],
+)
+def test_tables_refuses_what_a_fit_would_refuse(invented_folder, tmp_path, file, old, new, message):
+    folder = shutil.copytree(invented_folder, tmp_path / "copy")
+    (folder / file).write_text(re.sub(old, new, (folder / file).read_text()))
+    failed(run("tables", folder), 2, message)
+
+
+def test_tables_without_scipy_says_what_was_not_checked(invented_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.delitem(sys.modules, "aemodel.publication.margins", raising=False)
+    result = run("tables", invented_folder)
+    assert result.exit_code == 0
+    assert "An invented trial" in result.stdout
+    assert result.stderr.startswith("Not checked, as scipy")
+    assert "pip install 'aemodel[fit]'" in result.stderr
+
+
 # show.
 
 
