@@ -14,10 +14,13 @@ from typing import Any
 import pandas as pd
 
 from aemodel.publication.events import GRADES, Event
-from aemodel.publication.rules import Covariate
+from aemodel.publication.rules import Covariate, check_keys
 
 FEWEST = 10
 """Patients with an event below which its test says nothing that a normal approximation could tell."""
+
+ORDERING_KEYS = ("event", "covariate", "within", "alpha", "source", "tiers")
+NULL_KEYS = ("events", "unlisted", "covariates", "among", "alpha", "source")
 
 Tiers = tuple[tuple[str, ...], ...]
 
@@ -95,6 +98,7 @@ def read_nulls(
 
 def _read_ordering(item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate]) -> Ordering:
     where = "publication.toml, orderings"
+    check_keys(item, ORDERING_KEYS, where)
     event = _known(item.get("event"), [e.name for e in events], "event", where)
     covariate = covariates[_known(item.get("covariate"), list(covariates), "covariate", where)]
     tiers = {grade: tuple(tuple(tier) for tier in rows) for grade, rows in item.get("tiers", {}).items()}
@@ -123,6 +127,7 @@ def _read_null(
     item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate], listed: set[tuple[str, str]]
 ) -> Iterator[Null]:
     where = "publication.toml, nulls"
+    check_keys(item, NULL_KEYS, where)
     unlisted = bool(item.get("unlisted", False))
     wanted = [_known(name, [e.name for e in events], "event", where) for name in item.get("events", [])]
     if bool(wanted) == unlisted:
