@@ -202,6 +202,8 @@ def test_show_tells_what_a_model_is(shipped):
     text = run("show").stdout
     for expected in (
         *("COG AALL1331", "10.3324/haematol.2025.287386", "N = 661 patients", "Sampler diagnostics passed", "seed 1"),
+        *("bm_early: Marrow relapse before 36 months; 209 patients", "age: age at enrollment in years; "),
+        *("values: at least 0", "extramedullary); values: bm, iem"),
         *("Race/ethnicity", "rest on the prior alone", "Not for treatment decisions", "pymc 5", "priors.deviation.half_normal"),
         *(shipped.manifest["digest"], shipped.manifest["sha256"]),
         *(f"{entry['name']}  {entry['bytes']:,} bytes  whole" for entry in shipped.manifest["files"].values()),
@@ -216,6 +218,12 @@ def test_show_as_json_has_the_same_facts(shipped):
     assert facts["digest"] == shipped.manifest["sha256"]
     assert facts["settings"] == shipped.manifest["settings"]
     assert facts["diagnostics"]["passed"] is True
+    assert [column["name"] for column in facts["columns"]] == ["age", "relapse_site", "months_to_relapse"]
+    assert facts["columns"][1]["values"] == "bm, iem"
+    published = {event["name"]: event["published_grades"] for event in facts["events"]}
+    assert published["death"] == ["3-5", "4-5"]
+    assert published["infections"] == ["3-5", "4-5", "5"]
+    assert published["febrile_neutropenia"] == ["3-5"]
     assert {c["name"]: sum(level["patients"] for level in c["levels"]) for c in facts["covariates"]} == dict.fromkeys(
         ("age_band", "relapse_group", "sex", "race_ethnicity"), 661
     )

@@ -165,6 +165,24 @@ def test_digest_changes_with_any_file(invented):
     assert len(digests | {invented.digest}) == 1 + len(FILES)
 
 
+@pytest.mark.parametrize("name", ["aall1331", "invented", "invented_evidence"])
+def test_published_grades_are_those_listed_where_all_have_rows(request, name):
+    tables = request.getfixturevalue(name)
+    assert {event.name: tables.published_grades(event) for event in tables.events} == {
+        event.name: event.grades for event in tables.events
+    }
+
+
+def test_grade_without_a_row_is_not_published_though_listed(invented_evidence):
+    texts = invented_evidence.texts
+    listed = texts["events.csv"].replace("union,3-5\n", "union,3-5 4-5\n")
+    tables = read_tables({**texts, "events.csv": listed})
+    event = next(event for event in tables.events if event.name == "low_platelets")
+    assert event.grades == ("3-5", "4-5")
+    assert tables.published_grades(event) == ("3-5",)
+    assert tables.nulls == invented_evidence.nulls
+
+
 # Whatever is wrong is refused, by file and line.
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from aemodel.publication.events import GRADES, Event
+from aemodel.publication.events import GRADES, Event, published_grades
 from aemodel.publication.rules import Covariate, check_keys
 
 FEWEST = 10
@@ -88,10 +88,14 @@ def read_nulls(
     named = {c.name: c for c in covariates}
     listed = set(zip(frequencies["event"], frequencies["covariate"], strict=True))
     listed |= {(item.get("event"), item.get("covariate")) for item in about.get("orderings", [])}
+    rows = list(zip(frequencies["event"], frequencies["grade"], strict=True))
+    published = {event.name: published_grades(event, rows) for event in events}
     found: dict[tuple[str, str, str], Null] = {}
     for item in sorted(about.get("nulls", []), key=lambda item: bool(item.get("unlisted"))):
         for null in _read_null(item, events, named, listed):
-            if _number(frequencies, null.event, null.grade) >= FEWEST:
+            # What was counted at a grade nowhere, the list of those tested says nothing of.
+            told = null.stated or null.grade in published[null.event]
+            if told and _number(frequencies, null.event, null.grade) >= FEWEST:
                 found.setdefault((null.event, null.grade, null.covariate), null)
     return tuple(found.values())
 

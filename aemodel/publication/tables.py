@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from aemodel.publication.events import Event, read_events
+from aemodel.publication.events import Event, published_grades, read_events
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.rules import Covariate, check_covariates, check_keys, read_covariates
 from aemodel.publication.summary import tables_html
@@ -66,6 +66,10 @@ class Tables:
 
     def covariate(self, name: str) -> Covariate:
         return next(c for c in self.covariates if c.name == name)
+
+    def published_grades(self, event: Event) -> tuple[str, ...]:
+        """Grades at which an event has a frequency."""
+        return published_grades(event, zip(self.frequencies["event"], self.frequencies["grade"], strict=True))
 
     def __repr__(self) -> str:
         return (
