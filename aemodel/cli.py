@@ -39,7 +39,8 @@ def main() -> None:
 def tables(publication: str, form: str) -> None:
     """Show a publication's frequencies as counts, and its discrepancies.
 
-    PUBLICATION is the name of a shipped publication or a folder with the files of one.
+    PUBLICATION is the name of a shipped publication or a folder with the files of one. Checked first: that the denominators
+    are those of the cohort, and that some table of patients has all these counts.
 
     \b
     Examples:
@@ -51,6 +52,7 @@ def tables(publication: str, form: str) -> None:
     from aemodel.serving.printing import print_rows, print_wrapped
 
     read = load_tables(publication)
+    _check_counts(read)
     rows = read.frequencies.to_dict("records")
     if form != "table":
         print_rows(rows, form)
@@ -65,6 +67,22 @@ def tables(publication: str, form: str) -> None:
     for row in read.discrepancies.to_dict("records"):
         printed = f"printed {row['printed']}" + (f"; computed {row['computed']}" if row["computed"] else "")
         print_wrapped(f"{row['where']}: {printed}. {row['resolution'][:1].upper()}{row['resolution'][1:]}.", indent="  - ")
+
+
+def _check_counts(read: Any) -> None:
+    """What a fit would refuse of the cohort and of the counts together."""
+    from aemodel.publication.cells import make_cells
+    from aemodel.publication.families import make_families
+
+    cells, families = make_cells(read), make_families(read.events)
+    try:
+        from aemodel.publication.margins import family_margins
+    except ModuleNotFoundError as error:
+        message = f"Not checked, as {error.name} is missing: whether some table of patients has all these counts"
+        click.echo(f"{message}. pip install 'aemodel[fit]'", err=True)
+        return
+    for family in families:
+        family_margins(family, cells, read.frequencies)
 
 
 @main.command()

@@ -107,6 +107,19 @@ def test_patients_where_other_rows_leave_no_room_are_refused_by_name(aall1331):
         make_cells(wrong)
 
 
+def test_covariate_that_the_cohort_does_not_count_is_refused_by_name(invented):
+    cohort = "".join(row for row in invented.texts["cohort.csv"].splitlines(True) if not row.startswith("region"))
+    with pytest.raises(ValueError, match=r"cohort\.csv: region has no row for north, south, coast; add how many patients"):
+        make_cells(read_tables({**invented.texts, "cohort.csv": cohort}))
+
+
+def test_one_level_without_a_row_is_the_rest(invented):
+    cohort = "".join(row for row in invented.texts["cohort.csv"].splitlines(True) if not row.startswith("region,coast"))
+    np.testing.assert_allclose(
+        make_cells(read_tables({**invented.texts, "cohort.csv": cohort})).n, make_cells(invented).n, atol=1e-6
+    )
+
+
 def test_denominator_that_is_not_its_cells_is_refused(aall1331):
     # Two patients moved from one sex to the other in the cohort, but not where frequencies are given over them.
     cohort = aall1331.texts["cohort.csv"]

@@ -169,6 +169,32 @@ def test_malformed_publication(invented_folder, tmp_path):
     failed(run("tables", folder), 2, "events.csv: columns must be event, label, ")
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        # 101 patients have the blood toxicity that lies in any toxicity.
+        ("frequencies.csv", "240,136,count,136", "240,100,count,100", "each other: any_toxicity 3-5 total all (100)"),
+        ("cohort.csv", "stage,local_small,,,78", "stage,local_small,,,68", "cohort.csv: no table has all these counts"),
+        ("cohort.csv", r"region,.*\n", "", "cohort.csv: region has no row for north, south, coast; add how many"),
+    ],
+    ids=["nested", "cohort", "no rows"],
+)
+def test_tables_refuses_what_a_fit_would_refuse(invented_folder, tmp_path, file, old, new, message):
+    folder = shutil.copytree(invented_folder, tmp_path / "copy")
+    (folder / file).write_text(re.sub(old, new, (folder / file).read_text()))
+    failed(run("tables", folder), 2, message)
+
+
+def test_tables_without_scipy_says_what_was_not_checked(invented_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.delitem(sys.modules, "aemodel.publication.margins", raising=False)
+    result = run("tables", invented_folder)
+    assert result.exit_code == 0
+    assert "An invented trial" in result.stdout
+    assert result.stderr.startswith("Not checked, as scipy")
+    assert "pip install 'aemodel[fit]'" in result.stderr
+
+
 # show.
 
 
@@ -176,6 +202,8 @@ def test_show_tells_what_a_model_is(shipped):
     text = run("show").stdout
     for expected in (
         *("COG AALL1331", "10.3324/haematol.2025.287386", "N = 661 patients", "Sampler diagnostics passed", "seed 1"),
+        *("bm_early: Marrow relapse before 36 months; 209 patients", "age: age at enrollment in years; "),
+        *("values: at least 0", "extramedullary); values: bm, iem"),
         *("Race/ethnicity", "rest on the prior alone", "Not for treatment decisions", "pymc 5", "priors.deviation.half_normal"),
         *(shipped.manifest["digest"], shipped.manifest["sha256"]),
         *(f"{entry['name']}  {entry['bytes']:,} bytes  whole" for entry in shipped.manifest["files"].values()),
@@ -190,6 +218,12 @@ def test_show_as_json_has_the_same_facts(shipped):
     assert facts["digest"] == shipped.manifest["sha256"]
     assert facts["settings"] == shipped.manifest["settings"]
     assert facts["diagnostics"]["passed"] is True
+    assert [column["name"] for column in facts["columns"]] == ["age", "relapse_site", "months_to_relapse"]
+    assert facts["columns"][1]["values"] == "bm, iem"
+    published = {event["name"]: event["published_grades"] for event in facts["events"]}
+    assert published["death"] == ["3-5", "4-5"]
+    assert published["infections"] == ["3-5", "4-5", "5"]
+    assert published["febrile_neutropenia"] == ["3-5"]
     assert {c["name"]: sum(level["patients"] for level in c["levels"]) for c in facts["covariates"]} == dict.fromkeys(
         ("age_band", "relapse_group", "sex", "race_ethnicity"), 661
     )

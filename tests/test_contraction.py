@@ -18,7 +18,7 @@ from aemodel.inference.contraction import (
     prior_risks,
     sources,
 )
-from aemodel.inference.forward import logit
+from aemodel.inference.forward import logit, risk_draws
 from aemodel.inference.risks import SUPPORT
 from aemodel.publication.events import GRADES
 
@@ -45,6 +45,14 @@ def effects(model):
 @pytest.fixture(scope="module")
 def profiles(model):
     return aemodel.identification_table(model, of="risks")
+
+
+def test_risks_at_a_grade_listed_but_without_a_row_are_not_published(shipped, aall1331):
+    forward, _, seed = make_model_forward(shipped)
+    listed = replace(aall1331, events=tuple(replace(event, grades=GRADES) for event in aall1331.events))
+    risks = risk_draws(listed, forward.forward, shipped.prior.isel(draw=slice(2)), seed)
+    np.testing.assert_array_equal(risks.published, shipped.risks.published)
+    assert not risks.published[risks.events.index("febrile_neutropenia"), GRADES.index("4-5")]
 
 
 # The rule, on contraction made by hand.

@@ -179,6 +179,18 @@ def test_contradictory_publication_is_refused_naming_its_rows(aall1331, aall1331
     assert "infections 4-5 age_band 1-9 (24)" in str(error.value)
 
 
+def test_contradiction_names_counts_as_published_where_a_row_at_4_5_stands_beside(invented, invented_patients):
+    # Of any toxicity 48 are at 4-5: 100 at 3-5 leave 52 at grade 3 only, a number nobody typed.
+    frequencies = invented.texts["frequencies.csv"].replace("240,136,count,136", "240,100,count,100")
+    wrong = read_tables({**invented.texts, "frequencies.csv": frequencies})
+    family = next(f for f in make_families(wrong.events) if f.root == "any_toxicity")
+    with pytest.raises(ValueError, match=r"any_toxicity 3-5 total all \(100\)") as error:
+        family_margins(family, make_cells(wrong), wrong.frequencies)
+    printed = {f"{r.event} {r.grade} {r.covariate} {r.level} ({r.observed})" for r in wrong.frequencies.itertuples()}
+    named = str(error.value).split("other: ")[1].split("; the nearest")[0].split("; ")
+    assert set(named) <= printed
+
+
 def test_labels_name_event_grade_and_level(aall1331_margins):
     assert aall1331_margins["hypoalbuminemia"].margins.labels[0] == "hypoalbuminemia 3-5 sex male"
 

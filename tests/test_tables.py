@@ -165,6 +165,24 @@ def test_digest_changes_with_any_file(invented):
     assert len(digests | {invented.digest}) == 1 + len(FILES)
 
 
+@pytest.mark.parametrize("name", ["aall1331", "invented", "invented_evidence"])
+def test_published_grades_are_those_listed_where_all_have_rows(request, name):
+    tables = request.getfixturevalue(name)
+    assert {event.name: tables.published_grades(event) for event in tables.events} == {
+        event.name: event.grades for event in tables.events
+    }
+
+
+def test_grade_without_a_row_is_not_published_though_listed(invented_evidence):
+    texts = invented_evidence.texts
+    listed = texts["events.csv"].replace("union,3-5\n", "union,3-5 4-5\n")
+    tables = read_tables({**texts, "events.csv": listed})
+    event = next(event for event in tables.events if event.name == "low_platelets")
+    assert event.grades == ("3-5", "4-5")
+    assert tables.published_grades(event) == ("3-5",)
+    assert tables.nulls == invented_evidence.nulls
+
+
 # Whatever is wrong is refused, by file and line.
 
 
@@ -345,6 +363,52 @@ def test_levels_without_conditions_on_the_same_columns_are_refused(aall1331):
     new = '{ name = "male", label = "Male", when = { code = "m" } }'
     message = "the levels of covariate 'sex' must all have conditions on the same columns"
     refused(aall1331, "publication.toml", old, new, message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "known"),
+    [
+        ("patients = 661", "patients = 661\nlicense = 'free'", "publication.toml: unknown key 'license'", "licence"),
+        ("open = true", "opened = true", "publication.toml, covariate 'race_ethnicity': unknown key 'opened'", "open"),
+        ('label = "Male"', 'label = "Male", groups = "m"', "level 'male' of covariate 'sex': unknown key 'groups'", "group"),
+        ("unlisted = true", "unlisted = true\nevent = 'death'", "publication.toml, nulls: unknown key 'event'", "events"),
+        ("[orderings.tiers]", "level = 'bm'\n[orderings.tiers]", "publication.toml, orderings: unknown key 'level'", "within"),
+    ],
+)
+def test_unknown_key_is_refused_with_those_known(aall1331, old, new, where, known):
+    refused(aall1331, "publication.toml", old, new, rf"{where}; known are .*\b{known}\b")
+
+
+@pytest.mark.parametrize("rule", ["{ min = 1, blow = 10 }", "{ min = '1' }", "{ min = true }", "{ below = nan }", "{}", "7"])
+def test_condition_that_is_none_is_refused_with_what_it_may_be(aall1331, rule):
+    message = r"publication\.toml, level '1-9': the condition on age is .*; it must be a text, or numbers min, below or both"
+    refused(aall1331, "publication.toml", "{ min = 1, below = 10 }", rule, message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "{ min = 1, below = 10 }",
+            "{ min = 1, below = 13 }",
+            "levels '1-9' and '10-18' of covariate 'age_band' overlap: age at least 1 and below 13 and age at least 10 and below",
+        ),
+        ("{ min = 19, below = 31 }", "{ min = 18.5 }", "levels '10-18' and '19-30' of covariate 'age_band' overlap"),
+        (
+            'relapse_site = "iem", months_to_relapse = { min = 18 }',
+            'relapse_site = "bm", months_to_relapse = { min = 18 }',
+            "levels 'bm_early' and 'iem_late' of covariate 'relapse_group' overlap: relapse_site bm with months_to_relapse",
+        ),
+        ("{ min = 1, below = 10 }", "{ min = 10, below = 1 }", "level '1-9' of covariate 'age_band' holds for no age: min 10"),
+    ],
+)
+def test_levels_that_overlap_or_are_empty_are_refused(aall1331, old, new, message):
+    refused(aall1331, "publication.toml", old, new, message)
+
+
+def test_levels_may_leave_a_gap(aall1331):
+    text = aall1331.texts["publication.toml"].replace("{ min = 1, below = 10 }", "{ min = 1, below = 9 }")
+    read_tables({**aall1331.texts, "publication.toml": text})
 
 
 # The code knows no publication.

@@ -144,7 +144,7 @@ def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -
         weight=forward.weight,
         movement=_movement(forward, risks),
         source=np.full((len(tables.covariates), len(tables.events), len(GRADES)), SUPPORT.index("prior")),
-        published=np.array([[grade in event.grades for grade in GRADES] for event in tables.events]),
+        published=np.array([[grade in tables.published_grades(event) for grade in GRADES] for event in tables.events]),
         chains=draws.sizes["chain"],
     )
 

@@ -54,8 +54,10 @@ def make_cells(tables: Tables) -> Cells:
     Raises
     ------
     ValueError
-        No table has these counts, or a published denominator is not the sum of its cells.
+        No table has these counts, a covariate's levels are not counted, or a published denominator is not the sum of its
+        cells.
     """
+    _check_counted(tables)
     combos, sets = cohort_sets(tables)
     fitted = _proportional_fitting(sets, len(combos))
     cell = coarse_cells(tables, combos)
@@ -161,6 +163,19 @@ def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: 
     raise ValueError(
         f"cohort.csv: no table has all these counts; they disagree most about {worst[2]!r} ({worst[1]}, off by {error:.2g})"
     )
+
+
+def _check_counted(tables: Tables) -> None:
+    """One level without a row is the rest of the cohort; two would be given equal shares that nobody published."""
+    cohort = tables.cohort
+    pairs = zip([*cohort["covariate"], *cohort["by"]], [*cohort["level"], *cohort["by_level"]], strict=True)
+    counted = {(covariate, name) for covariate, level in pairs for name in level.split("+")}
+    for covariate in tables.covariates:
+        names = [name for level in covariate.levels for name in level.cohort]
+        if len(missing := [name for name in names if (covariate.name, name) not in counted]) > 1:
+            raise ValueError(
+                f"cohort.csv: {covariate.name} has no row for {', '.join(missing)}; add how many patients each level has"
+            )
 
 
 def _check_denominators(tables: Tables, cells: Cells) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 GRADES = ("3-5", "4-5")
@@ -17,7 +17,7 @@ class Event:
 
     ``relation`` says how it lies in its ``parent``: ``nested`` (only who has the parent event can have this one, at no
     higher a grade), ``union`` (the parent is having any of its union children, at the highest of their grades), or
-    ``fatal`` (this event is the parent at grade 5). ``grades`` are those the publication gives.
+    ``fatal`` (this event is the parent at grade 5). ``grades`` are those it may have frequencies at: see `published_grades`.
     """
 
     name: str
@@ -52,6 +52,15 @@ def read_events(rows: Sequence[Mapping[str, str]], where: str) -> tuple[Event, .
         if len(deadly) > 1:
             raise ValueError(f"{where}: a family can have one fatal event; under {root.name!r} there are {deadly}")
     return events
+
+
+def published_grades(event: Event, rows: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Those of an event's grades at which it has a frequency; ``rows`` are events and grades of `frequencies.csv`.
+
+    A fatal event is one and the same at all its grades: a row at one speaks for the others.
+    """
+    given = {grade for name, grade in rows if name == event.name}
+    return tuple(grade for grade in event.grades if grade in given or (given and event.relation == "fatal"))
 
 
 def roots(events: Sequence[Event]) -> tuple[Event, ...]:

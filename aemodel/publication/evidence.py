@@ -13,11 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from aemodel.publication.events import GRADES, Event
-from aemodel.publication.rules import Covariate
+from aemodel.publication.events import GRADES, Event, published_grades
+from aemodel.publication.rules import Covariate, check_keys
 
 FEWEST = 10
 """Patients with an event below which its test says nothing that a normal approximation could tell."""
+
+ORDERING_KEYS = ("event", "covariate", "within", "alpha", "source", "tiers")
+NULL_KEYS = ("events", "unlisted", "covariates", "among", "alpha", "source")
 
 Tiers = tuple[tuple[str, ...], ...]
 
@@ -85,16 +88,21 @@ def read_nulls(
     named = {c.name: c for c in covariates}
     listed = set(zip(frequencies["event"], frequencies["covariate"], strict=True))
     listed |= {(item.get("event"), item.get("covariate")) for item in about.get("orderings", [])}
+    rows = list(zip(frequencies["event"], frequencies["grade"], strict=True))
+    published = {event.name: published_grades(event, rows) for event in events}
     found: dict[tuple[str, str, str], Null] = {}
     for item in sorted(about.get("nulls", []), key=lambda item: bool(item.get("unlisted"))):
         for null in _read_null(item, events, named, listed):
-            if _number(frequencies, null.event, null.grade) >= FEWEST:
+            # What was counted at a grade nowhere, the list of those tested says nothing of.
+            told = null.stated or null.grade in published[null.event]
+            if told and _number(frequencies, null.event, null.grade) >= FEWEST:
                 found.setdefault((null.event, null.grade, null.covariate), null)
     return tuple(found.values())
 
 
 def _read_ordering(item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate]) -> Ordering:
     where = "publication.toml, orderings"
+    check_keys(item, ORDERING_KEYS, where)
     event = _known(item.get("event"), [e.name for e in events], "event", where)
     covariate = covariates[_known(item.get("covariate"), list(covariates), "covariate", where)]
     tiers = {grade: tuple(tuple(tier) for tier in rows) for grade, rows in item.get("tiers", {}).items()}
@@ -123,6 +131,7 @@ def _read_null(
     item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate], listed: set[tuple[str, str]]
 ) -> Iterator[Null]:
     where = "publication.toml, nulls"
+    check_keys(item, NULL_KEYS, where)
     unlisted = bool(item.get("unlisted", False))
     wanted = [_known(name, [e.name for e in events], "event", where) for name in item.get("events", [])]
     if bool(wanted) == unlisted:

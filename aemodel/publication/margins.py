@@ -65,46 +65,64 @@ def family_margins(family: Family, cells: Cells, rows: pd.DataFrame, covariates:
     coarse, n = cells.collapsed(used)
     first = np.array([np.flatnonzero(coarse == c)[0] for c in range(len(n))])
     columns, counts, labels = [], [], []
-    for row, states, count in _classes(family, mine):
+    classes, published = _classes(family, mine)
+    for row, states, count in classes:
         inside = cells.having(row.covariate, row.level)[first]
         columns.append(inside[:, None] & states[None, :])
         counts.append(count)
         labels.append(f"{row.event} {row.grade} {row.covariate} {row.level}")
     shape = (len(n), len(family.grades), len(columns))
     incidence = np.stack(columns, axis=2).astype(float) if columns else np.zeros(shape)
-    return FamilyMargins(family, used, coarse, reduce_margins(n, incidence, np.array(counts, float), labels))
+    return FamilyMargins(family, used, coarse, reduce_margins(n, incidence, np.array(counts, float), labels, published))
 
 
-def _classes(family: Family, rows: pd.DataFrame) -> list[tuple[Any, NDArray[np.bool_], int]]:
-    """Disjoint grade classes: where a row at 4-5 stands beside one at 3-5, the latter becomes grade 3 only."""
-    severe = {(r.event, r.covariate, r.level): r.observed for r in rows.itertuples() if r.grade == "4-5"}
-    classes = []
-    for row in rows.itertuples():
+def _classes(family: Family, rows: pd.DataFrame) -> tuple[list[tuple[Any, NDArray[np.bool_], int]], NDArray[np.float64]]:
+    """Disjoint grade classes: where a row at 4-5 stands beside one at 3-5, the latter becomes grade 3 only.
+
+    Also which classes each row, as published, adds up: (row, class) of 0/1.
+    """
+    severe = {(r.event, r.covariate, r.level): (i, r.observed) for i, r in enumerate(rows.itertuples()) if r.grade == "4-5"}
+    classes, published = [], np.eye(len(rows))
+    for i, row in enumerate(rows.itertuples()):
         states, count = family.having(row.event, row.grade), row.observed
         key = (row.event, row.covariate, row.level)
         if row.grade == "3-5" and key in severe:
-            states, count = states & ~family.having(row.event, "4-5"), count - severe[key]
+            place, worse = severe[key]
+            states, count = states & ~family.having(row.event, "4-5"), count - worse
+            published[i, place] = 1
         classes.append((row, states, count))
-    return classes
+    return classes, published
 
 
 def reduce_margins(
-    n: NDArray[np.float64], incidence: NDArray[np.float64], counts: NDArray[np.float64], labels: Sequence[str]
+    n: NDArray[np.float64],
+    incidence: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    labels: Sequence[str],
+    published: NDArray[np.float64] | None = None,
 ) -> Margins:
     """Find the support and keep a maximal independent set of margins on it.
+
+    ``published`` (margin, margin) of 0/1 says which margins the printed count of each label adds up, for the error; by
+    default itself alone.
 
     Raises
     ------
     ValueError
         No table has these margins.
     """
-    support = _support(n, incidence, counts, labels)
+    published = np.eye(len(counts)) if published is None else published
+    support = _support(n, incidence, counts, labels, published)
     kept = _independent(incidence, support)
     return Margins(n, incidence[:, :, kept], counts[kept], support, tuple(labels[j] for j in kept))
 
 
 def _support(
-    n: NDArray[np.float64], incidence: NDArray[np.float64], counts: NDArray[np.float64], labels: Sequence[str]
+    n: NDArray[np.float64],
+    incidence: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    labels: Sequence[str],
+    published: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """Pairs of cell and state that some table occupies: maximise sum z, z <= x, z <= 1, A x = tau b, tau >= 1.
 
@@ -127,7 +145,11 @@ def _support(
         method="highs",
     )
     if found.status == 2:
-        raise ValueError(f"these counts contradict each other: {_conflict(rows, totals, cells, labels)}")
+        printed = sparse.block_diag([sparse.eye_array(cells), published], format="csr")
+        raise ValueError(
+            "frequencies.csv: these counts contradict each other: "
+            f"{_conflict(printed @ rows, printed @ totals, cells, labels)}; correct them, or the nesting in events.csv"
+        )
     if not found.success:
         raise RuntimeError(f"the support's linear program did not finish: {found.message}")
     return np.asarray(found.x[size : 2 * size] > 0.5).reshape(cells, states)

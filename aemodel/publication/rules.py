@@ -8,9 +8,13 @@ months), no bit an impossible value. One further bit, above the levels, stands f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
+
+COVARIATE_KEYS = ("name", "label", "open", "levels", "groups")
+LEVEL_KEYS = ("name", "label", "group", "when", "cohort")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,12 @@ class Condition:
             return str(self.equals)
         upper = "" if math.isinf(self.below) else f" and below {self.below:g}"
         return f"at least {self.minimum:g}{upper}"
+
+    def meets(self, other: Condition) -> bool:
+        """Whether some value meets both of two conditions on one column."""
+        if not self.numeric or not other.numeric:
+            return self.equals == other.equals
+        return max(self.minimum, other.minimum) < min(self.below, other.below)
 
     def holds(self, value: str | float) -> bool:
         """Whether one value meets it; an infinite one meets none, however wide."""
@@ -95,9 +105,9 @@ def read_covariates(items: Sequence[Mapping[str, Any]], where: str) -> tuple[Cov
 
 def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
     try:
-        levels = tuple(_read_level(level) for level in item["levels"])
+        levels = tuple(_read_level(level, where) for level in item["levels"])
         covariate = Covariate(item["name"], item["label"], bool(item.get("open", False)), levels, dict(item.get("groups", {})))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{where}: a covariate needs name, label and levels with name and label ({error!r})") from None
     if len(levels) < 2 or len(set(covariate.names)) < len(levels):
         raise ValueError(f"{where}: covariate {covariate.name!r} needs two or more different levels; found {covariate.names}")
@@ -108,17 +118,66 @@ def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
     return covariate
 
 
-def _read_level(item: Mapping[str, Any]) -> Level:
+def check_covariates(items: Sequence[Mapping[str, Any]], covariates: Sequence[Covariate], where: str) -> None:
+    """What is asked of a publication beyond `read_covariates`: no unknown keys, and no value that two levels match.
+
+    Raises
+    ------
+    ValueError
+        It is not so; the message names the covariate, the level or key, and what is allowed.
+    """
+    for item, covariate in zip(items, covariates, strict=True):
+        check_keys(item, COVARIATE_KEYS, f"{where}, covariate {covariate.name!r}")
+        for level in item["levels"]:
+            check_keys(level, LEVEL_KEYS, f"{where}, level {level['name']!r} of covariate {covariate.name!r}")
+        _check_apart(covariate, where)
+
+
+def check_keys(item: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """A table of a publication has no key but those known: a misspelt one would be silently without effect."""
+    if unknown := sorted(set(item) - set(known)):
+        raise ValueError(f"{where}: unknown key {', '.join(map(repr, unknown))}; known are {', '.join(known)}")
+
+
+def _check_apart(covariate: Covariate, where: str) -> None:
+    """No value of the raw columns matches two levels, and each level can be matched."""
+    for level in covariate.levels:
+        for test in level.when:
+            if test.minimum >= test.below:
+                raise ValueError(
+                    f"{where}: level {level.name!r} of covariate {covariate.name!r} holds for no {test.column}: "
+                    f"min {test.minimum:g} must be less than below {test.below:g}"
+                )
+    for one, other in combinations([level for level in covariate.levels if level.when], 2):
+        if all(a.meets(b) for a in one.when for b in other.when if a.column == b.column):
+            raise ValueError(
+                f"{where}: levels {one.name!r} and {other.name!r} of covariate {covariate.name!r} overlap: "
+                f"{_in_words(one)} and {_in_words(other)}; let the second start where the first ends (below is not included)"
+            )
+
+
+def _in_words(level: Level) -> str:
+    return " with ".join(f"{test.column} {test.describe()}" for test in level.when)
+
+
+def _read_level(item: Mapping[str, Any], where: str) -> Level:
     conditions = []
     for column, rule in item.get("when", {}).items():
         if isinstance(rule, str):
             conditions.append(Condition(column, equals=rule))
-        elif set(rule) <= {"min", "below"} and rule:
+        elif isinstance(rule, dict) and rule and set(rule) <= {"min", "below"} and _numbers(rule.values()):
             conditions.append(Condition(column, None, float(rule.get("min", -math.inf)), float(rule.get("below", math.inf))))
         else:
-            raise ValueError(f"level {item['name']!r}: a condition is a text, or min and below, not {rule!r}")
+            raise ValueError(
+                f"{where}, level {item['name']!r}: the condition on {column} is {rule!r}; "
+                "it must be a text, or numbers min, below or both, as { min = 10, below = 19 }"
+            )
     cohort = tuple(item.get("cohort", (item["name"],)))
     return Level(item["name"], item["label"], item.get("group"), tuple(conditions), cohort)
+
+
+def _numbers(values: Iterable[Any]) -> bool:
+    return all(type(value) in (int, float) and not math.isnan(value) for value in values)
 
 
 def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from aemodel.publication.events import Event, read_events
+from aemodel.publication.events import Event, published_grades, read_events
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
-from aemodel.publication.rules import Covariate, read_covariates
+from aemodel.publication.rules import Covariate, check_covariates, check_keys, read_covariates
 from aemodel.publication.summary import tables_html
 from aemodel.publication.texts import FILES, digest_of
 
@@ -27,6 +27,11 @@ COLUMNS = {
     "tests.csv": ("event", "grade", "covariate", "levels", "p", "test"),
     "discrepancies.csv": ("event", "grade", "covariate", "level", "where", "printed", "computed", "resolution"),
 }
+ABOUT = (
+    *("format", "name", "title", "citation", "doi", "licence", "patients", "setting", "grading", "notes"),
+    *("columns", "covariates", "orderings", "nulls"),
+)
+"""Keys of `publication.toml`."""
 TOTAL = ("total", "all")
 """Covariate and level of the rows that count the whole cohort."""
 
@@ -62,6 +67,10 @@ class Tables:
     def covariate(self, name: str) -> Covariate:
         return next(c for c in self.covariates if c.name == name)
 
+    def published_grades(self, event: Event) -> tuple[str, ...]:
+        """Grades at which an event has a frequency."""
+        return published_grades(event, zip(self.frequencies["event"], self.frequencies["grade"], strict=True))
+
     def __repr__(self) -> str:
         return (
             f"<Tables {self.name}: {self.n} patients, {len(self.events)} events, {len(self.frequencies)} frequencies "
@@ -93,7 +102,9 @@ def load_tables(source: str | Path) -> Tables:
 def read_tables(texts: Mapping[str, str]) -> Tables:
     """`load_tables` for files already in memory: a mapping from file name to text."""
     about = _read_about(texts["publication.toml"])
-    covariates = read_covariates(about.pop("covariates", []), "publication.toml")
+    items = about.pop("covariates", [])
+    covariates = read_covariates(items, "publication.toml")
+    check_covariates(items, covariates, "publication.toml")
     table = {name: _read_csv(texts[name], name) for name in COLUMNS}
     events = read_events(table["events.csv"], "events.csv")
     discrepancies = pd.DataFrame(table["discrepancies.csv"], columns=COLUMNS["discrepancies.csv"])
@@ -141,6 +152,7 @@ def _read_about(text: str) -> dict[str, Any]:
         about = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"publication.toml: {error}") from None
+    check_keys(about, ABOUT, "publication.toml")
     for key, kind in (("name", str), ("title", str), ("citation", str), ("patients", int)):
         if not isinstance(about.get(key), kind):
             raise ValueError(f"publication.toml: {key!r} must be given, as {kind.__name__}; found {about.get(key)!r}")

@@ -8,14 +8,15 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.risks import SUPPORT, RiskDraws
-from aemodel.publication.rules import Covariate
+from aemodel.publication.events import published_grades, read_events
+from aemodel.publication.rules import Covariate, allowed_words
 from aemodel.serving.manifest import manifest_digest
 
 ABOUT = ("title", "citation", "doi", "licence", "setting", "grading")
@@ -30,8 +31,9 @@ def model_facts(manifest: Mapping[str, Any], risks: RiskDraws) -> dict[str, Any]
         ``name``, ``format``, ``digest`` (of the manifest, and so of the whole model), ``source`` (what the publication
         says of itself), ``patients``, ``data`` (digest, and numbers of frequencies and discrepancies), ``covariates``
         (levels with cohort counts; ``rests_on`` counts events and grades by what the covariate's effect on them rests
-        on), ``events``, ``grades``, ``diagnostics``, ``performance`` (None in format 1), ``settings``, ``versions``,
-        ``notes``, ``samples`` (risk draws), ``files``.
+        on), ``columns`` (raw ones: what is in each, and its values), ``events`` (with the grades that have frequencies),
+        ``grades``, ``diagnostics``, ``performance`` (None in format 1), ``settings``, ``versions``, ``notes``,
+        ``samples`` (risk draws), ``files``.
     """
     about = tomllib.loads(manifest["publication"]["publication.toml"])
     return {
@@ -42,6 +44,7 @@ def model_facts(manifest: Mapping[str, Any], risks: RiskDraws) -> dict[str, Any]
         "patients": about["patients"],
         "data": _data(manifest),
         "covariates": [_covariate(risks, k) for k in range(len(risks.covariates))],
+        "columns": _columns(about, risks.covariates),
         "events": _events(manifest),
         "grades": list(risks.grades),
         "diagnostics": _diagnostics(manifest),
@@ -91,6 +94,16 @@ def _covariate(risks: RiskDraws, k: int) -> dict[str, Any]:
     }
 
 
+def _columns(about: Mapping[str, Any], covariates: Sequence[Covariate]) -> list[dict[str, str]]:
+    """Raw columns, in order; one that several covariates read stands once for each."""
+    said = about.get("columns", {})
+    return [
+        {"name": column, "label": str(said.get(column, "")), "values": allowed_words(covariate, column)}
+        for covariate in covariates
+        for column in covariate.raw_columns
+    ]
+
+
 def _cohort(risks: RiskDraws, k: int) -> list[int]:
     """Patients of the cohort at each level of a covariate; cells of new levels repeat them and are left out."""
     usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
@@ -99,15 +112,17 @@ def _cohort(risks: RiskDraws, k: int) -> list[int]:
 
 
 def _events(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = [{key: value.strip() for key, value in row.items()} for row in _rows(manifest, "events.csv")]
+    given = [(row["event"].strip(), row["grade"].strip()) for row in _rows(manifest, "frequencies.csv")]
     return [
         {
-            "name": row["event"].strip(),
-            "label": row["label"].strip(),
-            "parent": row["parent"].strip() or None,
-            "relation": row["relation"].strip() or None,
-            "published_grades": row["grades"].split(),
+            "name": event.name,
+            "label": event.label,
+            "parent": event.parent,
+            "relation": event.relation,
+            "published_grades": list(published_grades(event, given)),
         }
-        for row in _rows(manifest, "events.csv")
+        for event in read_events(rows, "events.csv")
     ]
 
 

@@ -20,7 +20,8 @@ def shown(facts: Mapping[str, Any]) -> str:
             f"{data['discrepancies']} discrepancies recorded",
             f"data digest {data['digest']}",
         ],
-        "Covariates": [_covariate(covariate) for covariate in facts["covariates"]],
+        "Covariates": [line for covariate in facts["covariates"] for line in _covariate(covariate)],
+        "Columns from which covariates follow": [_column(column) for column in facts["columns"]],
         f"Events, at grades {' and '.join(facts['grades'])}": [_event(event) for event in facts["events"]],
         "Diagnostics": [facts["diagnostics"]["verdict"], f"worst parameter {facts['diagnostics']['worst']}"],
         "Consistency with the publication (no validation: the model saw these rows)": [_performance(facts["performance"])],
@@ -32,14 +33,19 @@ def shown(facts: Mapping[str, Any]) -> str:
             f"model digest {facts['digest']}",
         ],
     }
-    return "\n\n".join("\n".join([_printable(title), *_lines(lines)]) for title, lines in sections.items())
+    return "\n\n".join("\n".join([_printable(title), *_lines(lines)]) for title, lines in sections.items() if lines)
 
 
-def _covariate(covariate: Mapping[str, Any]) -> str:
-    levels = ", ".join(f"{level['name']} {level['patients']}" for level in covariate["levels"])
+def _covariate(covariate: Mapping[str, Any]) -> list[str]:
+    levels = [f"  {level['name']}: {level['label']}; {level['patients']} patients" for level in covariate["levels"]]
     raw = f", or from {', '.join(covariate['worked_out_from'])}" if covariate["worked_out_from"] else ""
     rests = ", ".join(f"{flag} {count}" for flag, count in covariate["rests_on"].items() if count)
-    return f"{covariate['label']} ({covariate['name']}{raw}): {levels}. Effects rest on: {rests}"
+    return [f"{covariate['label']} ({covariate['name']}{raw}). Effects rest on: {rests}", *levels]
+
+
+def _column(column: Mapping[str, Any]) -> str:
+    label = f"{column['label']}; " if column["label"] else ""
+    return f"{column['name']}: {label}values: {column['values']}"
 
 
 def _event(event: Mapping[str, Any]) -> str:
