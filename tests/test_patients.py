@@ -406,6 +406,10 @@ def test_columns_of_the_wrong_kind_are_told_with_the_wrong_values(shipped):
     refused(shipped, [{"age": 45, "sex": 1}], r"'sex' must be text, one of male, female(.|\n)*'age': impossible value 45\.0")
 
 
+def test_a_column_of_the_wrong_kind_alone_names_no_rows(shipped):
+    refused(shipped, [{"sex": 1}], "it is Int64$")
+
+
 @pytest.mark.parametrize(
     ("text", "level"), [("Hispanic", "hispanic"), (" hispanic", "hispanic"), ("NH White", "nh_white"), ("hispnic", "hispanic")]
 )

@@ -180,19 +180,19 @@ def refuse_invalid(
     ValueError
         A column is of the wrong kind; or, unless ``on_invalid="null"``, a value is impossible. A line for each column.
     """
-    lines = []
+    kinds, values = [], []
     for source, classes in zip(layout.sources, layout.classes(codes).T, strict=True):
         if (classes == source.wrong).any():
             kind = f"text, one of {allowed_words(source.covariate, source.column)}" if source.texts else "a number"
-            lines.append(f"column {source.column!r} must be {kind}; it is {schema[source.column]}")
+            kinds.append(f"column {source.column!r} must be {kind}; it is {schema[source.column]}")
     if on_invalid == "error":
         impossible = layout.sets(codes, new_levels) == 0
         for covariate, wrong in zip(layout.covariates, impossible.T, strict=True):
             if wrong.any():
-                lines += _explain(layout, schema, covariate, codes[wrong], counts[wrong], examples)
-    if lines:
-        counting = "; rows are counted from 0" if on_invalid == "error" and examples.numbered else ""
-        raise ValueError("patients: " + ";\n".join(dict.fromkeys(lines)) + counting)
+                values += _explain(layout, schema, covariate, codes[wrong], counts[wrong], examples)
+    if kinds or values:
+        counting = "; rows are counted from 0" if values and examples.numbered else ""
+        raise ValueError("patients: " + ";\n".join(dict.fromkeys(kinds + values)) + counting)
 
 
 def _explain(

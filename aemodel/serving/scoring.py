@@ -91,7 +91,7 @@ def counted(coded: Coded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def row_counts(layout: Layout, codes: NDArray[np.int64], counts: NDArray[np.int64], new_levels: NewLevels) -> dict[str, Any]:
-    """How many rows there are, how many are valid; by covariate, how many are not, and how many of these have a new level."""
+    """How many rows there are and get risks; by covariate, where there are any, those invalid, and those of a new level."""
     sets, new = layout.sets(codes, new_levels), np.array([covariate.new for covariate in layout.covariates])
     valid = np.asarray((sets > 0).all(axis=1))
     kinds = {"invalid": sets == 0, "new": (sets == new) & valid[:, np.newaxis]}
