@@ -250,9 +250,10 @@ def score(
     """Score a file of patients with a saved model.
 
     MODEL is a shipped model's name or a saved model's folder. PATIENTS is CSV or Parquet with a column per covariate
-    (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; without,
-    a readable table of risks is printed. Files are streamed: they may be larger than memory. CSV cells come out as they
-    went in, in Parquet as text; only text that a spreadsheet would run as a formula is given an apostrophe in CSV.
+    (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; an existing
+    file OUT is replaced. Without, a readable table of risks is printed. Files are streamed: they may be larger than memory.
+    CSV cells come out as they went in, in Parquet as text; only text that a spreadsheet would run as a formula is given an
+    apostrophe in CSV.
 
     \b
     Examples:
@@ -286,18 +287,21 @@ def _score_rows(
     connection: Any, loaded: Any, frame: Any, patients: Path, out: Path | None, form: str, chosen: dict[str, Any]
 ) -> None:
     from aemodel.serving.files import write_rows
-    from aemodel.serving.printing import MOST_SHOWN, print_risks, print_rows
+    from aemodel.serving.printing import MOST_SHOWN, counts_in_words, print_risks, print_rows
     from aemodel.serving.progress import watched
     from aemodel.serving.scoring import score_rows
 
-    scored, rows = watched(connection, "Counting profiles", lambda: score_rows(loaded, frame, **chosen))
+    scored, counts = watched(connection, "Counting profiles", lambda: score_rows(loaded, frame, **chosen))
     if out is not None:
-        watched(connection, f"Scoring {rows} patients", lambda: write_rows(scored, out, patients))
-        click.echo(f"{rows} patients scored into {out}.", err=True)
-    elif form == "table":
-        print_risks(_records(scored.limit(MOST_SHOWN)), rows, loaded.risks, chosen["interval"])
+        watched(connection, f"Scoring {counts['rows']} patients", lambda: write_rows(scored, out, patients))
+        click.echo(counts_in_words(counts, f"scored into {out}"), err=True)
+        return
+    if form == "table":
+        print_risks(_records(scored.limit(MOST_SHOWN)), counts["rows"], loaded.risks, chosen["interval"])
     else:
         print_rows(_records(scored), form)
+    if counts["invalid"] or counts["new"]:
+        click.echo(counts_in_words(counts, "scored"), err=True)
 
 
 def _score_cohort(
@@ -306,10 +310,10 @@ def _score_cohort(
     from aemodel.serving.cohort import cohort_rows
     from aemodel.serving.engines import small_table
     from aemodel.serving.files import write_rows
-    from aemodel.serving.printing import print_rows, print_wrapped
+    from aemodel.serving.printing import counts_in_words, print_rows, print_wrapped
     from aemodel.serving.progress import watched
 
-    coded, rows = watched(connection, "Counting profiles", lambda: cohort_rows(loaded, frame, **chosen))
+    coded, rows, counts = watched(connection, "Counting profiles", lambda: cohort_rows(loaded, frame, **chosen))
     if out is not None:
         write_rows(small_table(coded, chosen["by"] or [], rows), out, patients)
         click.echo(f"{len(rows)} expected numbers written to {out}.", err=True)
@@ -319,6 +323,8 @@ def _score_cohort(
         print_wrapped(f"Posterior mean and {chosen['interval']:.0%} predictive interval: uncertainty of the risks, and chance.")
     else:
         print_rows(rows, form)
+    if counts["invalid"] or counts["new"]:
+        click.echo(counts_in_words(counts, "counted"), err=True)
 
 
 def _records(relation: Any) -> list[dict[str, Any]]:

@@ -466,7 +466,10 @@ def test_score_of_an_unknown_model(patients):
         ("p1,19,bm,20,X7,hispanic", "column 'sex': impossible value 'X7' (row 0); allowed: male, female"),
         ("p1,19,cns,20,male,hispanic", "column 'relapse_site': impossible value 'cns'"),
         ("p1,19,bm,20,1,hispanic", "column 'sex': impossible value '1'"),
-        ("p1,19,bm,20,male,martian", 'new_levels="sample"'),
+        ("p1,19,bm,20,male,martian", "scored with --new-levels sample"),
+        ("p1,19,bm,20,male,Hispanic", "did you mean 'hispanic' for 'Hispanic'?"),
+        ("p1,45,bm,20,male,\np2,45,bm,20,male,", "impossible value 45.0 (2 rows, first row 0)"),
+        ("p1,45,bm,20,X7,", "or null;\ncolumn 'sex': impossible value 'X7' (row 0); allowed: male, female, or null; rows are"),
     ],
 )
 def test_score_of_an_impossible_value(score, row, message):
@@ -562,6 +565,52 @@ def test_output_file_is_announced_on_stderr_only(score, tmp_path):
     result = score(tmp_path / "scored.csv")
     assert result.stdout == ""
     assert "3 patients scored" in result.stderr
+
+
+ODD = "p4,45,bm,40,male,\np5,8,bm,40,male,Hispanic\np6,8,bm,40,male,Hispanic\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "3 of 6 patients {}; 3 invalid (age_band 1, race_ethnicity 2)."),
+        (
+            ["--new-levels", "sample"],
+            "5 of 6 patients {}; 1 invalid (age_band 1); with a level the publication does not have: race_ethnicity 2.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("where", ["file", "table", "json", "cohort", "cohort file"])
+def test_patients_that_are_left_out_are_counted_on_stderr(score, tmp_path, options, said, where):
+    out = tmp_path / "out.csv"
+    target, done = {
+        "file": ([out], f"scored into {out}"),
+        "table": ([], "scored"),
+        "json": (["--format", "json"], "scored"),
+        "cohort": (["--cohort"], "counted"),
+        "cohort file": ([out, "--cohort"], "counted"),
+    }[where]
+    result = score(*target, "--events", "sepsis", "--on-invalid", "null", *options, content=PATIENTS + ODD)
+    assert result.exit_code == 0
+    assert said.format(done) in result.stderr.splitlines()
+
+
+def test_nothing_is_said_of_patients_left_out_where_there_are_none(score):
+    assert score("--events", "sepsis", "--on-invalid", "null").stderr == ""
+
+
+def test_score_says_of_which_grades_the_support_is_if_of_more_than_one(score):
+    both, one = (score("--events", "any_ae", *options).stdout for options in ([], ["--grades", "3-5"]))
+    assert "support shown is the weakest of grades 3-5 and 4-5; --grades 3-5" in " ".join(both.split())
+    assert "weakest" not in one
+
+
+def test_an_existing_output_file_is_replaced_as_the_help_says(score, tmp_path):
+    out = tmp_path / "scored.csv"
+    out.write_text("old")
+    assert score(out, "--events", "sepsis").exit_code == 0
+    assert len(read_rows(out)) == 3
+    assert "existing file OUT is replaced" in " ".join(run("score", "--help").output.split())
 
 
 def test_the_input_file_itself_is_refused_as_output(score, patients, tmp_path):

@@ -276,17 +276,21 @@ def test_impossible_values_are_refused(engines, engine, shipped, change, message
         score(engines, engine, shipped, rows_of({}, change))
 
 
+def test_impossible_values_of_several_columns_are_told_together(engines, engine, shipped):
+    with pytest.raises(ValueError, match=r"column 'age': impossible(.|\n)*column 'sex': impossible"):
+        score(engines, engine, shipped, rows_of({"age": 45.0}, {"sex": "X7"}))
+
+
 def test_contradictions_are_refused(engines, engine, shipped):
     table = rows_of({"age_band": "10-18"}, {"age_band": "19-30"})
-    message = r"(row 1|1 row): columns contradict each other about age.*age = 12\.0"
+    message = r"columns contradict each other about age.*age = 12\.0 \((row 1|1 row)\)"
     with pytest.raises(ValueError, match=message):
         score(engines, engine, shipped, table)
 
 
-@pytest.mark.parametrize("engine", ["duckdb", "dask", "pyspark", "polars lazy"])
 def test_impossible_values_are_counted(engines, engine, shipped):
     table = rows_of({}, *({"age": 40.0 + i // 2} for i in range(14)))
-    message = r"impossible value (4\d\.0 \(2 rows\), ){4}4\d\.0 \(2 rows\) and 4 more; allowed"
+    message = r"impossible value (4\d\.0 \(2 rows[^)]*\), ){4}4\d\.0 \(2 rows[^)]*\) and 4 more rows; allowed"
     with pytest.raises(ValueError, match=message):
         score(engines, engine, shipped, table)
 

@@ -204,6 +204,26 @@ def test_what_cannot_be_drawn_is_refused(tables, call, message):
         call(tables)
 
 
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda t: aemodel.plot_profiles(t["profiles"], event=["anemia", "rash"]), "event"),
+        (lambda t: aemodel.plot_profiles(t["profiles"], event="anemia", grade=["3-5"]), "grade"),
+        (lambda t: aemodel.plot_effects(t["effects"], covariate=["arm"]), "covariate"),
+        (lambda t: aemodel.plot_risk(t["risk"], event=["anemia"]), "event"),
+    ],
+)
+def test_more_than_one_name_is_refused(tables, call, argument):
+    with pytest.raises(TypeError, match=f"{argument}: expected the name of one {argument}, not .*draw a figure for each"):
+        call(tables)
+
+
+@pytest.mark.parametrize(("interval", "said"), [(0.9, "90 %"), (0.5, "50 %"), (0.995, "99.5 %")])
+def test_profiles_say_of_what_probability_their_intervals_are(model, interval, said):
+    table = aemodel.profile_table(model, ["arm"], interval=interval)
+    assert f"({said} interval)" in texts(aemodel.plot_profiles(table, event="anemia"))
+
+
 # The tables behind them.
 
 

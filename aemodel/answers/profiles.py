@@ -28,7 +28,8 @@ def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd
     -------
     pandas.DataFrame
         One row per combination, event and grade: a column per covariate in ``by``, event, grade, risk (posterior mean),
-        lower, upper (probabilities) and support. Equal to `risk_table` of patients with the other covariates missing.
+        lower, upper (probabilities) and support. Equal to `risk_table` of patients with the other covariates missing. The
+        interval's probability is in ``attrs["interval"]``.
 
     Raises
     ------
@@ -53,4 +54,6 @@ def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd
     columns["event"] = np.tile(np.repeat(risks.events, len(risks.grades)), len(combos))
     columns["grade"] = np.tile(risks.grades, len(combos) * len(risks.events))
     columns |= {"risk": mean.ravel(), "lower": lower.ravel(), "upper": upper.ravel()}
-    return pd.DataFrame(columns | {"support": np.array(SUPPORT)[risks.support(sets)].ravel()})
+    table = pd.DataFrame(columns | {"support": np.array(SUPPORT)[risks.support(sets)].ravel()})
+    table.attrs["interval"] = interval
+    return table

@@ -45,10 +45,11 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", lab
 
     Raises
     ------
-    ValueError
-        The table has no such covariate or grade.
+    TypeError, ValueError
+        Not one covariate and grade, or the table has none such.
     """
     words = words_of(labels)
+    _check_one(covariate=covariate, grade=grade)
     rows = table[(table["covariate"] == covariate) & (table["grade"] == grade)]
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["covariate"]))
@@ -88,14 +89,15 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
     Returns
     -------
     matplotlib.figure.Figure
-        Posterior mean risks with intervals, in per cent.
+        Posterior mean risks with intervals, in per cent; the axis says of what probability, if the table still knows it.
 
     Raises
     ------
-    ValueError
-        The table has no such event or grade, or not one or two covariates.
+    TypeError, ValueError
+        Not one event and grade, or the table has none such; or its covariates are not one or two.
     """
     words = words_of(labels)
+    _check_one(event=event, grade=grade)
     rows = table[(table["event"] == event) & (table["grade"] == grade)]
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["event"]))
@@ -103,6 +105,8 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
     by = list(table.columns[: list(table.columns).index("event")])
     if len(by) not in (1, 2):
         raise ValueError(f"table: expected risks by one or two covariates, not by {by}")
+    interval = table.attrs.get("interval")
+    ylabel = "Risk, per cent" + (f" ({100 * interval:g} % interval)" if interval else "")
     levels = list(dict.fromkeys(rows[by[0]]))
     lines = list(rows.groupby(by[1], sort=False)) if len(by) == 2 else [("", rows)]
     with drawn(1, 1, (max(5.0, 1.2 * len(levels) + 2.4), 3.6 + 0.1 * len(lines))) as (figure, axes):
@@ -116,7 +120,7 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
             if level:
                 handles.append(key(wrapped(words.level(by[1], level), 60), marker=marker, color=colour, markersize=6))
         axis.set_xticks(range(len(levels)), [wrapped(words.level(by[0], level), 16) for level in levels])
-        axis.set(ylim=(0, None), xlim=(-0.5, len(levels) - 0.5), ylabel="Risk, per cent")
+        axis.set(ylim=(0, None), xlim=(-0.5, len(levels) - 0.5), ylabel=ylabel)
         axis.tick_params(axis="x", bottom=False)
         axis.set_xlabel(wrapped(words.covariate(by[0]), 60))
         axis.set_title(wrapped(f"{words.event(event)}, grade {grade}", 68))
@@ -144,9 +148,10 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
 
     Raises
     ------
-    ValueError
-        The table has no such row, or more than one.
+    TypeError, ValueError
+        Not one event and grade, or the table has no such row, or more than one.
     """
+    _check_one(event=event, grade=grade)
     rows = table[(table["event"] == event) & (table["grade"] == grade)]
     if patient is not None:
         rows = rows[rows["patient"] == patient]
@@ -178,3 +183,9 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
         handles.append(key(f"Rests on: {row['support']}", linestyle=""))
         figure.legend(handles=handles, loc="outside right center")
     return figure
+
+
+def _check_one(**names: Any) -> None:
+    for argument, name in names.items():
+        if not isinstance(name, str):
+            raise TypeError(f"{argument}: expected the name of one {argument}, not {name!r}; draw a figure for each")

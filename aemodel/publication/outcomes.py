@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from aemodel.publication.events import Event
 from aemodel.publication.families import Family
-from aemodel.publication.patients import SHOWN_ROWS
 
 UNKNOWN = -1
+SHOWN_ROWS = 5
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

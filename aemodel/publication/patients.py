@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -16,20 +17,32 @@ from aemodel.publication.profiles import NewLevels as NewLevels
 from aemodel.publication.rules import Covariate, allowed_words
 
 OnInvalid = Literal["error", "null"]
-SHOWN_ROWS = 5
+SHOWN_VALUES = 5
+NEAR = 0.85
+"""How alike a text must be to a level that was perhaps meant: 'hispnic' is, 'non-hispanic' and '10-17' are not."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Values of one or more rows by column; which row, or how many, in words; and how many."""
+    """Values by column that one or more rows have alike; how many rows, and the first one's number if rows are numbered."""
 
     values: Mapping[str, Any]
-    where: str
     rows: int
+    first: int | None = None
+
+    @property
+    def where(self) -> str:
+        if self.first is None:
+            return "1 row" if self.rows == 1 else f"{self.rows} rows"
+        return f"row {self.first}" if self.rows == 1 else f"{self.rows} rows, first row {self.first}"
 
 
-Examples = Callable[[Sequence[str], NDArray[np.int64]], list[Example]]
-"""Finds at most `SHOWN_ROWS` examples of rows that have one of the profile codes, with values of the columns."""
+@dataclass(frozen=True)
+class Examples:
+    """Finds the `SHOWN_VALUES` most frequent values of columns in rows of some profile codes; it may have numbers of rows."""
+
+    find: Callable[[Sequence[str], NDArray[np.int64]], list[Example]]
+    numbered: bool
 
 
 def as_frame(patients: Any, argument: str = "patients") -> nw.DataFrame[Any]:
@@ -139,11 +152,15 @@ def _as_float(value: Any) -> float:
 def examples_in(frame: nw.DataFrame[Any], found: NDArray[np.int64]) -> Examples:
     """Looks up rows of an eager frame by their profile codes, (patient,)."""
 
-    def examples(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
-        rows = np.flatnonzero(np.isin(found, codes))[:SHOWN_ROWS]
-        return [Example({column: frame[column][int(row)] for column in columns}, f"row {row}", 1) for row in rows]
+    def find(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+        rows = np.flatnonzero(np.isin(found, codes))
+        alike: dict[str, list[int]] = {}  # by what is printed: values of Python objects may have no hash
+        for row, values in zip(rows.tolist(), zip(*(frame[c][rows].to_list() for c in columns), strict=True), strict=True):
+            alike.setdefault(repr(values), []).append(row)
+        most = sorted(alike.values(), key=lambda rows: (-len(rows), rows[0]))[:SHOWN_VALUES]
+        return [Example({column: frame[column][rows[0]] for column in columns}, len(rows), rows[0]) for rows in most]
 
-    return examples
+    return Examples(find, numbered=True)
 
 
 def refuse_invalid(
@@ -161,56 +178,84 @@ def refuse_invalid(
     Raises
     ------
     ValueError
-        A column is of the wrong kind; or, unless ``on_invalid="null"``, a value is impossible.
+        A column is of the wrong kind; or, unless ``on_invalid="null"``, a value is impossible. A line for each column.
     """
-    classes = layout.classes(codes)
-    for source, found in zip(layout.sources, classes.T, strict=True):
-        if (found == source.wrong).any():
+    kinds, values = [], []
+    for source, classes in zip(layout.sources, layout.classes(codes).T, strict=True):
+        if (classes == source.wrong).any():
             kind = f"text, one of {allowed_words(source.covariate, source.column)}" if source.texts else "a number"
-            raise ValueError(f"patients: column {source.column!r} must be {kind}; it is {schema[source.column]}")
-    if on_invalid == "null":
-        return
-    for source, found in zip(layout.sources, classes.T, strict=True):
-        if not source.texts and not schema[source.column].is_numeric() and (found == source.other).any():
-            shown = _shown(source, found == source.other, codes, counts, examples)
-            raise ValueError(
-                f"patients: column {source.column!r} must be a number; found {shown}. Use null where it is not known"
-            )
-    impossible = layout.sets(codes, new_levels) == 0
-    if impossible.any():
-        k = int(np.flatnonzero(impossible.any(axis=0))[0])
-        raise ValueError(_explain(layout, layout.covariates[k], codes[impossible[:, k]], counts[impossible[:, k]], examples))
+            kinds.append(f"column {source.column!r} must be {kind}; it is {schema[source.column]}")
+    if on_invalid == "error":
+        impossible = layout.sets(codes, new_levels) == 0
+        for covariate, wrong in zip(layout.covariates, impossible.T, strict=True):
+            if wrong.any():
+                values += _explain(layout, schema, covariate, codes[wrong], counts[wrong], examples)
+    if kinds or values:
+        counting = "; rows are counted from 0" if values and examples.numbered else ""
+        raise ValueError("patients: " + ";\n".join(dict.fromkeys(kinds + values)) + counting)
 
 
 def _explain(
-    layout: Layout, covariate: Covariate, codes: NDArray[np.int64], counts: NDArray[np.int64], examples: Examples
-) -> str:
-    """One message about a covariate's impossible values: which column, which rows, what is allowed."""
+    layout: Layout,
+    schema: Mapping[str, Any],
+    covariate: Covariate,
+    codes: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    examples: Examples,
+) -> list[str]:
+    """Lines about a covariate's impossible values: which column, which rows, what is allowed."""
+    lines = []
     found = [(s, c) for s, c in zip(layout.sources, layout.classes(codes).T, strict=True) if s.covariate == covariate]
+    contradicting = np.ones(len(codes), dtype=bool)
     for source, classes in found:
         wrong = source.possible()[classes] == 0
+        contradicting &= ~wrong
+        no_number = wrong & (classes == source.other) & (not source.texts and not schema[source.column].is_numeric())
+        if no_number.any():
+            shown, _ = _shown([source], no_number, codes, counts, examples)
+            lines.append(f"column {source.column!r} must be a number; found {shown}. Use null where it is not known")
+        wrong &= ~no_number & (classes != source.wrong)
         if wrong.any():
-            shown = _shown(source, wrong, codes, counts, examples)
-            hint = ""
-            if covariate.open and source.texts:
-                hint = '; a level the publication does not have can be drawn from the hierarchy with new_levels="sample"'
+            shown, values = _shown([source], wrong, codes, counts, examples)
+            hint = _hint(source, values) if source.texts else ""
             allowed = allowed_words(covariate, source.column)
-            return f"patients: column {source.column!r}: impossible value {shown}; allowed: {allowed}, or null{hint}"
-    first = examples([source.column for source, _ in found], codes)[0]
-    given = ", ".join(f"{source.column} = {_value(source, first.values[source.column])}" for source, _ in found)
-    more = int(counts.sum()) - first.rows
-    others = f" and {more} more rows" if more else ""
-    return f"patients: {first.where}{others}: columns contradict each other about {covariate.label.lower()} ({given})"
+            lines.append(f"column {source.column!r}: impossible value {shown}; allowed: {allowed}, or null{hint}")
+    if contradicting.any():
+        shown, _ = _shown([source for source, _ in found], contradicting, codes, counts, examples)
+        lines.append(f"columns contradict each other about {covariate.label.lower()}: {shown}")
+    return lines
 
 
 def _shown(
-    source: Source, wrong: NDArray[np.bool_], codes: NDArray[np.int64], counts: NDArray[np.int64], examples: Examples
-) -> str:
-    """Examples of a column's values in the profiles that are wrong, and how many rows more there are."""
-    some = examples([source.column], codes[wrong])
-    shown = ", ".join(f"{_value(source, example.values[source.column])} ({example.where})" for example in some)
+    sources: Sequence[Source], wrong: NDArray[np.bool_], codes: NDArray[np.int64], counts: NDArray[np.int64], examples: Examples
+) -> tuple[str, list[Any]]:
+    """Values of columns in the profiles that are wrong, with the rows that have them, in words; and the first column's."""
+    some = examples.find([source.column for source in sources], codes[wrong])
+    parts = []
+    for example in some:
+        values = [(source.column, _value(source, example.values[source.column])) for source in sources]
+        given = " with ".join(f"{column} = {value}" if len(values) > 1 else value for column, value in values)
+        parts.append(f"{given} ({example.where})")
     more = int(counts[wrong].sum()) - sum(example.rows for example in some)
-    return shown + (f" and {more} more" if more else "")
+    parts[-1] += f" and {more} more row{'s' if more > 1 else ''}" if more else ""
+    return ", ".join(parts), [example.values[sources[0].column] for example in some]
+
+
+def _hint(source: Source, values: Sequence[str]) -> str:
+    """Which levels were perhaps meant by texts that are none; and for an open covariate, what else they may be."""
+    levels = {_plain(text): text for text in source.texts}
+    near = [(value, get_close_matches(_plain(value), levels, n=1, cutoff=NEAR)) for value in values]
+    meant = ", ".join(f"{levels[match[0]]!r} for {value!r}" for value, match in near if match)
+    return (f"; did you mean {meant}?" if meant else "") + (
+        '; if it really is a group the publication does not have, it can be scored with new_levels="sample"'
+        if source.covariate.open
+        else ""
+    )
+
+
+def _plain(text: str) -> str:
+    """A text without what people write one way or another: capitals, blanks, hyphens and underscores."""
+    return re.sub(r"[\W_]+", "_", text.casefold()).strip("_")
 
 
 def _value(source: Source, value: Any) -> str:

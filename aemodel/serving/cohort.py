@@ -12,7 +12,7 @@ from aemodel.inference.risks import CHUNK, SUPPORT, RiskDraws, check_interval
 from aemodel.publication.patients import OnInvalid, check_choices, is_missing, refuse_invalid
 from aemodel.publication.profiles import NewLevels
 from aemodel.serving.engines import Coded, count_codes, examples_of, read_frame, small_table
-from aemodel.serving.scoring import choose
+from aemodel.serving.scoring import choose, row_counts
 
 MOST_GROUPS = 1000
 COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
@@ -58,7 +58,7 @@ def score_cohort(
     TypeError, ValueError
         The frame, an argument or a value does not fit.
     """
-    coded, rows = cohort_rows(
+    coded, rows, _ = cohort_rows(
         model, frame, by=by, interval=interval, events=events, grades=grades, new_levels=new_levels, on_invalid=on_invalid,
         seed=seed,
     )  # fmt: skip
@@ -77,8 +77,8 @@ def cohort_rows(
     on_invalid: OnInvalid,
     seed: int,
     numbered: bool = False,
-) -> tuple[Coded, list[dict[str, Any]]]:
-    """The rows of `score_cohort`'s table; errors name rows of a ``numbered`` DuckDB relation by number."""
+) -> tuple[Coded, list[dict[str, Any]], dict[str, Any]]:
+    """The rows of `score_cohort`'s table, and `row_counts`; errors name rows of a ``numbered`` DuckDB relation by number."""
     interval = check_interval(interval)
     check_choices(new_levels, on_invalid)
     if type(seed) is not int or seed < 0:
@@ -96,7 +96,8 @@ def cohort_rows(
     refuse_invalid(coded.layout, coded.schema, codes, total, found, new_levels=new_levels, on_invalid=on_invalid)
     sets = coded.layout.sets(codes, new_levels)
     valid = (sets > 0).all(axis=1)
-    return coded, _rows(risks, groups, names, sets[valid], counts[:, valid], interval, seed)
+    expected = _rows(risks, groups, names, sets[valid], counts[:, valid], interval, seed)
+    return coded, expected, row_counts(coded.layout, codes, total, new_levels)
 
 
 def _names(by: str | Sequence[str] | None) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from narwhals import Implementation
 from numpy.typing import NDArray
 
-from aemodel.publication.patients import SHOWN_ROWS, Example, Examples, examples_in, read_codes
+from aemodel.publication.patients import SHOWN_VALUES, Example, Examples, examples_in, read_codes
 from aemodel.publication.profiles import Layout, make_layout
 from aemodel.publication.rules import Covariate
 from aemodel.serving.sql import literal, lookup_position, quoted, struct_list
@@ -118,18 +118,19 @@ def examples_of(coded: Coded, *, numbered: bool = False) -> Examples:
     if coded.codes is not None:
         return examples_in(coded.frame, coded.codes)
 
-    def examples(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
-        number, chosen = f"{coded.column}n", nw.col(coded.column).is_in(codes.tolist())
+    def find(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+        number, first, chosen = f"{coded.column}n", f"{coded.column}f", nw.col(coded.column).is_in(codes.tolist())
         if numbered:
-            relation = coded.frame.to_native().project(f"*, row_number() OVER () - 1 AS {number}")
-            found = nw.from_native(relation).filter(chosen).select(*columns, number).head(SHOWN_ROWS)
-            rows = [(row, f"row {row[-1]}", 1) for row in _collected(found)]
+            relation = nw.from_native(coded.frame.to_native().project(f"*, row_number() OVER () - 1 AS {first}"))
+            groups = relation.filter(chosen).group_by(*columns)
+            tally = groups.agg(nw.len().alias(number), nw.col(first).min()).sort(number, first, descending=[True, False])
         else:
-            counted = _tally(coded, coded.frame, columns, codes).sort(number, descending=True).head(SHOWN_ROWS)
-            rows = [(row, f"{row[-1]} row{'s' if row[-1] > 1 else ''}", int(row[-1])) for row in _collected(counted)]
-        return [Example(dict(zip(columns, row, strict=False)), where, count) for row, where, count in rows]
+            tally = _tally(coded, coded.frame, columns, codes).sort(number, descending=True)
+        size = len(columns)
+        rows = _collected(tally.head(SHOWN_VALUES))
+        return [Example(dict(zip(columns, row[:size], strict=True)), *map(int, row[size:])) for row in rows]
 
-    return examples
+    return Examples(find, numbered)
 
 
 def _tally(coded: Coded, frame: Any, names: Sequence[str], codes: NDArray[np.int64] | None = None) -> Any:

@@ -18,7 +18,7 @@ class Failed(click.ClickException):
 
 
 def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors of input in one line and with exit code 2; anything unforeseen keeps its traceback."""
+    """Errors of input in one line, or one for each column, with exit code 2; anything unforeseen keeps its traceback."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -34,7 +34,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
             raise click.UsageError(f"this needs {error.name}, {remedy}") from error
         except (ValueError, TypeError, OSError) as error:
-            raise click.UsageError(_as_typed(" ".join(str(error).split()))) from error
+            lines = [" ".join(line.split()) for line in str(error).split(";\n")]
+            raise click.UsageError(_as_typed(";\n".join(lines))) from error
         except Exception as error:
             if type(error).__name__ == "SavedModelError":
                 raise Failed(" ".join(str(error).split())) from error
@@ -56,4 +57,4 @@ def _as_typed(message: str) -> str:
     name, colon, rest = message.partition(":")
     if name == "source":
         return ("MODEL:" if "model" in rest else "PUBLICATION:") + rest
-    return typed.get(name, name) + colon + rest
+    return typed.get(name, name) + colon + rest.replace('new_levels="sample"', "--new-levels sample")

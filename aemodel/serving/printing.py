@@ -48,6 +48,7 @@ def print_wrapped(text: str, indent: str = "") -> None:
 
 def print_risks(rows: Rows, patients: int, risks: Any, interval: float) -> None:
     """A block for each of the first of so many patients: risks in per cent with intervals, and what carries them."""
+    shown = [g for g in risks.grades if any(name.endswith(f"_g{g[0]}_risk") for name in (rows[0] if rows else ()))]
     own = [name for name in (rows[0] if rows else ()) if not any(name.startswith(f"{event}_") for event in risks.events)]
     for number, row in enumerate(rows, start=1):
         about = ", ".join(f"{name} {row[name]}" for name in own if row[name] is not None)
@@ -67,6 +68,25 @@ def print_risks(rows: Rows, patients: int, risks: Any, interval: float) -> None:
         f"Posterior mean risk with {interval:.0%} interval. Support says what carries an answer: data = this event's own "
         "published margins; pooled = learned from other events; prior = no published frequency speaks of it."
     )
+    if rows and len(shown) > 1:
+        print_wrapped(
+            f"The support shown is the weakest of grades {' and '.join(shown)}; --grades {shown[0]} gives that of one grade."
+        )
+
+
+def counts_in_words(counts: dict[str, Any], done: str) -> str:
+    """What was done with how many patients, and how many were left out or have a new level, from `row_counts`."""
+    rows, scored = counts["rows"], counts["scored"]
+    said = f"{rows} patients {done}" if scored == rows else f"{scored} of {rows} patients {done}; {rows - scored} invalid"
+    if counts["invalid"]:
+        said += f" ({_listed(counts['invalid'])})"
+    if counts["new"]:
+        said += f"; with a level the publication does not have: {_listed(counts['new'])}"
+    return f"{said}."
+
+
+def _listed(rows: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in rows.items())
 
 
 def _in_words(risk: float | None, lower: float | None, upper: float | None) -> str:

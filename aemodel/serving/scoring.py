@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
 from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
-from aemodel.publication.profiles import NewLevels
+from aemodel.publication.profiles import Layout, NewLevels
 from aemodel.serving.engines import Coded, add_columns, count_codes, examples_of, read_frame
 
 
@@ -70,8 +70,8 @@ def score_rows(
     new_levels: NewLevels,
     on_invalid: OnInvalid,
     numbered: bool = False,
-) -> tuple[Any, int]:
-    """What `score` returns, and how many rows it has; errors name rows of a ``numbered`` DuckDB relation by number."""
+) -> tuple[Any, dict[str, Any]]:
+    """What `score` returns, and its `row_counts`; errors name rows of a ``numbered`` DuckDB relation by number."""
     interval = check_interval(interval)
     risks: RiskDraws = model.risks
     events, grades = choose("events", events, risks.events), choose("grades", grades, risks.grades)
@@ -81,13 +81,23 @@ def score_rows(
     found = examples_of(coded, numbered=numbered)
     refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels=new_levels, on_invalid=on_invalid)
     columns = _columns(risks, coded.layout.sets(codes, new_levels), interval, events, grades)
-    return add_columns(coded, codes, columns), int(counts.sum())
+    return add_columns(coded, codes, columns), row_counts(coded.layout, codes, counts, new_levels)
 
 
 def counted(coded: Coded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The profile codes that occur, sorted, and how many rows have each."""
     pairs = np.array(sorted(count_codes(coded)), dtype=np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
+
+
+def row_counts(layout: Layout, codes: NDArray[np.int64], counts: NDArray[np.int64], new_levels: NewLevels) -> dict[str, Any]:
+    """How many rows there are and get risks; by covariate, where there are any, those invalid, and those of a new level."""
+    sets, new = layout.sets(codes, new_levels), np.array([covariate.new for covariate in layout.covariates])
+    valid = np.asarray((sets > 0).all(axis=1))
+    kinds = {"invalid": sets == 0, "new": (sets == new) & valid[:, np.newaxis]}
+    found = {kind: zip(layout.covariates, counts @ which, strict=True) for kind, which in kinds.items()}
+    by = {kind: {covariate.name: int(rows) for covariate, rows in pairs if rows} for kind, pairs in found.items()}
+    return {"rows": int(counts.sum()), "scored": int(counts[valid].sum())} | by
 
 
 def score_summary(model: Any, frame: Any) -> dict[str, Any]:
