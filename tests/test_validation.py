@@ -153,9 +153,18 @@ def test_rounds_are_reproducible_and_go_on_after_being_killed(invented_folder, l
     assert again["ranks"] == json.loads((tmp_path / "joint" / "round-000002.json").read_text())["ranks"]
     assert len(read_rounds(tmp_path / "joint", range(1, 100))) == 6
     assert set(coverage_table(found)["rounds"]) == {6}
-    write_results(*read_all(tmp_path), tmp_path / "report")
+    write_results(*read_all(tmp_path), tmp_path / "report", laboratory.tables)
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
-        *("coverage.csv", "coverage.png", "coverage.txt", "ranks.csv", "ranks.png", "ranks.txt", "sampler.csv")
+        *(
+            "coverage.csv",
+            "coverage.png",
+            "coverage.txt",
+            "exceptions.txt",
+            "ranks.csv",
+            "ranks.png",
+            "ranks.txt",
+            "sampler.csv",
+        )
     ]
     whole = pd.read_csv(tmp_path / "report" / "coverage.csv").set_index("quantity").loc["all"]
     assert whole["profiles"] == pytest.approx(np.mean([list(one["covered"].values()) for one in found]), abs=1e-4)

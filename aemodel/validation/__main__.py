@@ -78,9 +78,10 @@ def withheld(out: Path, publication: str, processes: int) -> None:
 @main.command()
 @click.option("--out", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of results.")
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="Folder for tables and figures.")
-def report(out: Path, to: Path) -> None:
+@click.option("--publication", default="aall1331", show_default=True)
+def report(out: Path, to: Path, publication: str) -> None:
     """Tables (CSV, Markdown) and figures (PNG) of all results so far."""
-    write_results(*read_all(out), to)
+    write_results(*read_all(out), to, load_tables(publication))
 
 
 if __name__ == "__main__":

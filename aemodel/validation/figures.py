@@ -11,6 +11,10 @@ import numpy as np
 import pandas as pd
 
 from aemodel.answers.drawing import BLUE, COLOURS, INK, MARKERS, SOFT, drawn, key, legend_above
+from aemodel.inference.design import make_design
+from aemodel.inference.priors import SHARING
+from aemodel.publication.families import POOLS
+from aemodel.publication.tables import Tables
 from aemodel.validation.ranks import INTERVAL
 from aemodel.validation.summary import PROBABILITY, band_of, coverage_table, pits, rank_table, sampler_table
 from aemodel.validation.withheld import MODELS, elpd_table
@@ -33,8 +37,8 @@ LABELS = {
 """What the arms are called in figures, in their order."""
 
 
-def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path) -> None:
-    """Tables (CSV, Markdown) and figures (PNG) of all arms there are; ``found`` is rounds by arm."""
+def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path, tables_of: Tables) -> None:
+    """Tables (CSV, Markdown) and figures (PNG) of all arms there are; ``found`` is rounds by arm, of a publication."""
     folder.mkdir(parents=True, exist_ok=True)
     arms = [arm for arm in LABELS if found.get(arm)]
     ranked = [arm for arm in arms if arm != "full_rows"]
@@ -51,6 +55,8 @@ def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path) -
     )
     _draw_coverage(folder / "coverage.png", tables["coverage"])
     _pages(folder, tables, withheld)
+    if "joint" in ranked:
+        (folder / "exceptions.txt").write_text(_exceptions(tables["ranks"]["joint"], tables_of), encoding="utf-8")
     if withheld:
         table = elpd_table(withheld)
         table.round(3).to_csv(folder / "withheld.csv", index=False)
@@ -96,6 +102,28 @@ def _pages(folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withh
         competitors = ("less overall rate's", "less product's")
         head = ["withheld", "counts", "log density", *competitors, "in 50 %", "in 90 %"]
         (folder / "withheld.txt").write_text(_markdown(head, predicted), encoding="utf-8")
+
+
+def _exceptions(ranks: pd.DataFrame, tables: Tables) -> str:
+    """Quantities outside their band, by name."""
+    design = make_design(tables)
+    outside = ranks[~ranks["inside"]].sort_values("p")
+    names = {}
+    for cell, levels in enumerate(design.cells.levels):
+        named = [c.names[level] for c, level in zip(design.cells.covariates, levels, strict=True)]
+        names[f"profile {cell}"] = f"profile {' '.join(named)},"
+    names |= {f"intercept {k}": f"intercept {branch.name}" for k, branch in enumerate(design.branches)}
+    rows = []
+    for row in outside.itertuples():
+        kind, _, rest = row.quantity.partition(" ")
+        short = " ".join(row.quantity.split(" ")[:2])
+        if kind in ("scale", "alike"):
+            pool, term = map(int, rest.split("/"))
+            text = f"{kind} {(POOLS if kind == 'scale' else tuple(SHARING))[pool]}, {design.terms[term].name}"
+        else:
+            text = names.get(short, short) + row.quantity.removeprefix(short)
+        rows.append((text, str(row.rounds), f"{row.largest:+.3f}", f"{row.p:.3f}"))
+    return _markdown(["outside its band", "rounds", "largest difference", "p"], rows)
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

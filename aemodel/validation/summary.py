@@ -15,6 +15,9 @@ from aemodel.validation.ranks import RANKED
 
 PROBABILITY = 0.95
 
+FEWEST_ROUNDS = 5
+"""Rounds below which a band says nothing."""
+
 
 def rank_table(rounds: Sequence[dict[str, Any]], probability: float = PROBABILITY) -> pd.DataFrame:
     """Whether each quantity's ranks are uniform, by the simultaneous band of their ECDF (DOI 10.1007/s11222-022-10090-6).
@@ -45,10 +48,12 @@ def rank_table(rounds: Sequence[dict[str, Any]], probability: float = PROBABILIT
 def pits(rounds: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
     """Ranks 0 to `RANKED` as uniform numbers, if they are uniform: spread evenly within their steps, by a fixed seed.
 
-    By quantity, over the rounds that ranked it: a table that a publication does not print has no rank.
+    By quantity, over the rounds that ranked it (a table that a publication does not print has no rank), if they are
+    `FEWEST_ROUNDS`.
     """
     frame = pd.DataFrame([one["ranks"] for one in rounds])
     rng = np.random.default_rng(2)
+    frame = frame.loc[:, frame.count() >= FEWEST_ROUNDS]
     return {name: (ranks.dropna() + rng.random(ranks.count())).to_numpy() / (RANKED + 1) for name, ranks in frame.items()}
 
 
