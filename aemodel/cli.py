@@ -293,7 +293,7 @@ def _score_rows(
 
     scored, counts = watched(connection, "Counting profiles", lambda: score_rows(loaded, frame, **chosen))
     if out is not None:
-        watched(connection, f"Scoring {counts['rows']} patients", lambda: write_rows(scored, out, patients))
+        watched(connection, f"Scoring {counts['rows']} patients", lambda: write_rows(scored, out, patients, frame))
         click.echo(counts_in_words(counts, f"scored into {out}"), err=True)
         return
     if form == "table":

@@ -354,6 +354,29 @@ def test_relation_of_a_connection_that_holds_the_only_copy(shipped):
     assert risk == pytest.approx(aemodel.score(shipped, rows_of({}))["sepsis_g3_risk"][0].as_py(), abs=1e-12)
 
 
+@pytest.mark.parametrize("closed", ["python_enable_replacements", "enable_external_access"])
+def test_relation_of_a_connection_closed_to_variables_of_python(shipped, closed):
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE mine AS SELECT 12 AS age, 'bm' relapse_site, 20 months_to_relapse, NULL::VARCHAR sex")
+    connection.execute("INSERT INTO mine VALUES (99, 'iem', 1, 'male')")
+    relation = connection.sql("SELECT *, 'nh_white' AS race_ethnicity FROM mine")
+    options = {"events": EVENTS, "on_invalid": "null"}
+    expected = aemodel.score(shipped, relation, **options).fetchall()
+    connection.execute(f"SET {closed} = false")
+    assert aemodel.score(shipped, relation, **options).fetchall() == expected
+    assert expected[1][-1] == "invalid"
+
+
+def test_scored_relations_of_one_connection_keep_their_own_values(shipped):
+    connection = duckdb.connect()
+    columns = "SELECT {} AS age, 'bm' relapse_site, 20 months_to_relapse, 'male' sex, 'nh_white' race_ethnicity"
+    relations = [connection.sql(columns.format(age)) for age in (2, 12)]
+    scored = [aemodel.score(shipped, relation, events=EVENTS) for relation in relations]
+    alone = [aemodel.score(shipped, relation, events=EVENTS).fetchall() for relation in relations]
+    assert [each.fetchall() for each in scored] == alone
+    assert alone[0] != alone[1]
+
+
 def test_scored_relation_stays_lazy(shipped):
     connection = duckdb.connect()
     connection.execute("CREATE TABLE mine AS SELECT 12 AS age, 'bm' relapse_site, 20 months_to_relapse, 'male' sex")

@@ -63,6 +63,8 @@ class RiskDraws:
 
     def of(self, events: Sequence[str], grades: Sequence[str]) -> RiskDraws:
         """These events and grades only, in this order."""
+        if (tuple(events), tuple(grades)) == (self.events, self.grades):
+            return self
         chosen = np.ix_([self.events.index(event) for event in events], [self.grades.index(grade) for grade in grades])
         parts = {name: getattr(self, name)[..., *chosen] for name in ("draws", "movement", "source", "published")}
         return replace(self, events=tuple(events), grades=tuple(grades), **parts)
@@ -105,17 +107,21 @@ class RiskDraws:
         self, sets: NDArray[np.int64], interval: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Posterior mean risk and equal-tailed interval of profiles: three arrays (profile, event, grade)."""
-        # In double precision, so that an answer does not depend on the company it is worked out in; samples last, so that
-        # quantiles read memory in order.
-        tails = (1 - interval) / 2, (1 + interval) / 2
-        mean, lower, upper = np.empty((3, len(sets), *self.draws.shape[2:]))
-        samples, cells, events, grades = self.draws.shape
-        by_cell = np.ascontiguousarray(self.draws.reshape(samples, -1).T, dtype=np.float64).reshape(cells, -1)
+        # Averaged over cells in double precision, so that an answer does not depend on the company it is worked out in;
+        # sorted in single, in which draws are stored and which takes half the time. Samples last: they are read in order.
+        weights = self.weights(sets)
+        used = weights.any(axis=0)
+        weights = weights[:, used]
+        samples, _, events, grades = self.draws.shape
+        flat = self.draws[:, used].reshape(samples, -1).T
+        by_cell = np.ascontiguousarray(flat, dtype=np.float64).reshape(weights.shape[1], -1)
+        mean, lower, upper = np.empty((3, len(sets), events, grades))
         for first in range(0, len(sets), CHUNK):
             part = slice(first, first + CHUNK)
-            draws = (self.weights(sets[part]) @ by_cell).reshape(-1, events, grades, samples)
+            draws = (weights[part] @ by_cell).reshape(-1, events, grades, samples)
             mean[part] = draws.mean(axis=-1)
-            lower[part], upper[part] = np.quantile(draws, tails, axis=-1, overwrite_input=True)
+            ordered = np.sort(draws.astype(np.float32), axis=-1)
+            lower[part], upper[part] = (sorted_quantile(ordered, (1 + side * interval) / 2) for side in (-1, 1))
         return mean, lower, upper
 
     def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -156,6 +162,15 @@ def support_of(
     flags = np.where(any_known & ~has_data, np.take_along_axis(rests_on, most, axis=1)[:, 0], flags)
     invented = np.any(known & new, axis=1)[:, None, None]
     return np.asarray(np.where(published[None] & ~invented, flags, 2))
+
+
+def sorted_quantile(ordered: NDArray[np.floating[Any]], q: float) -> NDArray[np.float64]:
+    """The quantile of samples that are sorted along the last axis, as `numpy.quantile` has it by default."""
+    position = q * (ordered.shape[-1] - 1)
+    below = math.floor(position)
+    above = min(below + 1, ordered.shape[-1] - 1)
+    low, high = ordered[..., below].astype(np.float64), ordered[..., above].astype(np.float64)
+    return np.asarray(low + (high - low) * (position - below))
 
 
 def check_interval(interval: Any) -> float:

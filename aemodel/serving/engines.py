@@ -231,15 +231,24 @@ def _add_spark(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Map
 
 
 def _add_duckdb(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
-    """A list of all values, a struct for each code, is in the text of the query: it works on any connection.
+    """A list of all values, a struct for each code, is read from a variable of Python's, which the relation keeps.
 
-    Looked up in a projection of its own: in one with the fields, the list would be read once for each of them.
+    A connection that may not read those has the list in the text of the query, which takes longer to plan. Looked up in
+    a projection of its own: in one with the fields, the list would be read once for each of them.
     """
+    from duckdb import CatalogException
+
     code = quoted(coded.column)
-    value = f"({struct_list(coded.column, columns)})[{lookup_position(coded.layout, code, codes)}]"
-    looked_up = native.project(f"* REPLACE ({value} AS {code})")
+    place = lookup_position(coded.layout, code, codes)
+    fields = {f"{coded.column}_{i}": values for i, values in enumerate(columns.values())}
+    __aemodel_values = {name: of if of.dtype.kind == "f" else of.astype(object) for name, of in fields.items()}
+    values = f"(SELECT list(struct_pack({', '.join(f'{name} := {name}' for name in fields)})) FROM __aemodel_values)"
+    try:
+        looked_up = native.project(f"* REPLACE ({values}[{place}] AS {code})")
+    except CatalogException:
+        looked_up = native.project(f"* REPLACE (({struct_list(fields)})[{place}] AS {code})")
     own = [quoted(name) for name in native.columns if name != coded.column]
-    added = [f"{code}.{coded.column}_{i} AS {quoted(name)}" for i, name in enumerate(columns)]
+    added = [f"{code}.{field} AS {quoted(name)}" for field, name in zip(fields, columns, strict=True)]
     return looked_up.project(", ".join(own + added))
 
 

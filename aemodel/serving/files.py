@@ -127,11 +127,13 @@ def check_output(path: Path, patients: Path) -> None:
         raise ValueError(f"out: {str(path)!r} is the file of patients itself; name another one")
 
 
-def write_rows(relation: duckdb.DuckDBPyRelation, path: Path, patients: Path) -> None:
+def write_rows(
+    relation: duckdb.DuckDBPyRelation, path: Path, patients: Path, caller: duckdb.DuckDBPyRelation | None = None
+) -> None:
     """Write a relation as CSV or Parquet, in its order; the file stands under its name only once it is whole.
 
-    In CSV, text that a spreadsheet would run as a formula is given a leading apostrophe. CSV that came from CSV keeps
-    its delimiter.
+    In CSV, text that a spreadsheet would run as a formula is given a leading apostrophe: in any column, or where it is
+    said, in those of the ``caller`` only. CSV that came from CSV keeps its delimiter.
 
     Raises
     ------
@@ -145,8 +147,9 @@ def write_rows(relation: duckdb.DuckDBPyRelation, path: Path, patients: Path) ->
             relation.write_parquet(str(partial))
         else:
             delimiter = _read_header(patients)[1] if check_kind(patients, "patients") == "csv" else ","
-            kinds = zip(relation.columns, relation.types, strict=True)
-            relation.project(", ".join(_safe(name, str(kind)) for name, kind in kinds)).write_csv(str(partial), sep=delimiter)
+            kinds = dict(zip((caller or relation).columns, (caller or relation).types, strict=True))
+            safe = [_safe(name, str(kinds.get(name, ""))) for name in relation.columns]
+            relation.project(", ".join(safe)).write_csv(str(partial), sep=delimiter)
         os.replace(partial, path)
     except duckdb.IOException as error:
         raise OSError(f"out: {str(path)!r} cannot be written: {str(error).splitlines()[0]}") from error

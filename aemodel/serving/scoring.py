@@ -149,7 +149,10 @@ def _columns(
 ) -> dict[str, NDArray[Any]]:
     """Values of the new columns for each code, in the order of `_new_columns`; each distinct profile is worked out once."""
     chosen = risks.of(events, grades)
-    profiles, which = np.unique(sets, axis=0, return_inverse=True)
+    rows = list(map(tuple, sets.tolist()))
+    place = {row: i for i, row in enumerate(dict.fromkeys(rows))}  # numpy.unique would import numpy.ma
+    profiles = np.array(list(place), dtype=np.int64).reshape(-1, sets.shape[1])
+    which = np.array([place[row] for row in rows], dtype=np.int64)
     valid = (profiles > 0).all(axis=1)
     summary = np.full((3, len(profiles), len(events), len(grades)), np.nan)
     summary[:, valid] = chosen.summary(profiles[valid], interval)

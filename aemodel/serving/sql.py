@@ -21,17 +21,15 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def struct_list(prefix: str, columns: Mapping[str, NDArray[np.generic]]) -> str:
-    """A list with one struct for each code; its fields are ``{prefix}_0``, ``{prefix}_1``, ... in the columns' order.
+def struct_list(fields: Mapping[str, NDArray[np.generic]]) -> str:
+    """A list of structs with these fields, one for each of their values.
 
     Written as one text that is cast, which DuckDB parses once; a hundred thousand constants would be bound one by one.
     """
-    kinds = ", ".join(
-        f"{prefix}_{i} {'DOUBLE' if of.dtype.kind == 'f' else 'VARCHAR'}" for i, of in enumerate(columns.values())
-    )
-    texts = [["NULL" if value != value else str(value) for value in of.tolist()] for of in columns.values()]
-    structs = ("{" + ", ".join(f"{prefix}_{i}: {text}" for i, text in enumerate(row)) + "}" for row in zip(*texts, strict=True))
-    return f"'[{', '.join(structs)}]'::STRUCT({kinds})[]"
+    kinds = ", ".join(f"{name} {'DOUBLE' if of.dtype.kind == 'f' else 'VARCHAR'}" for name, of in fields.items())
+    texts = [["NULL" if value != value else str(value) for value in of.tolist()] for of in fields.values()]
+    rows = (", ".join(f"{name}: {text}" for name, text in zip(fields, row, strict=True)) for row in zip(*texts, strict=True))
+    return f"'[{', '.join('{' + row + '}' for row in rows)}]'::STRUCT({kinds})[]"
 
 
 def lookup_position(layout: Layout, code: str, codes: NDArray[np.int64]) -> str:

@@ -1,0 +1,69 @@
+"""How long the package takes to start, beside importing NumPy and Narwhals alone: in turns, each in a new process.
+
+    python benchmarks/start.py [--rows 1000] [--times 7]
+
+Once as installed packages are found (an installer may leave them uncompiled, and where Python may not write bytecode it
+compiles them every time), and once with all bytecode written beforehand, in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from scoring import EVENTS, GENERATED
+
+AEMODEL = [sys.executable, "-m", "aemodel.cli", "score", "aall1331"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--times", type=int, default=7)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        patients, scored = Path(folder) / "patients.csv", Path(folder) / "scored.csv"
+        _generate(arguments.rows, patients)
+        score = [*AEMODEL, str(patients), str(scored)]
+        commands = {
+            "import numpy, narwhals": [sys.executable, "-c", "import numpy, narwhals"],
+            "import aemodel": [sys.executable, "-c", "import aemodel"],
+            f"aemodel score, {arguments.rows:,} rows, all events": score,
+            f"aemodel score, {arguments.rows:,} rows, four events": [*score, "--events", ",".join(EVENTS)],
+        }
+        compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        compiled["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "bytecode")
+        for label, environment in (("as found", dict(os.environ)), ("compiled", compiled)):
+            print(f"\n{'Bytecode ' + label:42s}{'seconds':>10s}{'times':>8s}")
+            floor = 0.0
+            for name, seconds in _timed(commands, environment, arguments.times).items():
+                floor = floor or seconds
+                print(f"{name:42s}{seconds:>10.3f}{seconds / floor:>8.2f}")
+
+
+def _generate(rows: int, path: Path) -> None:
+    from aemodel.serving.files import connect
+
+    with connect() as connection:
+        connection.sql(GENERATED.format(rows=rows)).write_csv(str(path))
+
+
+def _timed(commands: dict[str, list[str]], environment: dict[str, str], times: int) -> dict[str, float]:
+    """Median seconds of each command, once it has run for nothing."""
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(times + 1):
+        for name, command in commands.items():
+            started = time.perf_counter()
+            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each[1:]) for name, each in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()
