@@ -108,21 +108,22 @@ class RiskDraws:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Posterior mean risk and equal-tailed interval of profiles: three arrays (profile, event, grade)."""
         # Averaged over cells in double precision, so that an answer does not depend on the company it is worked out in;
-        # sorted in single, in which draws are stored and which takes half the time. Samples last: they are read in order.
+        # sorted in single, in which draws are stored and which takes half the time. One event and grade at a time and
+        # samples last, so that little memory is touched, and in order.
         weights = self.weights(sets)
         used = weights.any(axis=0)
         weights = weights[:, used]
-        samples, _, events, grades = self.draws.shape
-        flat = self.draws[:, used].reshape(samples, -1).T
-        by_cell = np.ascontiguousarray(flat, dtype=np.float64).reshape(weights.shape[1], -1)
-        mean, lower, upper = np.empty((3, len(sets), events, grades))
+        by_pair = np.ascontiguousarray(self.draws.reshape(*self.draws.shape[:2], -1).T[:, used])
+        mean, lower, upper = np.empty((3, len(sets), len(by_pair)))
         for first in range(0, len(sets), CHUNK):
             part = slice(first, first + CHUNK)
-            draws = (weights[part] @ by_cell).reshape(-1, events, grades, samples)
-            mean[part] = draws.mean(axis=-1)
-            ordered = np.sort(draws.astype(np.float32), axis=-1)
-            lower[part], upper[part] = (sorted_quantile(ordered, (1 + side * interval) / 2) for side in (-1, 1))
-        return mean, lower, upper
+            for i, by_cell in enumerate(by_pair):
+                draws = weights[part] @ by_cell.astype(np.float64)
+                mean[part, i] = draws.mean(axis=1)
+                ordered = np.sort(draws.astype(np.float32), axis=1)
+                lower[part, i], upper[part, i] = (sorted_quantile(ordered, (1 + side * interval) / 2) for side in (-1, 1))
+        shape = (len(sets), *self.draws.shape[2:])
+        return mean.reshape(shape), lower.reshape(shape), upper.reshape(shape)
 
     def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Position in `SUPPORT` of each profile's answers, (profile, event, grade), by the rule of `support_of`."""

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.risks import RiskDraws
-from aemodel.inference.summary import evidence_words, model_html
 from aemodel.serving.arrays import read_risks
 from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest, read_regular
+
+if TYPE_CHECKING:
+    from aemodel.inference.diagnostics import Diagnostics
 
 MOST_ATTEMPTS = 20
 """How often a reader starts again when a save has replaced the manifest, and removed its files, under its hands."""
@@ -45,6 +46,8 @@ class LoadedModel:
 
     @property
     def diagnostics(self) -> Diagnostics:
+        from aemodel.inference.diagnostics import Diagnostics
+
         return Diagnostics(**self.manifest["diagnostics"])
 
     @cached_property
@@ -102,10 +105,14 @@ class LoadedModel:
         return "whole"
 
     def __repr__(self) -> str:
+        from aemodel.inference.summary import evidence_words
+
         draws = self.risks.draws.shape[0]
         return f"<LoadedModel {self.name}: {draws} risk draws. {self.diagnostics}. {evidence_words(self.settings)}>"
 
     def _repr_html_(self) -> str:
+        from aemodel.inference.summary import model_html
+
         rows = csv.DictReader(io.StringIO(self.manifest["publication"]["events.csv"]))
         labels = {row["event"].strip(): row["label"].strip() for row in rows}
         return model_html(self.name, self.diagnostics, self.settings, self.risks, labels)
