@@ -295,7 +295,7 @@ def test_withheld_tables_have_their_exact_probability(invented, laboratory, with
 def test_a_cluster_is_predicted(laboratory, withheld_stage):
     """Without effects, tables given their totals are hypergeometric whatever the risks: the competitor's density is known."""
     number, _, n, counts, _ = withheld_stage
-    one = one_cluster(laboratory, number, draws=100, tune=200)
+    one = one_cluster(laboratory, number, draws=50, tune=100)
     cells = np.stack([counts[0] - counts[1], counts[1], n - counts[0]])
     exact = gammaln(n + 1).sum() - gammaln(cells + 1).sum() - gammaln(n.sum() + 1) + gammaln(cells.sum(axis=1) + 1).sum()
     assert one["elpd"]["overall rate"] == pytest.approx(exact, abs=0.25)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ LABELS = {
     "selective": "only significant tables, no term for it",
     "selective_term": "only significant tables, with the term",
     "full_rows": "bambi on the patients themselves",
+    "same_events": "aemodel's likelihood, the same events",
 }
 """What the arms are called in figures, in their order."""
 
@@ -40,11 +41,13 @@ LABELS = {
 def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path, tables_of: Tables) -> None:
     """Tables (CSV, Markdown) and figures (PNG) of all arms there are; ``found`` is rounds by arm, of a publication."""
     folder.mkdir(parents=True, exist_ok=True)
-    arms = [arm for arm in LABELS if found.get(arm)]
-    ranked = [arm for arm in arms if arm != "full_rows"]
-    tables = {
+    found = {arm: found[arm] for arm in LABELS if found.get(arm)}
+    ranked = [arm for arm in found if arm != "full_rows"]
+    if "joint" in found and "full_rows" in found:
+        found["same_events"] = [_only(one, found["full_rows"][0]["covered"]) for one in found["joint"]]
+    tables: dict[str, dict[str, pd.DataFrame]] = {
         "ranks": {arm: rank_table(found[arm]) for arm in ranked},
-        "coverage": {arm: coverage_table(found[arm]) for arm in arms},
+        "coverage": {arm: coverage_table(rounds) for arm, rounds in found.items()},
         "sampler": {arm: sampler_table(found[arm]).rename_axis("diagnostic").reset_index() for arm in ranked},
     }
     for name, parts in tables.items():
@@ -54,9 +57,7 @@ def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path, t
         folder / "ranks.png", {arm: found[arm] for arm in ranked if arm in ("joint", "product", "twice", "no_determinant")}
     )
     _draw_coverage(folder / "coverage.png", tables["coverage"])
-    _pages(folder, tables, withheld)
-    if "joint" in ranked:
-        (folder / "exceptions.txt").write_text(_exceptions(tables["ranks"]["joint"], tables_of), encoding="utf-8")
+    _pages(folder, tables, withheld, _names(tables_of))
     if withheld:
         table = elpd_table(withheld)
         table.round(3).to_csv(folder / "withheld.csv", index=False)
@@ -65,16 +66,33 @@ def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path, t
         _draw_withheld(folder / "withheld.png", table)
 
 
-def _pages(folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withheld: Rounds) -> None:
+def _only(one: dict[str, Any], quantities: Iterable[str]) -> dict[str, Any]:
+    """A round with the coverage of these quantities only."""
+    return one | {part: {name: one[part][name] for name in quantities} for part in ("covered", "width", "overall")}
+
+
+def _pages(
+    folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withheld: Rounds, names: Callable[[str], str]
+) -> None:
     """Tables in Markdown, which the documentation includes."""
     rows: list[tuple[str, ...]] = []
     for arm, table in tables["ranks"].items():
         likelihood = table.set_index("quantity").loc["log likelihood"]
         outside = int((~table["inside"]).sum())
         verdict = "inside" if likelihood["inside"] else f"outside ({likelihood['largest']:+.2f})"
-        rows.append((LABELS[arm], f"{likelihood['rounds']}", f"{outside} of {len(table)}", f"{table['p'].min():.3f}", verdict))
-    head = ["fit or publication", "rounds", "outside", "smallest p", "log likelihood's rank"]
+        last = table.assign(size=-table["largest"].abs()).sort_values(["p", "size"]).iloc[0]
+        farthest = f"{names(last['quantity'])} ({last['largest']:+.2f}, p {_p_value(last['p'])})"
+        rows.append((LABELS[arm], f"{likelihood['rounds']}", f"{outside} of {len(table)}", verdict, farthest))
+    head = ["fit or publication", "rounds", "outside", "log likelihood's rank", "farthest from uniform"]
     (folder / "ranks.txt").write_text(_markdown(head, rows), encoding="utf-8")
+    if "joint" in tables["ranks"]:
+        ranks = tables["ranks"]["joint"]
+        exceptions = [
+            (names(row["quantity"]), str(row["rounds"]), f"{row['largest']:+.3f}", _p_value(row["p"]))
+            for row in ranks[~ranks["inside"]].sort_values("p").to_dict("records")
+        ]
+        head = ["outside its band", "rounds", "largest difference", "p"]
+        (folder / "exceptions.txt").write_text(_markdown(head, exceptions), encoding="utf-8")
     covered: list[tuple[str, ...]] = [
         (
             LABELS[arm],
@@ -104,26 +122,27 @@ def _pages(folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withh
         (folder / "withheld.txt").write_text(_markdown(head, predicted), encoding="utf-8")
 
 
-def _exceptions(ranks: pd.DataFrame, tables: Tables) -> str:
-    """Quantities outside their band, by name."""
+def _names(tables: Tables) -> Callable[[str], str]:
+    """Words for quantities that are ranked by number."""
     design = make_design(tables)
-    outside = ranks[~ranks["inside"]].sort_values("p")
-    names = {}
+    covariates = design.cells.covariates
+    words = {f"intercept {k}": f"intercept {branch.name}" for k, branch in enumerate(design.branches)}
     for cell, levels in enumerate(design.cells.levels):
-        named = [c.names[level] for c, level in zip(design.cells.covariates, levels, strict=True)]
-        names[f"profile {cell}"] = f"profile {' '.join(named)},"
-    names |= {f"intercept {k}": f"intercept {branch.name}" for k, branch in enumerate(design.branches)}
-    rows = []
-    for row in outside.itertuples():
-        kind, _, rest = row.quantity.partition(" ")
-        short = " ".join(row.quantity.split(" ")[:2])
-        if kind in ("scale", "alike"):
-            pool, term = map(int, rest.split("/"))
-            text = f"{kind} {(POOLS if kind == 'scale' else tuple(SHARING))[pool]}, {design.terms[term].name}"
-        else:
-            text = names.get(short, short) + row.quantity.removeprefix(short)
-        rows.append((text, str(row.rounds), f"{row.largest:+.3f}", f"{row.p:.3f}"))
-    return _markdown(["outside its band", "rounds", "largest difference", "p"], rows)
+        named = (covariate.names[level] for covariate, level in zip(covariates, levels, strict=True))
+        words[f"profile {cell}"] = f"profile {' '.join(named)},"
+    for kind, pools in (("scale", POOLS), ("alike", tuple(SHARING))):
+        for i, pool in enumerate(pools):
+            words |= {f"{kind} {i}/{k}": f"{kind} {pool}, {term.name}" for k, term in enumerate(design.terms)}
+
+    def named_in_words(quantity: str) -> str:
+        number = " ".join(quantity.split(" ")[:2])
+        return words.get(number, number) + quantity.removeprefix(number)
+
+    return named_in_words
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

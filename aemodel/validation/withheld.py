@@ -42,6 +42,9 @@ WHOLE = ", everything"
 """Ends the name of a cluster that is all that is said of an event."""
 
 CHAINS = 4
+LONGER = 1, 4
+"""Times as many draws as asked for: fits that miss the gate are made again, once."""
+
 NO_EFFECTS = 1e-6
 """Scale of effects that are none, and still vary, as diagnostics need."""
 
@@ -86,7 +89,7 @@ def one_cluster(laboratory: Laboratory, number: int, *, draws: int = 1000, tune:
     number
         The cluster's place in `clusters`, from 1; the seed too.
     draws, tune
-        Per chain, of four chains.
+        Per chain, of four chains; a fit that misses the gate is made again with four times as many.
 
     Returns
     -------
@@ -122,7 +125,11 @@ def _fit(laboratory: Laboratory, tables: Tables, model: str, seed: int, draws: i
     data = laboratory.data(
         tables, "product" if model == "product" else "joint", prior_scale=NO_EFFECTS if model == "overall rate" else 1.0
     )
-    return laboratory.sample(data, seed=seed, draws=draws, tune=tune, chains=CHAINS, cores=1)
+    for times in LONGER:
+        posterior, found = laboratory.sample(data, seed=seed, draws=times * draws, tune=times * tune, chains=CHAINS, cores=1)
+        if found.passed:
+            break
+    return posterior, found
 
 
 @lru_cache(maxsize=len(MODELS))
