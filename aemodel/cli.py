@@ -236,8 +236,20 @@ def show(model: str, form: str) -> None:
 @click.option("--interval", type=float, default=0.9, show_default=True, help="Probability of the interval.")
 @click.option("--events", help="Events to score, separated by commas; by default all.")
 @click.option("--grades", help="Grades to score: 3-5, 4-5 or both separated by a comma; by default both.")
-@click.option("--new-levels", type=click.Choice(["error", "sample"]), default="error", show_default=True)
-@click.option("--on-invalid", type=click.Choice(["error", "null"]), default="error", show_default=True)
+@click.option(
+    "--new-levels",
+    type=click.Choice(["error", "sample"]),
+    default="error",
+    show_default=True,
+    help="Groups the publication does not have: an error, or drawn from their hierarchy.",
+)
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["error", "null"]),
+    default="error",
+    show_default=True,
+    help="Impossible values: an error, or patients without risks.",
+)
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
 @click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
 @click.option("--by", help="The same for each value of a column, or of several separated by commas.")
@@ -268,19 +280,27 @@ def score(
 
     if out is not None:
         check_output(out, patients)
-    chosen: Any = {name: text.split(",") if text else None for name, text in (("events", events), ("grades", grades))}
+    chosen: Any = {"events": _listed("events", events), "grades": _listed("grades", grades)}
     chosen |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid, "numbered": True}
     loaded = load_model(model)
     with connect() as connection:
         frame = read_patients(connection, patients)
         try:
-            if cohort or by:
-                chosen |= {"by": by.split(",") if by else None, "seed": seed}
+            if cohort or by is not None:
+                chosen |= {"by": _listed("by", by), "seed": seed}
                 _score_cohort(connection, loaded, frame, patients, out, form, chosen)
             else:
                 _score_rows(connection, loaded, frame, patients, out, form, chosen)
         except DuckDBError as error:
             raise unreadable(patients, error) from error
+
+
+def _listed(option: str, text: str | None) -> list[str] | None:
+    """Names separated by commas."""
+    names = None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    if names == []:
+        raise ValueError(f"{option}: it names nothing; leave the option out, or give names separated by commas")
+    return names
 
 
 def _score_rows(

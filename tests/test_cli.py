@@ -204,7 +204,7 @@ def test_show_tells_what_a_model_is(shipped):
         *("COG AALL1331", "10.3324/haematol.2025.287386", "N = 661 patients", "Sampler diagnostics passed", "seed 1"),
         *("bm_early: Marrow relapse before 36 months; 209 patients", "age: age at enrollment in years; "),
         *("values: at least 0", "extramedullary); values: bm, iem"),
-        *("Race/ethnicity", "rest on the prior alone", "Not for treatment decisions", "pymc 5", "priors.deviation.half_normal"),
+        *("Race/ethnicity", "rest on no count", "Not for treatment decisions", "pymc 5", "priors.deviation.half_normal"),
         *(shipped.manifest["digest"], shipped.manifest["sha256"]),
         *(f"{entry['name']}  {entry['bytes']:,} bytes  whole" for entry in shipped.manifest["files"].values()),
         *shipped.risks.events,
@@ -369,7 +369,7 @@ def test_damaged_model_fails_the_check(damaged, patients, command):
 
 
 def test_folder_that_is_no_model_fails_the_check(tmp_path):
-    failed(run("check", tmp_path), 1, "not a manifest")
+    failed(run("check", tmp_path), 1, "no saved model")
 
 
 def test_model_whose_diagnostics_failed_fails_the_check(checked, shipped, monkeypatch):
@@ -942,3 +942,42 @@ def test_reader_that_stops_early_is_met_quietly(patients, command, form):
         process.stdout.close()
         errors = process.stderr.read()
     assert (errors, process.returncode) == ("", 0)
+
+
+def test_values_left_out_or_taken_for_new_levels_are_named(tmp_path):
+    """What a file's coding has lost is told with the counts, whatever the options."""
+    path = tmp_path / "odd.csv"
+    rows = ["12,male,bm,20,White", "12,M,bm,20,hispnic", ",female,iem,,hispanic"]
+    path.write_text("\n".join(["age,sex,relapse_site,months_to_relapse,race_ethnicity", *rows, ""]))
+    options = ["--on-invalid", "null", "--events", "sepsis"]
+    sampled = shell("score", "aall1331", path, tmp_path / "out.csv", *options, "--new-levels", "sample")
+    assert sampled.stderr.splitlines() == [
+        f"2 of 3 patients scored into {tmp_path / 'out.csv'}; 1 invalid (sex 1); "
+        "with a level the publication does not have: race_ethnicity 1.",
+        "column 'sex': impossible value 'M' (row 1); allowed: male, female, or null",
+        "column 'race_ethnicity': taken for new levels: 'White' (row 0), 'hispnic' (row 1); "
+        "did you mean 'hispanic' for 'hispnic'?",
+        "Rows are counted from 0.",
+    ]
+    grouped = shell("score", "aall1331", path, *options, "--by", "sex", "--format", "json")
+    none_left = [row for row in json.loads(grouped.stdout) if row["sex"] == "M"]
+    assert [(row["patients"], row["support"]) for row in none_left] == [(0, "invalid")] * 2
+
+
+@pytest.mark.parametrize("option", ["--events", "--grades", "--by"])
+def test_options_that_name_nothing_are_refused(score, option):
+    failed(score(option, " , "), 2, f"{option[2:]}: it names nothing")
+
+
+def test_termination_cleans_up_as_interruption_does(tmp_path):
+    """SIGTERM, which schedulers send, leaves no half-written patients behind."""
+    path = tmp_path / "many.csv"
+    row = "12,male,bm,20,hispanic\n"
+    path.write_text("age,sex,relapse_site,months_to_relapse,race_ethnicity\n" + row * 2_000_000)
+    running = subprocess.Popen([*COMMAND, "score", "aall1331", str(path), str(tmp_path / "out.csv")], cwd=tmp_path)
+    while not any(each.name.startswith("tmp_") for each in tmp_path.iterdir()):
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.terminate()
+    assert running.wait(timeout=60) == 130
+    assert [each.name for each in tmp_path.iterdir()] == ["many.csv"]

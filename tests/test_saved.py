@@ -111,7 +111,7 @@ def test_shipped_model_is_the_same_by_its_folder(shipped):
 def test_unknown_model_is_a_missing_file(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name == "":
-        with pytest.raises(aemodel.SavedModelError, match="not a manifest"):
+        with pytest.raises(aemodel.SavedModelError, match="no saved model"):
             aemodel.load_model(name)  # the working folder, which is no model
         return
     with pytest.raises(FileNotFoundError, match="neither the folder of a saved model nor the name of a shipped one"):
@@ -585,7 +585,7 @@ def test_scoring_file_that_is_no_archive(copy, content):
 
 
 def test_folder_without_manifest(tmp_path):
-    refused(tmp_path, "not a manifest")
+    refused(tmp_path, "no saved model")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b"\xef\xbb\xbf{}"], ids=repr)

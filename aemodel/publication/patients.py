@@ -180,19 +180,45 @@ def refuse_invalid(
     ValueError
         A column is of the wrong kind; or, unless ``on_invalid="null"``, a value is impossible. A line for each column.
     """
-    kinds, values = [], []
+    kinds: list[str] = []
+    values: list[str] = []
     for source, classes in zip(layout.sources, layout.classes(codes).T, strict=True):
         if (classes == source.wrong).any():
             kind = f"text, one of {allowed_words(source.covariate, source.column)}" if source.texts else "a number"
             kinds.append(f"column {source.column!r} must be {kind}; it is {schema[source.column]}")
     if on_invalid == "error":
-        impossible = layout.sets(codes, new_levels) == 0
-        for covariate, wrong in zip(layout.covariates, impossible.T, strict=True):
-            if wrong.any():
-                values += _explain(layout, schema, covariate, codes[wrong], counts[wrong], examples)
+        values = invalid_values(layout, schema, codes, counts, examples, new_levels)
     if kinds or values:
         counting = "; rows are counted from 0" if values and examples.numbered else ""
         raise ValueError("patients: " + ";\n".join(dict.fromkeys(kinds + values)) + counting)
+
+
+def invalid_values(
+    layout: Layout,
+    schema: Mapping[str, Any],
+    codes: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    examples: Examples,
+    new_levels: NewLevels,
+) -> list[str]:
+    """A line for each column with impossible values: the commonest, how many rows have them, and what is allowed."""
+    lines = []
+    impossible = layout.sets(codes, new_levels) == 0
+    for covariate, wrong in zip(layout.covariates, impossible.T, strict=True):
+        if wrong.any():
+            lines += _explain(layout, schema, covariate, codes[wrong], counts[wrong], examples)
+    return lines
+
+
+def new_values(layout: Layout, codes: NDArray[np.int64], counts: NDArray[np.int64], examples: Examples) -> list[str]:
+    """A line for each column with values that are taken for new levels: the commonest, and perhaps what was meant."""
+    lines = []
+    for source, classes in zip(layout.sources, layout.classes(codes).T, strict=True):
+        new = (classes == source.other) & bool(source.texts) & source.covariate.open
+        if new.any():
+            shown, values = _shown([source], new, codes, counts, examples)
+            lines.append(f"column {source.column!r}: taken for new levels: {shown}{_meant(source, values)}")
+    return lines
 
 
 def _explain(
@@ -243,14 +269,18 @@ def _shown(
 
 def _hint(source: Source, values: Sequence[str]) -> str:
     """Which levels were perhaps meant by texts that are none; and for an open covariate, what else they may be."""
-    levels = {_plain(text): text for text in source.texts}
-    near = [(value, get_close_matches(_plain(value), levels, n=1, cutoff=NEAR)) for value in values]
-    meant = ", ".join(f"{levels[match[0]]!r} for {value!r}" for value, match in near if match)
-    return (f"; did you mean {meant}?" if meant else "") + (
+    return _meant(source, values) + (
         '; if it really is a group the publication does not have, it can be scored with new_levels="sample"'
         if source.covariate.open
         else ""
     )
+
+
+def _meant(source: Source, values: Sequence[str]) -> str:
+    levels = {_plain(text): text for text in source.texts}
+    near = [(value, get_close_matches(_plain(value), levels, n=1, cutoff=NEAR)) for value in values]
+    meant = ", ".join(f"{levels[match[0]]!r} for {value!r}" for value, match in near if match)
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def _plain(text: str) -> str:

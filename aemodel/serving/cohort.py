@@ -12,7 +12,7 @@ from aemodel.inference.risks import CHUNK, SUPPORT, RiskDraws, check_interval
 from aemodel.publication.patients import OnInvalid, check_choices, is_missing, refuse_invalid
 from aemodel.publication.profiles import NewLevels
 from aemodel.serving.engines import Coded, count_codes, examples_of, read_frame, small_table
-from aemodel.serving.scoring import choose, row_counts
+from aemodel.serving.scoring import choose, risks_of, row_counts
 
 MOST_GROUPS = 1000
 COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
@@ -51,7 +51,7 @@ def score_cohort(
         Of a lazy polars frame and of Dask the eager kind, polars and pandas. Columns: those of ``by``; ``event``,
         ``grade``; ``patients``; ``expected``, how many of them have the event (posterior mean); ``lower`` and ``upper``,
         the predictive interval of that number: uncertainty of the risks and chance; ``support``: the flag that the
-        answers of at least half of the patients reach.
+        answers of at least half of the patients reach, ``invalid`` where all were left out.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def cohort_rows(
     check_choices(new_levels, on_invalid)
     if type(seed) is not int or seed < 0:
         raise ValueError(f"seed: expected a whole number of zero or more, not {seed!r}")
-    risks: RiskDraws = model.risks
+    risks = risks_of(model)
     risks = risks.of(choose("events", events, risks.events), choose("grades", grades, risks.grades))
     coded = read_frame(frame, risks.covariates)
     names = _names(by)
@@ -97,7 +97,7 @@ def cohort_rows(
     sets = coded.layout.sets(codes, new_levels)
     valid = (sets > 0).all(axis=1)
     expected = _rows(risks, groups, names, sets[valid], counts[:, valid], interval, seed)
-    return coded, expected, row_counts(coded.layout, codes, total, new_levels)
+    return coded, expected, row_counts(coded, codes, total, new_levels, found if numbered else None)
 
 
 def _names(by: str | Sequence[str] | None) -> list[str]:
@@ -150,7 +150,7 @@ def _rows(
             "expected": float(expected[g, i, j]),
             "lower": int(lower[g, i, j]),
             "upper": int(upper[g, i, j]),
-            "support": SUPPORT[support[g, i, j]],
+            "support": SUPPORT[support[g, i, j]] if patients[g].any() else "invalid",
         }
         for g, group in enumerate(groups)
         for i, event in enumerate(risks.events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -22,6 +23,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends cleans up as Ctrl-C does
         try:
             command(*args, **kwargs)
         except BrokenPipeError:
@@ -40,6 +42,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             if type(error).__name__ == "SavedModelError":
                 raise Failed(" ".join(str(error).split())) from error
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return wrapped
 

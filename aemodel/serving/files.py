@@ -80,7 +80,9 @@ def unreadable(path: Path, error: duckdb.Error) -> ValueError:
     if "not utf-8" in text.lower() or "invalid unicode" in text.lower():
         line = re.search(r"Line: (\d+)", text)
         return _not_utf8(path, f" (line {line[1]})" if line else "")
+    # The line itself stays out: it is a patient, and errors end up in logs.
     lines = [line.strip() for line in text.partition("Possible")[0].splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Original Line")]
     shown = "; ".join(lines[:3]).removeprefix("Invalid Input Error: ")[:300]
     return ValueError(f"patients: {str(path)!r} cannot be read as {check_kind(path, 'patients')}: {shown}")
 

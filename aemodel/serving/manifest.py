@@ -72,8 +72,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         manifest = _parse(read_regular(path, MOST_MANIFEST_BYTES).decode("utf-8"))
+    except FileNotFoundError as error:
+        raise SavedModelError(f"{folder}: no saved model, or an incomplete copy: it holds no {MANIFEST}") from error
     except (OSError, ValueError, RecursionError, MemoryError) as error:
-        raise SavedModelError(f"{path}: not a manifest ({error})") from error
+        raise SavedModelError(f"{path}: not a manifest ({error}); copy the model again") from error
     try:
         _check_fields(manifest)
         _check_seal(manifest)

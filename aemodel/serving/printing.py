@@ -65,8 +65,8 @@ def print_risks(rows: Rows, patients: int, risks: Any, interval: float) -> None:
     if patients > MOST_SHOWN:
         click.echo(f"... and {patients - MOST_SHOWN} more patients: name an output file to have them all.")
     print_wrapped(
-        f"Posterior mean risk with {interval:.0%} interval. Support says what carries an answer: data = this event's own "
-        "published margins; pooled = learned from other events; prior = no published frequency speaks of it."
+        f"Posterior mean risk with {interval:.0%} interval. Support: what the covariate that moves this answer most rests on; "
+        "data = this event was published by it; pooled = other events were; prior = none was."
     )
     if rows and len(shown) > 1:
         print_wrapped(
@@ -75,14 +75,15 @@ def print_risks(rows: Rows, patients: int, risks: Any, interval: float) -> None:
 
 
 def counts_in_words(counts: dict[str, Any], done: str) -> str:
-    """What was done with how many patients, and how many were left out or have a new level, from `row_counts`."""
+    """What was done with how many patients, how many were left out or have a new level, and why, from `row_counts`."""
     rows, scored = counts["rows"], counts["scored"]
     said = f"{rows} patients {done}" if scored == rows else f"{scored} of {rows} patients {done}; {rows - scored} invalid"
     if counts["invalid"]:
         said += f" ({_listed(counts['invalid'])})"
     if counts["new"]:
         said += f"; with a level the publication does not have: {_listed(counts['new'])}"
-    return f"{said}."
+    values = [line.replace('new_levels="sample"', "--new-levels sample") for line in counts["values"]]
+    return "\n".join([f"{said}.", *values, *(["Rows are counted from 0."] if values else [])])
 
 
 def _listed(rows: dict[str, int]) -> str:
@@ -97,14 +98,19 @@ def _in_words(risk: float | None, lower: float | None, upper: float | None) -> s
 
 def _print_plain(rows: Rows) -> None:
     names = list(rows[0]) if rows else []
-    widths = {name: max(len(name), *(len(str(row.get(name, ""))) for row in rows)) for name in names}
+    widths = {name: max(len(name), *(len(_cell(row.get(name, ""))) for row in rows)) for name in names}
     for row in [dict(zip(names, names, strict=True)), *rows]:
         click.echo("  " + "  ".join(_padded(row.get(name, ""), widths[name]) for name in names).rstrip())
     click.echo()
 
 
 def _padded(value: Any, width: int) -> str:
-    return str(value).rjust(width) if isinstance(value, (int, float)) else str(value).ljust(width)
+    return _cell(value).rjust(width) if isinstance(value, (int, float)) else _cell(value).ljust(width)
+
+
+def _cell(value: Any) -> str:
+    """A value in one line; none at all is said in words, which no value is likely to be."""
+    return "(not known)" if value is None else " ".join(str(value).split())
 
 
 def _print_rich(rows: Rows, title: str) -> None:
@@ -115,7 +121,7 @@ def _print_rich(rows: Rows, title: str) -> None:
 
     console = Console()
     names = list(rows[0]) if rows else []
-    cells = {name: [str(row.get(name, "")) for row in rows] for name in names}
+    cells = {name: [_cell(row.get(name, "")) for row in rows] for name in names}
     width = sum(max(len(name), *map(len, cells[name])) + GAP for name in names)
     if width > console.width + GAP:
         cells = {name: [_folded(cell) for cell in column] for name, column in cells.items()}

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
-from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
-from aemodel.publication.profiles import Layout, NewLevels
+from aemodel.publication.patients import Examples, OnInvalid, check_choices, invalid_values, new_values, refuse_invalid
+from aemodel.publication.profiles import NewLevels
 from aemodel.serving.engines import Coded, add_columns, count_codes, examples_of, read_frame
 
 
@@ -72,8 +72,7 @@ def score_rows(
     numbered: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """What `score` returns, and its `row_counts`; errors name rows of a ``numbered`` DuckDB relation by number."""
-    interval = check_interval(interval)
-    risks: RiskDraws = model.risks
+    interval, risks = check_interval(interval), risks_of(model)
     events, grades = choose("events", events, risks.events), choose("grades", grades, risks.grades)
     check_choices(new_levels, on_invalid)
     coded = read_frame(frame, risks.covariates, _new_columns(events, grades))
@@ -81,7 +80,15 @@ def score_rows(
     found = examples_of(coded, numbered=numbered)
     refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels=new_levels, on_invalid=on_invalid)
     columns = _columns(risks, coded.layout.sets(codes, new_levels), interval, events, grades)
-    return add_columns(coded, codes, columns), row_counts(coded.layout, codes, counts, new_levels)
+    return add_columns(coded, codes, columns), row_counts(coded, codes, counts, new_levels, found if numbered else None)
+
+
+def risks_of(model: Any) -> RiskDraws:
+    """A model's risk draws, if it is one."""
+    if not isinstance(risks := getattr(model, "risks", None), RiskDraws):
+        name = f": load_model({model!r})?" if isinstance(model, str) else ""
+        raise TypeError(f"model: expected what load_model or fit returns, not {type(model).__name__}{name}")
+    return risks
 
 
 def counted(coded: Coded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -90,14 +97,24 @@ def counted(coded: Coded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def row_counts(layout: Layout, codes: NDArray[np.int64], counts: NDArray[np.int64], new_levels: NewLevels) -> dict[str, Any]:
-    """How many rows there are and get risks; by covariate, where there are any, those invalid, and those of a new level."""
+def row_counts(
+    coded: Coded, codes: NDArray[np.int64], counts: NDArray[np.int64], new_levels: NewLevels, examples: Examples | None = None
+) -> dict[str, Any]:
+    """How many rows there are and get risks; by covariate, where there are any, those invalid, and those of a new level.
+
+    ``values`` are these in words, if ``examples`` are to be had.
+    """
+    layout = coded.layout
     sets, new = layout.sets(codes, new_levels), np.array([covariate.new for covariate in layout.covariates])
     valid = np.asarray((sets > 0).all(axis=1))
     kinds = {"invalid": sets == 0, "new": (sets == new) & valid[:, np.newaxis]}
     found = {kind: zip(layout.covariates, counts @ which, strict=True) for kind, which in kinds.items()}
     by = {kind: {covariate.name: int(rows) for covariate, rows in pairs if rows} for kind, pairs in found.items()}
-    return {"rows": int(counts.sum()), "scored": int(counts[valid].sum())} | by
+    values: list[str] = []
+    if examples:
+        values += invalid_values(layout, coded.schema, codes, counts, examples, new_levels) if by["invalid"] else []
+        values += new_values(layout, codes, counts, examples) if by["new"] else []
+    return {"rows": int(counts.sum()), "scored": int(counts[valid].sum()), "values": values} | by
 
 
 def score_summary(model: Any, frame: Any) -> dict[str, Any]:
@@ -109,7 +126,7 @@ def score_summary(model: Any, frame: Any) -> dict[str, Any]:
         ``rows``; ``scored`` (rows that `score` gives risks); and under ``columns``, for each covariate: rows ``missing``
         (not or only partly known: averaged over), ``new`` (a level the publication does not have) and ``invalid``.
     """
-    coded = read_frame(frame, model.risks.covariates)
+    coded = read_frame(frame, risks_of(model).covariates)
     codes, counts = counted(coded)
     found = examples_of(coded)
     refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels="error", on_invalid="null")

@@ -40,7 +40,8 @@ def _covariate(covariate: Mapping[str, Any]) -> list[str]:
     levels = [f"  {level['name']}: {level['label']}; {level['patients']} patients" for level in covariate["levels"]]
     raw = f", or from {', '.join(covariate['worked_out_from'])}" if covariate["worked_out_from"] else ""
     rests = ", ".join(f"{flag} {count}" for flag, count in covariate["rests_on"].items() if count)
-    return [f"{covariate['label']} ({covariate['name']}{raw}). Effects rest on: {rests}", *levels]
+    pairs = sum(covariate["rests_on"].values())
+    return [f"{covariate['label']} ({covariate['name']}{raw}). Of {pairs} pairs of event and grade rest on: {rests}", *levels]
 
 
 def _column(column: Mapping[str, Any]) -> str:
@@ -64,7 +65,7 @@ def _performance(found: Mapping[str, Any] | None) -> str:
 
 def _limits(facts: Mapping[str, Any]) -> list[str]:
     alone = [c["label"] for c in facts["covariates"] if not c["rests_on"]["data"] and not c["rests_on"]["pooled"]]
-    rests = [f"Risks by {label} rest on the prior alone: no event is tabulated by it." for label in alone]
+    rests = [f"Differences by {label} rest on no count: no event is tabulated by it." for label in alone]
     return ["Not for treatment decisions; no external cohort has been scored.", *rests]
 
 

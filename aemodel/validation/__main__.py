@@ -23,8 +23,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "interaction": {"interaction": 0.5},
     "selective": {"selective": "without term"},
     "selective_term": {"selective": "with term"},
+    "posterior": {"truths": "posterior"},
 }
-"""Experiments by name: the model itself, negative controls, patients the model does not describe, selective publication."""
+"""Experiments by name: the model itself, negative controls, patients the model does not describe, selective publication,
+and truths that the trial's own counts make likely."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,14 @@ LABELS = {
     "interaction": "an interaction that the model lacks",
     "selective": "only significant tables, no term for it",
     "selective_term": "only significant tables, with the term",
+    "posterior": "truths from the posterior of the trial",
     "full_rows": "bambi on the patients themselves",
-    "same_events": "aemodel's likelihood, the same events",
 }
 """What the arms are called in figures, in their order."""
+
+RISKS = ("cohort", "profile")
+NO_TRUE_PARAMETERS = ("association", "interaction", "posterior")
+"""Arms whose truths are not drawn from the model, so that only ranks of risks mean anything; of the last not even those."""
 
 
 def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path, tables_of: Tables) -> None:
@@ -43,11 +47,10 @@ def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path, t
     folder.mkdir(parents=True, exist_ok=True)
     found = {arm: found[arm] for arm in LABELS if found.get(arm)}
     ranked = [arm for arm in found if arm != "full_rows"]
-    if "joint" in found and "full_rows" in found:
-        found["same_events"] = [_only(one, found["full_rows"][0]["covered"]) for one in found["joint"]]
+    others = {arm: found.get("joint", []) if arm not in ("joint", "posterior") else [] for arm in found}
     tables: dict[str, dict[str, pd.DataFrame]] = {
         "ranks": {arm: rank_table(found[arm]) for arm in ranked},
-        "coverage": {arm: coverage_table(rounds) for arm, rounds in found.items()},
+        "coverage": {arm: coverage_table(rounds, others[arm]) for arm, rounds in found.items()},
         "sampler": {arm: sampler_table(found[arm]).rename_axis("diagnostic").reset_index() for arm in ranked},
     }
     for name, parts in tables.items():
@@ -66,11 +69,6 @@ def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path, t
         _draw_withheld(folder / "withheld.png", table)
 
 
-def _only(one: dict[str, Any], quantities: Iterable[str]) -> dict[str, Any]:
-    """A round with the coverage of these quantities only."""
-    return one | {part: {name: one[part][name] for name in quantities} for part in ("covered", "width", "overall")}
-
-
 def _pages(
     folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withheld: Rounds, names: Callable[[str], str]
 ) -> None:
@@ -78,12 +76,15 @@ def _pages(
     rows: list[tuple[str, ...]] = []
     for arm, table in tables["ranks"].items():
         likelihood = table.set_index("quantity").loc["log likelihood"]
-        outside = int((~table["inside"]).sum())
         verdict = "inside" if likelihood["inside"] else f"outside ({likelihood['largest']:+.2f})"
+        if arm in NO_TRUE_PARAMETERS:
+            table, verdict = table[table["quantity"].str.startswith(RISKS)], "-"
+        outside = int((~table["inside"]).sum())
         last = table.assign(size=-table["largest"].abs()).sort_values(["p", "size"]).iloc[0]
         farthest = f"{names(last['quantity'])} ({last['largest']:+.2f}, p {_p_value(last['p'])})"
-        rows.append((LABELS[arm], f"{likelihood['rounds']}", f"{outside} of {len(table)}", verdict, farthest))
-    head = ["fit or publication", "rounds", "outside", "log likelihood's rank", "farthest from uniform"]
+        if arm != "posterior":
+            rows.append((LABELS[arm], f"{likelihood['rounds']}", f"{outside} of {len(table)}", verdict, farthest))
+    head = ["fit or publication", "rounds", "outside", "log likelihood", "farthest from uniform"]
     (folder / "ranks.txt").write_text(_markdown(head, rows), encoding="utf-8")
     if "joint" in tables["ranks"]:
         ranks = tables["ranks"]["joint"]
@@ -93,17 +94,15 @@ def _pages(
         ]
         head = ["outside its band", "rounds", "largest difference", "p"]
         (folder / "exceptions.txt").write_text(_markdown(head, exceptions), encoding="utf-8")
-    covered: list[tuple[str, ...]] = [
-        (
-            LABELS[arm],
-            str(last["rounds"]),
-            f"{last['profiles']:.1%} ± {last['profiles_se']:.1%}",
-            f"{last['cohort']:.1%} ± {last['cohort_se']:.1%}",
-            f"{last['width']:.3f}",
-        )
-        for arm, last in ((arm, table.iloc[-1]) for arm, table in tables["coverage"].items())
-    ]
-    head = ["fit or publication", "rounds", "profiles covered", "cohort covered", "width, profiles"]
+    covered: list[tuple[str, ...]] = []
+    for arm, table in tables["coverage"].items():
+        last = table.iloc[-1]
+        parts, paired = ("profiles", "cohort"), not np.isnan(last["width_less"])
+        shares = [f"{last[part]:.1%} ± {last[f'{part}_se']:.1%}" for part in parts]
+        less = [f"{100 * last[f'{part}_less']:+.1f} ± {100 * last[f'{part}_less_se']:.1f}" if paired else "" for part in parts]
+        wider = f"{last['width'] / (last['width'] - last['width_less']):.2f}" if paired else ""
+        covered.append((LABELS[arm], str(last["rounds"]), *shares, *less, f"{last['width']:.3f}", wider))
+    head = ["fit or publication", "rounds", "profiles", "cohort", "profiles, less", "cohort, less", "width", "times"]
     (folder / "coverage.txt").write_text(_markdown(head, covered), encoding="utf-8")
     if withheld:
         predicted: list[tuple[str, ...]] = [

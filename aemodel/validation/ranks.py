@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +41,7 @@ def one_round(
     association: float = 0.0,
     interaction: float = 0.0,
     selective: Literal["with term", "without term"] | None = None,
+    truths: Literal["prior", "posterior"] = "prior",
     draws: int = 500,
     tune: int = 400,
 ) -> dict[str, Any]:
@@ -59,6 +61,9 @@ def one_round(
     selective
         The publication prints only tables with a significant test, and the fit has a term for it or not; by default it
         prints them all.
+    truths
+        Where parameters are drawn from: the prior, or the posterior given the publication's own counts. Of the latter
+        coverage can be looked at, but ranks are not uniform.
     draws, tune
         Per chain, of two chains.
 
@@ -71,7 +76,7 @@ def one_round(
         ``seconds``.
     """
     started = time.monotonic()
-    truth, made = simulated_round(laboratory, seed, association, interaction)
+    truth, made = simulated_round(laboratory, seed, association, interaction, truths)
     nulls: tuple[Null, ...] = ()
     if selective:
         printed, left_out = print_significant(made.tables, table_tests(laboratory.tables))
@@ -93,14 +98,26 @@ def one_round(
 
 
 def simulated_round(
-    laboratory: Laboratory, seed: int, association: float = 0.0, interaction: float = 0.0
+    laboratory: Laboratory, seed: int, association: float = 0.0, interaction: float = 0.0, truths: str = "prior"
 ) -> tuple[xr.Dataset, Simulated]:
     """The parameters and the publication of a round."""
     rng = np.random.default_rng([seed, 1])
-    truth = draw_prior(laboratory.design, rng)
+    truth = draw_prior(laboratory.design, rng) if truths == "prior" else _draw_posterior(laboratory, rng)
     table = sample_tables(laboratory.tables, 1, seed=seed, association=association)[0]
     shift = shift_of_interaction(laboratory.design, rng, interaction) if interaction else None
     return truth, simulate(laboratory.tables, laboratory.forward, truth, table, seed, shift)
+
+
+def _draw_posterior(laboratory: Laboratory, rng: np.random.Generator) -> xr.Dataset:
+    posterior = _posterior(laboratory)
+    chain, draw = (rng.integers(posterior.sizes[name]) for name in ("chain", "draw"))
+    return posterior.isel(chain=[chain], draw=[draw])
+
+
+@lru_cache(maxsize=1)
+def _posterior(laboratory: Laboratory) -> xr.Dataset:
+    """Given the publication's own counts: the same in every process."""
+    return laboratory.sample(laboratory.data(laboratory.tables), seed=0, draws=500, tune=600, chains=4)[0]
 
 
 def true_risks(laboratory: Laboratory, made: Simulated) -> Floats:

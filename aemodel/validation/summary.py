@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from aemodel.inference.idata import Band, uniform_band
 from aemodel.validation.ranks import RANKED
@@ -33,15 +34,17 @@ def rank_table(rounds: Sequence[dict[str, Any]], probability: float = PROBABILIT
     -------
     pandas.DataFrame
         Columns quantity, rounds, largest (largest difference between ECDF and uniform, with its sign), inside (whether the
-        ECDF stays in the band) and p (probability of a farther excursion under uniformity, by simulation).
+        ECDF stays in the band) and p: the probability, under uniformity and by simulation, that some point of the ECDF is
+        as improbable by itself as the least probable one found, which is what the band bounds.
     """
     rows = []
     for name, pit in pits(rounds).items():
         band, null = band_of(len(pit), probability)
-        difference = _differences(pit[:, None], band.points)[:, 0]
-        inside = bool(((difference >= band.lower) & (difference <= band.upper)).all())
-        largest = float(difference[np.abs(difference).argmax()])
-        rows.append((name, len(pit), largest, inside, float((null >= abs(largest)).mean())))
+        difference = _differences(pit[:, None], band.points)
+        inside = bool(((difference[:, 0] >= band.lower) & (difference[:, 0] <= band.upper)).all())
+        largest = float(difference[np.abs(difference).argmax(), 0])
+        p = float((null <= _least_tail(difference, band.points, len(pit))[0]).mean())
+        rows.append((name, len(pit), largest, inside, p))
     return pd.DataFrame(rows, columns=["quantity", "rounds", "largest", "inside", "p"])
 
 
@@ -59,29 +62,60 @@ def pits(rounds: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
 
 @lru_cache
 def band_of(size: int, probability: float) -> tuple[Band, NDArray[np.float64]]:
-    """The band for as many ranks, and the largest differences of uniform ones."""
+    """The band for as many ranks, and the least probable points of the ECDFs of uniform ones, by their tails."""
     band = uniform_band(size, probability)
-    return band, np.abs(_differences(np.random.default_rng(1).random((size, 4000)), band.points)).max(axis=0)
+    uniform = _differences(np.random.default_rng(1).random((size, 4000)), band.points)
+    return band, _least_tail(uniform, band.points, size)
 
 
-def coverage_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def _least_tail(differences: NDArray[np.float64], points: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """The smallest two-sided binomial tail of any point of each ECDF, (column,)."""
+    counts = np.round((differences + points[:, None]) * size)
+    n, within = np.full(counts.shape, size), np.clip(points, 0, 1)[:, None]
+    tails = np.minimum(binom.cdf(counts, n, within), binom.sf(counts - 1, n, within))
+    return np.minimum(2 * tails.min(axis=0) * (1 + 1e-9), 1)
+
+
+def coverage_table(rounds: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
     """Coverage of 90 % intervals: of profiles' risks and of the cohort's, by event and grade, and over all.
+
+    Parameters
+    ----------
+    rounds
+        From `aemodel.validation.runs.run_rounds`.
+    against
+        Rounds of another fit to publications simulated from the same seeds, which these are compared with, round by round.
 
     Returns
     -------
     pandas.DataFrame
         Columns quantity, rounds, profiles (mean share of profiles covered), width (mean width of profiles' intervals) and
-        cohort (share of rounds in which the cohort's interval covers), each with its standard error over rounds.
+        cohort (share of rounds in which the cohort's interval covers), each with its standard error over rounds, ``_se``,
+        and with its mean difference from ``against`` in the rounds that both have, ``_less`` and ``_less_se``.
     """
-    rows = []
+    rows, others = [], {one["seed"]: one for one in against}
     names = list(rounds[0]["covered"])
     for name in [*names, "all"]:
         row: dict[str, Any] = {"quantity": name, "rounds": len(rounds)}
+        chosen = names if name == "all" else [name]
         for column, part in (("profiles", "covered"), ("width", "width"), ("cohort", "overall")):
-            values = np.array([np.mean(list(one[part].values())) if name == "all" else one[part][name] for one in rounds])
-            row[column], row[f"{column}_se"] = values.mean(), values.std(ddof=1) / np.sqrt(len(rounds))
+            values = [float(np.mean([one[part][each] for each in chosen])) for one in rounds]
+            row[column], row[f"{column}_se"] = _mean(values)
+            less = [
+                value - float(np.mean([others[one["seed"]][part][each] for each in chosen]))
+                for one, value in zip(rounds, values, strict=True)
+                if one["seed"] in others
+            ]
+            row[f"{column}_less"], row[f"{column}_less_se"] = _mean(less)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error; NaN of fewer than two."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def sampler_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ or everything said of one event. With L(all) and L(rest) the joint likelihoods w
 
 which is a ratio of two normalising constants; draws given all rows are used too (Meng and Wong 1996, the optimal bridge).
 The competitors are judged by the same formula with draws of their own: no effects of covariates at all, and the posterior
-of the product of binomials, for which the bridge's other end does not exist and the expectation is taken as it stands.
+of the product of binomials, for which the bridge's other end is not sampled and the expectation is taken as it stands.
 """
 
 from __future__ import annotations
@@ -246,19 +246,21 @@ def elpd_table(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns cluster, rows (withheld counts), elpd (nats), and for each competitor its difference (positive: the model is
-        better) and Monte Carlo standard error; inside50 and inside90 are shares of counts inside their intervals, passed
-        whether all fits passed the sampler's gate. The last two rows are sums over covariates' clusters and over events,
-        with the standard errors of their differences over clusters.
+        Columns cluster, rows (withheld counts that could have been others), elpd (nats), and for each competitor its
+        difference (positive: the model is better) and Monte Carlo standard error; inside50 and inside90 are shares of counts
+        inside their intervals, passed whether all fits passed the sampler's gate. The last two rows are sums over
+        covariates' clusters and over events, with the standard errors of their differences over clusters, or by Monte Carlo
+        where that is larger.
     """
     table = []
     for one in results:
-        row: dict[str, Any] = {"cluster": one["cluster"], "rows": len(one["rows"]), "elpd": one["elpd"]["joint"]}
+        free = [each for each in one["rows"] if abs(each["mid_p"] - 0.5) > 1e-9]
+        row: dict[str, Any] = {"cluster": one["cluster"], "rows": len(free), "elpd": one["elpd"]["joint"]}
         for model in MODELS[1:]:
             row[f"over {model}"] = one["elpd"]["joint"] - one["elpd"][model]
             row[f"se {model}"] = float(np.hypot(one["elpd_se"]["joint"], one["elpd_se"][model]))
         for width in (50, 90):
-            inside = [r[f"lower{width}"] <= r["observed"] <= r[f"upper{width}"] for r in one["rows"]]
+            inside = [each[f"lower{width}"] <= each["observed"] <= each[f"upper{width}"] for each in free]
             row[f"inside{width}"] = float(np.mean(inside))
         row["passed"] = all(Diagnostics(**found).passed for found in one["diagnostics"].values())
         table.append(row)
@@ -273,7 +275,8 @@ def _sum(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     last: dict[str, Any] = {"cluster": name, "rows": int(frame["rows"].sum()), "elpd": float(frame["elpd"].sum())}
     for model in MODELS[1:]:
         last[f"over {model}"] = float(frame[f"over {model}"].sum())
-        last[f"se {model}"] = float(frame[f"over {model}"].std(ddof=1) * np.sqrt(len(frame)))
+        spread = float(frame[f"over {model}"].std(ddof=1) * np.sqrt(len(frame)))
+        last[f"se {model}"] = max(spread, float(np.hypot.reduce(frame[f"se {model}"])))
     for width in (50, 90):
         last[f"inside{width}"] = float((frame[f"inside{width}"] * frame["rows"]).sum() / max(1, frame["rows"].sum()))
     return pd.DataFrame([last | {"passed": bool(frame["passed"].all())}])
