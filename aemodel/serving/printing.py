@@ -110,7 +110,7 @@ def _padded(value: Any, width: int) -> str:
 
 def _cell(value: Any) -> str:
     """A value in one line; none at all is said in words, which no value is likely to be."""
-    return "(not known)" if value is None else " ".join(str(value).split())
+    return "(not known)" if value is None else re.sub(r"[\r\n\t]+", " ", str(value))
 
 
 def _print_rich(rows: Rows, title: str) -> None:

@@ -41,7 +41,7 @@ def _covariate(covariate: Mapping[str, Any]) -> list[str]:
     raw = f", or from {', '.join(covariate['worked_out_from'])}" if covariate["worked_out_from"] else ""
     rests = ", ".join(f"{flag} {count}" for flag, count in covariate["rests_on"].items() if count)
     pairs = sum(covariate["rests_on"].values())
-    return [f"{covariate['label']} ({covariate['name']}{raw}). Of {pairs} pairs of event and grade rest on: {rests}", *levels]
+    return [f"{covariate['label']} ({covariate['name']}{raw}). Effects on {pairs} events and grades rest on: {rests}", *levels]
 
 
 def _column(column: Mapping[str, Any]) -> str:
