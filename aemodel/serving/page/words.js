@@ -3,7 +3,7 @@
 const GRADE_WORDS = { "3-5": "severe or worse", "4-5": "life-threatening or fatal" };
 
 const SUPPORT_WORDS = {
-  data: "Published frequencies of this very toxicity carry this answer.",
+  data: "What sets this risk apart from the average was mostly published for this very toxicity.",
   pooled: "What sets this risk apart from the average was mostly learned from other toxicities: it was not published for this one.",
   prior: "What sets this risk apart from the average mostly has no published frequency: it is an assumption of the model.",
 };
