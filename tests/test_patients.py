@@ -265,6 +265,11 @@ def test_site_without_the_column_of_months_is_not_enough(shipped):
     refused(shipped, frame, r"'relapse_site' with 'months_to_relapse'.*\['relapse_site'\] alone is not enough")
 
 
+def test_columns_that_differ_in_capitals_or_blanks_are_named(shipped):
+    frame = pd.DataFrame({"Age ": [12], "sex": ["male"], "relapse_group": ["bm_late"], "race_ethnicity": [None]})
+    refused(shipped, frame, "give 'age_band', or 'age'; rename 'Age ' to 'age'. Where")
+
+
 @pytest.mark.parametrize("column", ["sex", "race_ethnicity"])
 @pytest.mark.parametrize("values", [[0, 1], [0.5, None], [True, False]], ids=["integers", "floats", "booleans"])
 def test_levels_as_numbers_are_refused(shipped, column, values):
