@@ -11,6 +11,7 @@ import click
 from aemodel.serving.failing import Failed, one_line_errors
 
 FORMATS = click.Choice(["table", "json", "csv"])
+ERROR: dict[str, Any] = {"default": "error", "show_default": True}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -236,20 +237,8 @@ def show(model: str, form: str) -> None:
 @click.option("--interval", type=float, default=0.9, show_default=True, help="Probability of the interval.")
 @click.option("--events", help="Events to score, separated by commas; by default all.")
 @click.option("--grades", help="Grades to score: 3-5, 4-5 or both separated by a comma; by default both.")
-@click.option(
-    "--new-levels",
-    type=click.Choice(["error", "sample"]),
-    default="error",
-    show_default=True,
-    help="Groups the publication does not have: an error, or drawn from their hierarchy.",
-)
-@click.option(
-    "--on-invalid",
-    type=click.Choice(["error", "null"]),
-    default="error",
-    show_default=True,
-    help="Impossible values: an error, or patients without risks.",
-)
+@click.option("--new-levels", type=click.Choice(["error", "sample"]), **ERROR, help="Groups the publication does not have.")
+@click.option("--on-invalid", type=click.Choice(["error", "null"]), **ERROR, help="Impossible values; null: no risks for them.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
 @click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
 @click.option("--by", help="The same for each value of a column, or of several separated by commas.")
@@ -306,14 +295,15 @@ def _listed(option: str, text: str | None) -> list[str] | None:
 def _score_rows(
     connection: Any, loaded: Any, frame: Any, patients: Path, out: Path | None, form: str, chosen: dict[str, Any]
 ) -> None:
-    from aemodel.serving.files import write_rows
+    from aemodel.serving.files import remove_partial, write_rows
     from aemodel.serving.printing import MOST_SHOWN, counts_in_words, print_risks, print_rows
     from aemodel.serving.progress import watched
     from aemodel.serving.scoring import score_rows
 
     scored, counts = watched(connection, "Counting profiles", lambda: score_rows(loaded, frame, **chosen))
     if out is not None:
-        watched(connection, f"Scoring {counts['rows']} patients", lambda: write_rows(scored, out, patients, frame))
+        label = f"Scoring {counts['rows']} patients"
+        watched(connection, label, lambda: write_rows(scored, out, patients, frame), lambda: remove_partial(out))
         click.echo(counts_in_words(counts, f"scored into {out}"), err=True)
         return
     if form == "table":

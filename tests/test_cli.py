@@ -981,3 +981,27 @@ def test_termination_cleans_up_as_interruption_does(tmp_path):
     running.terminate()
     assert running.wait(timeout=60) == 130
     assert [each.name for each in tmp_path.iterdir()] == ["many.csv"]
+
+
+STUCK = """
+import threading
+import types
+from pathlib import Path
+from aemodel.serving import progress
+progress.GRACE = 0.5
+left = Path("left.partial")
+def work():
+    left.touch()
+    threading.Event().wait()
+progress.watched(types.SimpleNamespace(interrupt=lambda: None, query_progress=lambda: 0.0), "Stuck", work, left.unlink)
+"""
+
+
+def test_query_that_does_not_answer_an_interruption_ends_with_the_process(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", STUCK], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    while not list(tmp_path.iterdir()):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "Interrupted; nothing was saved.\n")
+    assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ from aemodel.publication.rules import Covariate, allowed_words
 OnInvalid = Literal["error", "null"]
 SHOWN_VALUES = 5
 NEAR = 0.85
-"""How alike a text must be to a level that was perhaps meant: 'hispnic' is, 'non-hispanic' and '10-17' are not."""
+"""How alike a text must be to a level that was perhaps meant: a slip of the finger is, another band's bounds are not."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+INTERRUPTED = "Interrupted; nothing was saved."
+
 
 class Failed(click.ClickException):
     """The data or the model failed a check: exit code 1."""
@@ -30,7 +32,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             # The reader of a pipe has seen enough (`| head`).
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
-            click.echo("Interrupted; nothing was saved.", err=True)
+            click.echo(INTERRUPTED, err=True)
             raise SystemExit(130) from None
         except ModuleNotFoundError as error:
             remedy = "which the base install leaves out: pip install 'aemodel[fit]'"

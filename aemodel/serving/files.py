@@ -142,7 +142,7 @@ def write_rows(
     OSError, ValueError
         The file cannot be written, or the patients cannot be read to their end.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         partial.touch()
         if check_kind(path, "out") == "parquet":
@@ -159,6 +159,17 @@ def write_rows(
         raise OSError(f"out: {str(path)!r} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what `write_rows` has written of a file so far; DuckDB has a name of its own for it until it is whole."""
+    partial = _partial(path)
+    for unfinished in (partial, partial.with_name(f"tmp_{partial.name}")):
+        unfinished.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def neutralised(value: Any) -> Any:

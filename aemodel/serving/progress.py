@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import click
 import duckdb
+
+from aemodel.serving.failing import INTERRUPTED
 
 PATIENCE = 1.0
 """Seconds before a bar is shown."""
 
+GRACE = 5.0
+"""Seconds that an interrupted query has to end; DuckDB's tasks can wait for each other for ever then."""
 
-def watched(connection: duckdb.DuckDBPyConnection, label: str, work: Callable[[], Any]) -> Any:
+
+def watched(
+    connection: duckdb.DuckDBPyConnection, label: str, work: Callable[[], Any], clean_up: Callable[[], None] = lambda: None
+) -> Any:
     """What ``work`` returns: its queries run in a thread of their own, so that Ctrl-C ends them at once.
 
-    On a terminal a bar on stderr shows how far they are and the time that remains.
+    On a terminal a bar on stderr shows how far they are and the time that remains. Queries that do not end within `GRACE`
+    seconds of an interruption end with the process, after ``clean_up``.
     """
     result: dict[str, Any] = {}
     done = threading.Event()  # Thread.join takes a thread for ended when it is interrupted itself
@@ -30,15 +41,20 @@ def watched(connection: duckdb.DuckDBPyConnection, label: str, work: Callable[[]
         finally:
             done.set()
 
-    threading.Thread(target=run, name="aemodel-query").start()
     try:
+        threading.Thread(target=run, name="aemodel-query").start()
         if not done.wait(PATIENCE):
             with _bar(label) as advance:
                 while not done.wait(0.2):
                     advance(connection.query_progress())
     except KeyboardInterrupt:
+        latest = time.monotonic() + GRACE
         while not done.wait(0.1):
             connection.interrupt()
+            if time.monotonic() > latest:
+                clean_up()
+                click.echo(INTERRUPTED, err=True)
+                os._exit(130)
         raise
     if "error" in result:
         raise result["error"]

@@ -165,14 +165,14 @@ def _draw_ranks(path: Path, found: Mapping[str, Rounds]) -> None:
         for axis, (arm, rounds) in zip(axes.ravel(), found.items(), strict=True):
             outside, each = 0, pits(rounds)
             band, _ = band_of(len(rounds), PROBABILITY)
-            axis.fill_between(band.points, band.lower, band.upper, color=BLUE, alpha=0.18, linewidth=0, zorder=3)
+            axis.fill_between(band.points, band.lower, band.upper, color=BLUE, alpha=0.2, linewidth=0, zorder=3)
             axis.axhline(0, color=SOFT, linewidth=0.8)
             for pit in each.values():
                 band, _ = band_of(len(pit), PROBABILITY)
                 difference = np.searchsorted(np.sort(pit), band.points, side="right") / len(pit) - band.points
                 out = bool(((difference < band.lower) | (difference > band.upper)).any())
                 outside += out
-                colour, alpha = (COLOURS[1], 0.55) if out else (INK, 0.18)
+                colour, alpha = (COLOURS[1], 0.55) if out else (INK, 0.2)
                 axis.plot(band.points, difference, color=colour, alpha=alpha, linewidth=0.7, zorder=4 if out else 2)
             axis.set_title(f"{LABELS[arm]}\n{outside} of {len(each)} outside, {len(rounds)} rounds")
             axis.set_xlabel("rank of the truth, as a share")
