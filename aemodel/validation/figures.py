@@ -207,7 +207,7 @@ def _draw_coverage(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
             elinewidth=1,
         )
         axis.set_yticks(places, [f"{LABELS[arm]} ({int(n)})" for arm, n in zip(arms, last["rounds"], strict=True)])
-        axis.set_xlabel("share of 90 % intervals that cover the truth, over all events and both grades (rounds)")
+        axis.set_xlabel("share of 90 % intervals that cover the truth (rounds)")
         keys = [
             key("risk of each profile", color=COLOURS[0], marker=MARKERS[0], linestyle="", markersize=5),
             key("risk of the cohort", color=COLOURS[1], marker=MARKERS[1], linestyle="", markersize=5),
