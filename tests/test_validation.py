@@ -26,7 +26,7 @@ from aemodel.inference.model import build_model, coordinates, prior_logits
 from aemodel.inference.saddlepoint import pack
 from aemodel.validation.figures import read_all, write_results
 from aemodel.validation.laboratory import laboratory_model, make_laboratory, table_tests
-from aemodel.validation.ranks import RANKED, _table_logliks, one_round
+from aemodel.validation.ranks import RANKED, _table_logliks, one_round, simulated_round
 from aemodel.validation.runs import read_rounds, run_rounds
 from aemodel.validation.simulation import draw_prior, family_edges, print_significant, shift_of_interaction, simulate, without
 from aemodel.validation.summary import coverage_table, rank_table
@@ -186,12 +186,53 @@ def test_bands_hold_uniform_ranks_and_catch_others():
     uniform = [{"ranks": {f"q{k}": int(rng.integers(RANKED + 1)) for k in range(400)}} for _ in range(200)]
     table = rank_table(uniform)
     assert 0.91 < table["inside"].mean() < 0.99
+    # The P-value is of what the band bounds: it tells inside from outside, and is itself uniform.
+    assert table.loc[~table["inside"], "p"].max() < 0.09
+    assert table.loc[table["inside"], "p"].min() > 0.03
+    assert 0.4 < table["p"].mean() < 0.6
     # Truth standard normal, draws of spread 0.6 about it displaced by what such a fit would be wrong by.
     narrow = []
     for _ in range(200):
         draws = rng.normal(0, 0.8, size=1)[:, None] + rng.normal(0, 0.6, size=(1, RANKED))
         narrow.append({"ranks": {"narrow": int((draws < rng.normal(0, 1) * 1.2).sum())}})
     assert not rank_table(narrow)["inside"].any()
+
+
+def test_coverage_is_compared_round_by_round():
+    """Arms share the truths of their seeds: what differs between rounds cancels, and rounds of one arm only are left out."""
+    rng = np.random.default_rng(6)
+    ease = rng.normal(0, 0.2, size=60)
+
+    def rounds(seeds, gain):
+        return [
+            {"seed": int(seed)} | {part: {"a": ease[seed] + gain, "b": ease[seed]} for part in ("covered", "width", "overall")}
+            for seed in seeds
+        ]
+
+    table = coverage_table(rounds(range(40), 0.1), rounds(range(10, 60), 0.0)).set_index("quantity")
+    np.testing.assert_allclose(table["profiles_less"], [0.1, 0.0, 0.05], atol=1e-12)
+    np.testing.assert_allclose(table["cohort_less_se"], 0.0, atol=1e-12)
+    assert table["profiles"]["all"] == pytest.approx(ease[:40].mean() + 0.05)
+    assert table["width_se"]["a"] == pytest.approx(ease[:40].std(ddof=1) / np.sqrt(40))
+    assert coverage_table(rounds(range(5), 0.0))["profiles_less"].isna().all()
+
+
+def test_truths_from_the_posterior_are_near_the_publication(laboratory, invented):
+    """Simulated publications scatter about the real counts as counts do; those of the prior are anywhere."""
+    rows = invented.frequencies[~invented.frequencies["derived"]]
+
+    def distances(truths):
+        found = []
+        for seed in range(1, 9):
+            _, made = simulated_round(laboratory, seed, truths=truths)
+            counts = made.tables.frequencies.loc[rows.index, "observed"]
+            rate = (rows["observed"] + 0.5) / (rows["n"] + 1)
+            found.append(float(np.mean((counts - rows["observed"]) ** 2 / (rows["n"] * rate * (1 - rate)))))
+        return np.array(found)
+
+    assert np.median(distances("posterior")) < 5 < np.median(distances("prior"))
+    again = [simulated_round(laboratory, 3, truths="posterior")[1].counts for _ in range(2)]
+    np.testing.assert_array_equal(*again)
 
 
 def test_a_table_left_out_leaves_its_total(invented):
