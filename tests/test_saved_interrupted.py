@@ -85,7 +85,9 @@ def test_killed_at_a_random_moment_leaves_the_old_or_the_new_model(first, second
         np.testing.assert_array_equal(found.risks.draws, whole.risks.draws)
         assert found.posterior.equals(whole.posterior)
         assert not (snapshot / "card.md").exists() or contents(snapshot)["card.md"] == contents(whole.folder)["card.md"]
-    assert {(snapshot / "manifest.json").read_bytes() for snapshot in snapshots} == set(allowed)
+    seen = {(snapshot / "manifest.json").read_bytes() for snapshot in snapshots}
+    # Which of the two a kill leaves is chance: of many, both are met; ten can all come before the first save is whole.
+    assert seen == set(allowed) if kills >= 50 else seen <= set(allowed)
     left = [snapshot for snapshot in snapshots if set(os.listdir(snapshot)) != set(os.listdir(first.folder))]
     assert left, "no kill met a save at work: the moments are badly chosen"
     for snapshot in left:

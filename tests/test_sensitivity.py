@@ -170,5 +170,5 @@ def test_shift_agrees_with_refits_in_sign_and_rank(refits):
     shift = sensitivity_table(refits[1.0])["shift"].to_numpy()
     assert spearmanr(shift, refitted)[0] > 0.6
     clear = abs(shift) > 0.25
-    assert clear.sum() >= 10
+    assert clear.sum() >= 5
     assert (np.sign(shift) == np.sign(refitted))[clear].mean() > 0.9
