@@ -10,7 +10,6 @@ Names are loaded when first used: scoring from a saved model never loads what fi
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -115,6 +114,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("aemodel")
     if name not in _HOME:
         raise AttributeError(f"module 'aemodel' has no attribute {name!r}")

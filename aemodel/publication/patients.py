@@ -180,14 +180,12 @@ def refuse_invalid(
     ValueError
         A column is of the wrong kind; or, unless ``on_invalid="null"``, a value is impossible. A line for each column.
     """
-    kinds: list[str] = []
-    values: list[str] = []
+    kinds = []
     for source, classes in zip(layout.sources, layout.classes(codes).T, strict=True):
         if (classes == source.wrong).any():
             kind = f"text, one of {allowed_words(source.covariate, source.column)}" if source.texts else "a number"
             kinds.append(f"column {source.column!r} must be {kind}; it is {schema[source.column]}")
-    if on_invalid == "error":
-        values = invalid_values(layout, schema, codes, counts, examples, new_levels)
+    values = invalid_values(layout, schema, codes, counts, examples, new_levels) if on_invalid == "error" else []
     if kinds or values:
         counting = "; rows are counted from 0" if values and examples.numbered else ""
         raise ValueError("patients: " + ";\n".join(dict.fromkeys(kinds + values)) + counting)

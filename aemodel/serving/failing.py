@@ -63,4 +63,9 @@ def _as_typed(message: str) -> str:
     name, colon, rest = message.partition(":")
     if name == "source":
         return ("MODEL:" if "model" in rest else "PUBLICATION:") + rest
-    return typed.get(name, name) + colon + rest.replace('new_levels="sample"', "--new-levels sample")
+    return typed.get(name, name) + colon + options_as_typed(rest)
+
+
+def options_as_typed(text: str) -> str:
+    """What the package advises, as it is given on the command line."""
+    return text.replace('new_levels="sample"', "--new-levels sample")

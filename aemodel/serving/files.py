@@ -149,7 +149,8 @@ def write_rows(
             relation.write_parquet(str(partial))
         else:
             delimiter = _read_header(patients)[1] if check_kind(patients, "patients") == "csv" else ","
-            kinds = dict(zip((caller or relation).columns, (caller or relation).types, strict=True))
+            given = relation if caller is None else caller  # a relation's truth is its number of rows: a query of all of them
+            kinds = dict(zip(given.columns, given.types, strict=True))
             safe = [_safe(name, str(kinds.get(name, ""))) for name in relation.columns]
             relation.project(", ".join(safe)).write_csv(str(partial), sep=delimiter)
         os.replace(partial, path)
@@ -158,7 +159,7 @@ def write_rows(
     except OSError as error:
         raise OSError(f"out: {str(path)!r} cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        remove_partial(path)
 
 
 def remove_partial(path: Path) -> None:

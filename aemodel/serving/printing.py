@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from aemodel.serving.failing import options_as_typed
 from aemodel.serving.files import neutralised
 
 Rows = list[dict[str, Any]]
@@ -82,7 +83,7 @@ def counts_in_words(counts: dict[str, Any], done: str) -> str:
         said += f" ({_listed(counts['invalid'])})"
     if counts["new"]:
         said += f"; with a level the publication does not have: {_listed(counts['new'])}"
-    values = [line.replace('new_levels="sample"', "--new-levels sample") for line in counts["values"]]
+    values = [*map(options_as_typed, counts["values"])]
     return "\n".join([f"{said}.", *values, *(["Rows are counted from 0."] if values else [])])
 
 

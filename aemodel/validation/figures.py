@@ -16,7 +16,7 @@ from aemodel.inference.priors import SHARING
 from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 from aemodel.validation.ranks import INTERVAL
-from aemodel.validation.summary import PROBABILITY, band_of, coverage_table, pits, rank_table, sampler_table
+from aemodel.validation.summary import PROBABILITY, band_of, coverage_table, ecdfs, rank_table, sampler_table
 from aemodel.validation.withheld import MODELS, elpd_table
 
 Rounds = Sequence[dict[str, Any]]
@@ -60,18 +60,17 @@ def write_results(found: Mapping[str, Rounds], withheld: Rounds, folder: Path, t
         folder / "ranks.png", {arm: found[arm] for arm in ranked if arm in ("joint", "product", "twice", "no_determinant")}
     )
     _draw_coverage(folder / "coverage.png", tables["coverage"])
-    _pages(folder, tables, withheld, _names(tables_of))
+    _pages(folder, tables, _names(tables_of))
     if withheld:
         table = elpd_table(withheld)
+        _withheld_page(folder, table)
         table.round(3).to_csv(folder / "withheld.csv", index=False)
         rows = [{"cluster": one["cluster"], **row} for one in withheld for row in one["rows"]]
         pd.DataFrame(rows).round(4).to_csv(folder / "withheld_rows.csv", index=False)
         _draw_withheld(folder / "withheld.png", table)
 
 
-def _pages(
-    folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], withheld: Rounds, names: Callable[[str], str]
-) -> None:
+def _pages(folder: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], names: Callable[[str], str]) -> None:
     """Tables in Markdown, which the documentation includes."""
     rows: list[tuple[str, ...]] = []
     for arm, table in tables["ranks"].items():
@@ -104,21 +103,22 @@ def _pages(
         covered.append((LABELS[arm], str(last["rounds"]), *shares, *less, f"{last['width']:.3f}", wider))
     head = ["fit or publication", "rounds", "profiles", "cohort", "profiles, less", "cohort, less", "width", "times"]
     (folder / "coverage.txt").write_text(_markdown(head, covered), encoding="utf-8")
-    if withheld:
-        predicted: list[tuple[str, ...]] = [
-            (
-                str(one["cluster"]) + ("" if one["passed"] else " *"),
-                str(one["rows"]),
-                f"{one['elpd']:.1f}",
-                *(f"{one[f'over {model}']:+.2f} ± {one[f'se {model}']:.2f}" for model in MODELS[1:]),
-                f"{one['inside50']:.0%}",
-                f"{one['inside90']:.0%}",
-            )
-            for one in elpd_table(withheld).to_dict("records")
-        ]
-        competitors = ("less overall rate's", "less product's")
-        head = ["withheld", "counts", "log density", *competitors, "in 50 %", "in 90 %"]
-        (folder / "withheld.txt").write_text(_markdown(head, predicted), encoding="utf-8")
+
+
+def _withheld_page(folder: Path, table: pd.DataFrame) -> None:
+    rows = [
+        (
+            str(one["cluster"]) + ("" if one["passed"] else " *"),
+            str(one["rows"]),
+            f"{one['elpd']:.1f}",
+            *(f"{one[f'over {model}']:+.2f} ± {one[f'se {model}']:.2f}" for model in MODELS[1:]),
+            f"{one['inside50']:.0%}",
+            f"{one['inside90']:.0%}",
+        )
+        for one in table.to_dict("records")
+    ]
+    head = ["withheld", "counts", "log density", "less overall rate's", "less product's", "in 50 %", "in 90 %"]
+    (folder / "withheld.txt").write_text(_markdown(head, rows), encoding="utf-8")
 
 
 def _names(tables: Tables) -> Callable[[str], str]:
@@ -163,17 +163,14 @@ def _draw_ranks(path: Path, found: Mapping[str, Rounds]) -> None:
     """Each quantity's ECDF of ranks less the uniform one, with the simultaneous band of its number of rounds."""
     with drawn(1, len(found), (3.1 * len(found), 3.2), sharey=True) as (figure, axes):
         for axis, (arm, rounds) in zip(axes.ravel(), found.items(), strict=True):
-            outside, each = 0, pits(rounds)
+            each = ecdfs(rounds)
+            outside = sum(not ecdf.inside for ecdf in each.values())
             band, _ = band_of(len(rounds), PROBABILITY)
             axis.fill_between(band.points, band.lower, band.upper, color=BLUE, alpha=0.2, linewidth=0, zorder=3)
             axis.axhline(0, color=SOFT, linewidth=0.8)
-            for pit in each.values():
-                band, _ = band_of(len(pit), PROBABILITY)
-                difference = np.searchsorted(np.sort(pit), band.points, side="right") / len(pit) - band.points
-                out = bool(((difference < band.lower) | (difference > band.upper)).any())
-                outside += out
-                colour, alpha = (COLOURS[1], 0.55) if out else (INK, 0.2)
-                axis.plot(band.points, difference, color=colour, alpha=alpha, linewidth=0.7, zorder=4 if out else 2)
+            for ecdf in each.values():
+                colour, alpha, above = (INK, 0.2, 2) if ecdf.inside else (COLOURS[1], 0.55, 4)
+                axis.plot(ecdf.band.points, ecdf.difference, color=colour, alpha=alpha, linewidth=0.7, zorder=above)
             axis.set_title(f"{LABELS[arm]}\n{outside} of {len(each)} outside, {len(rounds)} rounds")
             axis.set_xlabel("rank of the truth, as a share")
         axes.ravel()[0].set_ylabel("ECDF less uniform")
@@ -188,30 +185,12 @@ def _draw_coverage(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
         axis.axvline(INTERVAL, color=SOFT, linewidth=0.8)
         places = np.arange(len(arms))[::-1]
         last = pd.DataFrame([tables[arm].iloc[-1] for arm in arms])
-        axis.errorbar(
-            last["profiles"],
-            places + 0.12,
-            xerr=2 * last["profiles_se"],
-            fmt=MARKERS[0],
-            color=COLOURS[0],
-            markersize=5,
-            elinewidth=1,
-        )
-        axis.errorbar(
-            last["cohort"],
-            places - 0.12,
-            xerr=2 * last["cohort_se"],
-            fmt=MARKERS[1],
-            color=COLOURS[1],
-            markersize=5,
-            elinewidth=1,
-        )
+        keys = [
+            _bars(axis, last[part], last[f"{part}_se"], places, k, label)
+            for k, (part, label) in enumerate({"profiles": "risk of each profile", "cohort": "risk of the cohort"}.items())
+        ]
         axis.set_yticks(places, [f"{LABELS[arm]} ({int(n)})" for arm, n in zip(arms, last["rounds"], strict=True)])
         axis.set_xlabel("share of 90 % intervals that cover the truth (rounds)")
-        keys = [
-            key("risk of each profile", color=COLOURS[0], marker=MARKERS[0], linestyle="", markersize=5),
-            key("risk of the cohort", color=COLOURS[1], marker=MARKERS[1], linestyle="", markersize=5),
-        ]
         legend_above(figure, keys)
         figure.savefig(path, dpi=130)
 
@@ -223,21 +202,19 @@ def _draw_withheld(path: Path, table: pd.DataFrame) -> None:
         axis = axes.ravel()[0]
         axis.axvline(0, color=SOFT, linewidth=0.8)
         places = np.arange(len(clusters))[::-1]
-        keys = []
-        for k, model in enumerate(MODELS[1:]):
-            axis.errorbar(
-                clusters[f"over {model}"],
-                places + 0.12 - 0.24 * k,
-                xerr=2 * clusters[f"se {model}"],
-                fmt=MARKERS[k],
-                color=COLOURS[k],
-                markersize=5,
-                elinewidth=1,
-            )
-            keys.append(
-                key(f"better than {COMPETITORS[model]}", color=COLOURS[k], marker=MARKERS[k], linestyle="", markersize=5)
-            )
+        keys = [
+            _bars(axis, clusters[f"over {model}"], clusters[f"se {model}"], places, k, f"better than {COMPETITORS[model]}")
+            for k, model in enumerate(MODELS[1:])
+        ]
         axis.set_yticks(places, clusters["cluster"])
         axis.set_xlabel("difference in log predictive density, nats (bars: Monte Carlo)")
         legend_above(figure, keys)
         figure.savefig(path, dpi=130)
+
+
+def _bars(axis: Any, values: Any, errors: Any, places: Any, series: int, label: str) -> Any:
+    """The first or second series of values with two standard errors, beside the other; and its key for the legend."""
+    colour, marker = COLOURS[series], MARKERS[series]
+    beside = places + 0.12 - 0.24 * series
+    axis.errorbar(values, beside, xerr=2 * errors, fmt=marker, color=colour, markersize=5, elinewidth=1)
+    return key(label, color=colour, marker=marker, linestyle="", markersize=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -38,14 +39,34 @@ def rank_table(rounds: Sequence[dict[str, Any]], probability: float = PROBABILIT
         as improbable by itself as the least probable one found, which is what the band bounds.
     """
     rows = []
+    for name, ecdf in ecdfs(rounds, probability).items():
+        largest = float(ecdf.difference[np.abs(ecdf.difference).argmax()])
+        rows.append((name, ecdf.size, largest, ecdf.inside, ecdf.p))
+    return pd.DataFrame(rows, columns=["quantity", "rounds", "largest", "inside", "p"])
+
+
+@dataclass(frozen=True)
+class Ecdf:
+    """The ECDF of a quantity's ranks: less the uniform one at the points of its band, (point,); see `rank_table`."""
+
+    size: int
+    band: Band
+    difference: NDArray[np.float64]
+    inside: bool
+    p: float
+
+
+def ecdfs(rounds: Sequence[dict[str, Any]], probability: float = PROBABILITY) -> dict[str, Ecdf]:
+    """The ECDF of each quantity's ranks, with the simultaneous band of as many uniform ones."""
+    found = {}
     for name, pit in pits(rounds).items():
         band, null = band_of(len(pit), probability)
-        difference = _differences(pit[:, None], band.points)
-        inside = bool(((difference[:, 0] >= band.lower) & (difference[:, 0] <= band.upper)).all())
-        largest = float(difference[np.abs(difference).argmax(), 0])
-        p = float((null <= _least_tail(difference, band.points, len(pit))[0]).mean())
-        rows.append((name, len(pit), largest, inside, p))
-    return pd.DataFrame(rows, columns=["quantity", "rounds", "largest", "inside", "p"])
+        counts = _counts_below(pit[:, None], band.points)
+        difference = counts[:, 0] / len(pit) - band.points
+        inside = bool(((difference >= band.lower) & (difference <= band.upper)).all())
+        p = float((null <= _least_tail(counts, band.points, len(pit))[0]).mean())
+        found[name] = Ecdf(len(pit), band, difference, inside, p)
+    return found
 
 
 def pits(rounds: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
@@ -64,13 +85,17 @@ def pits(rounds: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
 def band_of(size: int, probability: float) -> tuple[Band, NDArray[np.float64]]:
     """The band for as many ranks, and the least probable points of the ECDFs of uniform ones, by their tails."""
     band = uniform_band(size, probability)
-    uniform = _differences(np.random.default_rng(1).random((size, 4000)), band.points)
+    uniform = _counts_below(np.random.default_rng(1).random((size, 4000)), band.points)
     return band, _least_tail(uniform, band.points, size)
 
 
-def _least_tail(differences: NDArray[np.float64], points: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """The smallest two-sided binomial tail of any point of each ECDF, (column,)."""
-    counts = np.round((differences + points[:, None]) * size)
+def _counts_below(values: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many of the samples in columns are at most each of some points: (point, column)."""
+    return np.stack([np.searchsorted(column, points, side="right") for column in np.sort(values, axis=0).T], axis=1)
+
+
+def _least_tail(counts: NDArray[np.int64], points: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """The smallest two-sided binomial tail of any point of each ECDF, (column,), from `_counts_below`."""
     n, within = np.full(counts.shape, size), np.clip(points, 0, 1)[:, None]
     tails = np.minimum(binom.cdf(counts, n, within), binom.sf(counts - 1, n, within))
     return np.minimum(2 * tails.min(axis=0) * (1 + 1e-9), 1)
@@ -122,10 +147,3 @@ def sampler_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The sampler's diagnostics over rounds: medians and worst, and the median seconds of a round."""
     found = pd.DataFrame([one["diagnostics"] | {"seconds": one["seconds"]} for one in rounds]).drop(columns="worst")
     return pd.DataFrame({"median": found.median(), "least": found.min(), "most": found.max()})
-
-
-def _differences(values: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ECDF less uniform at some points, of samples in columns: (point, column)."""
-    ordered = np.sort(values, axis=0)
-    counts = np.stack([np.searchsorted(column, points, side="right") for column in ordered.T], axis=1)
-    return np.asarray(counts / len(values) - points[:, None])
