@@ -313,7 +313,7 @@ def test_columns_that_are_missing_are_named(engines, engine, shipped):
 
 
 def test_columns_with_odd_names_survive(engines, engine, shipped):
-    odd = {"a.b": 1, 'quote"s and `ticks`': 2, "__aemodel_code": 3, "café -- x": 4}
+    odd = {"a.b": 1, 'quote"s and `ticks`': 2, "__aemodel_code": 3, "__aemodel_code_0": 5, "café -- x": 4}
     found = score(engines, engine, shipped, rows_of(odd))
     assert found.column_names == [*KNOWN, *odd, *ADDED]
     assert found.to_pylist()[0].items() >= odd.items()

@@ -99,7 +99,7 @@ def check_choices(new_levels: Any, on_invalid: Any) -> None:
 def read_codes(frame: nw.DataFrame[Any], layout: Layout) -> NDArray[np.int64]:
     """Profile codes of an eager frame's rows, (patient,)."""
     plain = unmixed(frame, layout)
-    return plain.select(code=layout.code(plain.schema))["code"].to_numpy()
+    return layout.add_code(plain, plain.schema, "__aemodel_code")["__aemodel_code"].to_numpy()
 
 
 def unmixed(frame: nw.DataFrame[Any], layout: Layout) -> nw.DataFrame[Any]:

@@ -24,6 +24,7 @@ NewLevels = Literal["error", "sample"]
 NUMBER = r"^[ \t\r\n]*[+-]?(?:[0-9]{1,30}(?:[.][0-9]*)?|[.][0-9]+)(?:[eE][+-]?[0-9]{1,2})?[ \t\r\n]*$"
 """Text that every engine reads as the same finite number."""
 
+TEXTS = (nw.String, nw.Categorical, nw.Enum)
 MISSING = 0
 LOWEST = -1.7976931348623157e308
 
@@ -59,20 +60,26 @@ class Source:
     def size(self) -> int:
         return self.wrong + 1
 
-    def class_of(self, dtype: Any) -> nw.Expr:
-        """Expression for the class of this column's values, a whole number, never null."""
-        value, missing = nw.col(self.column), nw.col(self.column).is_null()
-        if dtype.is_float():
-            missing = missing | value.is_nan()
+    def value(self, dtype: Any) -> nw.Expr:
+        """Expression for what `class_of` classes: text, or a number, infinite for text that is none."""
+        value = nw.col(self.column)
         if dtype in (nw.Categorical, nw.Enum):
-            value, dtype = value.cast(nw.String()), nw.String()
-        if self.texts and dtype == nw.String:
+            value = value.cast(nw.String())
+        if self.texts:
+            return value
+        return _number(value) if dtype in TEXTS else value.cast(nw.Float64()) if dtype.is_numeric() else value
+
+    def class_of(self, dtype: Any, value: nw.Expr) -> nw.Expr:
+        """Expression for the class of this column's values, a whole number, never null."""
+        missing = nw.col(self.column).is_null()
+        if dtype.is_float():
+            missing = missing | nw.col(self.column).is_nan()
+        if self.texts and dtype in TEXTS:
             found = nw.lit(self.other)
             for place, text in reversed(list(enumerate(self.texts, start=1))):
                 found = nw.when(value == text).then(nw.lit(place)).otherwise(found)
-        elif not self.texts and (dtype.is_numeric() or dtype == nw.String):
-            number = value.cast(nw.Float64()) if dtype.is_numeric() else _number(value)
-            found = _sum(1, [(number >= cut).cast(nw.Int32) for cut in self.cuts])
+        elif not self.texts and (dtype.is_numeric() or dtype in TEXTS):
+            found = _sum(1, [(value >= cut).cast(nw.Int32) for cut in self.cuts])
         else:
             found = nw.lit(self.wrong)
         return nw.when(missing).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)
@@ -115,10 +122,18 @@ class Layout:
     def columns(self) -> list[str]:
         return list(dict.fromkeys(source.column for source in self.sources))
 
-    def code(self, schema: Mapping[str, Any]) -> nw.Expr:
-        """Expression for the profile code of a frame with these columns' types."""
-        parts = [s.class_of(schema[s.column]) * stride for s, stride in zip(self.sources, self.strides, strict=True)]
-        return _sum(0, parts)
+    def add_code(self, frame: Any, schema: Mapping[str, Any], column: str) -> Any:
+        """A Narwhals frame with columns of these types, with one more: the profile code.
+
+        Values are worked out in columns of their own before they are compared with every text or cut.
+        """
+        values = [s.value(schema[s.column]).alias(f"{column}{i}") for i, s in enumerate(self.sources)]
+        parts = [
+            source.class_of(schema[source.column], nw.col(f"{column}{i}")) * stride
+            for i, (source, stride) in enumerate(zip(self.sources, self.strides, strict=True))
+        ]
+        temporary = [f"{column}{i}" for i in range(len(values))]
+        return frame.with_columns(*values).with_columns(_sum(0, parts).alias(column)).drop(*temporary)
 
     def classes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Each profile's classes, (profile, source)."""

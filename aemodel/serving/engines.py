@@ -80,7 +80,7 @@ def read_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str
     if taken := [name for name in adding if same(name) in present]:
         raise ValueError(f"frame: it has columns that score would add: {taken[:5]}; rename or drop them")
     column = "__aemodel_code"
-    while column in present:
+    while any(name.startswith(column) for name in present):
         column += "_"
     return _with_codes(Coded(opened, schema, make_layout(covariates, list(schema)), column, None))
 
@@ -92,7 +92,7 @@ def _with_codes(coded: Coded) -> Coded:
     if coded.kind == Implementation.DASK:
         meta = _code_part(frame._meta, layout, column)
         return replace(coded, frame=frame.map_partitions(_code_part, layout, column, meta=meta))
-    return replace(coded, frame=frame.with_columns(layout.code(coded.schema).alias(column)))
+    return replace(coded, frame=layout.add_code(frame, coded.schema, column))
 
 
 def _code_part(part: Any, layout: Layout, column: str) -> Any:
