@@ -65,12 +65,12 @@ class Source:
         value = nw.col(self.column)
         if dtype in (nw.Categorical, nw.Enum):
             value = value.cast(nw.String())
-        if self.texts:
+        if self.texts or not (dtype in TEXTS or dtype.is_numeric()):
             return value
-        return _number(value) if dtype in TEXTS else value.cast(nw.Float64()) if dtype.is_numeric() else value
+        return _number(value) if dtype in TEXTS else value.cast(nw.Float64())
 
     def class_of(self, dtype: Any, value: nw.Expr) -> nw.Expr:
-        """Expression for the class of this column's values, a whole number, never null."""
+        """Expression for the class of this column's values, a whole number, never null; ``value`` has what `value` gives."""
         missing = nw.col(self.column).is_null()
         if dtype.is_float():
             missing = missing | nw.col(self.column).is_nan()
