@@ -143,7 +143,7 @@ def fit(
 
     from aemodel.inference.fitting import fit as fit_tables
     from aemodel.publication.tables import load_tables
-    from aemodel.serving.files import read_frame
+    from aemodel.serving.parquet_files import read_frame
     from aemodel.serving.saved import check_folder, save_model
 
     check_folder(out)
@@ -262,26 +262,25 @@ def score(
       aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
       aemodel score aall1331 cohort.csv --by site
     """
-    from duckdb import Error as DuckDBError
-
-    from aemodel.serving.files import check_output, connect, read_patients, unreadable
+    from aemodel.serving.output import check_kind, check_output
     from aemodel.serving.reading import load_model
+    from aemodel.serving.score_command import score_groups, score_patients
 
     if out is not None:
         check_output(out, patients)
-    chosen: Any = {"events": _listed("events", events), "grades": _listed("grades", grades)}
-    chosen |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid, "numbered": True}
+    files: Any
+    if "parquet" in (check_kind(patients, "patients"), out and check_kind(out, "out")):
+        from aemodel.serving import parquet_files as files
+    else:
+        from aemodel.serving import csv_files as files
+    options: dict[str, Any] = {"events": _listed("events", events), "grades": _listed("grades", grades)}
+    options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
     loaded = load_model(model)
-    with connect() as connection:
-        frame = read_patients(connection, patients)
-        try:
-            if cohort or by is not None:
-                chosen |= {"by": _listed("by", by), "seed": seed}
-                _score_cohort(connection, loaded, frame, patients, out, form, chosen)
-            else:
-                _score_rows(connection, loaded, frame, patients, out, form, chosen)
-        except DuckDBError as error:
-            raise unreadable(patients, error) from error
+    with files.open_patients(patients) as opened:
+        if cohort or by is not None:
+            score_groups(loaded, opened, out, form, options | {"by": _listed("by", by), "seed": seed})
+        else:
+            score_patients(loaded, opened, out, form, options)
 
 
 def _listed(option: str, text: str | None) -> list[str] | None:
@@ -290,55 +289,6 @@ def _listed(option: str, text: str | None) -> list[str] | None:
     if names == []:
         raise ValueError(f"{option}: it names nothing; leave the option out, or give names separated by commas")
     return names
-
-
-def _score_rows(
-    connection: Any, loaded: Any, frame: Any, patients: Path, out: Path | None, form: str, chosen: dict[str, Any]
-) -> None:
-    from aemodel.serving.files import remove_partial, write_rows
-    from aemodel.serving.printing import MOST_SHOWN, counts_in_words, print_risks, print_rows
-    from aemodel.serving.progress import watched
-    from aemodel.serving.scoring import score_rows
-
-    scored, counts = watched(connection, "Counting profiles", lambda: score_rows(loaded, frame, **chosen))
-    if out is not None:
-        label = f"Scoring {counts['rows']} patients"
-        watched(connection, label, lambda: write_rows(scored, out, patients, frame), lambda: remove_partial(out))
-        click.echo(counts_in_words(counts, f"scored into {out}"), err=True)
-        return
-    if form == "table":
-        print_risks(_records(scored.limit(MOST_SHOWN)), counts["rows"], loaded.risks, chosen["interval"])
-    else:
-        print_rows(_records(scored), form)
-    if counts["invalid"] or counts["new"]:
-        click.echo(counts_in_words(counts, "scored"), err=True)
-
-
-def _score_cohort(
-    connection: Any, loaded: Any, frame: Any, patients: Path, out: Path | None, form: str, chosen: dict[str, Any]
-) -> None:
-    from aemodel.serving.cohort import cohort_rows
-    from aemodel.serving.engines import small_table
-    from aemodel.serving.files import write_rows
-    from aemodel.serving.printing import counts_in_words, print_rows, print_wrapped
-    from aemodel.serving.progress import watched
-
-    coded, rows, counts = watched(connection, "Counting profiles", lambda: cohort_rows(loaded, frame, **chosen))
-    if out is not None:
-        write_rows(small_table(coded, chosen["by"] or [], rows), out, patients)
-        click.echo(f"{len(rows)} expected numbers written to {out}.", err=True)
-    elif form == "table":
-        shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]
-        print_rows(shown, "table", "Patients expected to have each event")
-        print_wrapped(f"Posterior mean and {chosen['interval']:.0%} predictive interval: uncertainty of the risks, and chance.")
-    else:
-        print_rows(rows, form)
-    if counts["invalid"] or counts["new"]:
-        click.echo(counts_in_words(counts, "counted"), err=True)
-
-
-def _records(relation: Any) -> list[dict[str, Any]]:
-    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
 
 @main.command(options_metavar="[OPTIONS] [MODEL] OUT")

@@ -85,7 +85,7 @@ def run_one(kind: str, rows: int, folder: Path) -> dict[str, float]:
 
 
 def generate(rows: int, path: Path) -> None:
-    from aemodel.serving.files import connect
+    from aemodel.serving.parquet_files import connect
 
     with connect() as connection:
         connection.sql(GENERATED.format(rows=rows)).write_parquet(str(path))
@@ -93,13 +93,13 @@ def generate(rows: int, path: Path) -> None:
 
 def score_file(folder: Path) -> float:
     import aemodel
-    from aemodel.serving.files import connect, read_patients, write_rows
+    from aemodel.serving.parquet_files import connect, read_patients, write_rows
 
     model = aemodel.load_model("aall1331")
     patients, scored = folder / "patients.parquet", folder / "scored.parquet"
     started = time.perf_counter()
     with connect() as connection:
-        write_rows(aemodel.score(model, read_patients(connection, patients), events=EVENTS), scored, patients)
+        write_rows(aemodel.score(model, read_patients(connection, patients), events=EVENTS), scored)
     seconds = time.perf_counter() - started
     with connect() as connection:
         added = "COLUMNS('.*_(risk|lower|upper|support)$')"
@@ -111,7 +111,7 @@ def score_file(folder: Path) -> float:
 
 def copy_file(folder: Path) -> float:
     """Constants are those that scoring has just added."""
-    from aemodel.serving.files import connect
+    from aemodel.serving.parquet_files import connect
 
     copied = folder / "copied.parquet"
     with connect() as connection:

@@ -12,7 +12,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.publication.profiles import NUMBER, Layout, Source, make_layout
+from aemodel.publication.profiles import NUMBER, Layout, Source, make_layout, number_in
 from aemodel.publication.profiles import NewLevels as NewLevels
 from aemodel.publication.rules import Covariate, allowed_words
 
@@ -142,7 +142,7 @@ def is_missing(value: Any) -> bool:
 def _as_float(value: Any) -> float:
     """A number, or infinity for what is none."""
     if isinstance(value, str):
-        return float(value) if re.search(NUMBER, value) else np.inf
+        return number_in(value)
     try:
         return np.inf if isinstance(value, (bool, np.bool_)) else float(value)
     except (TypeError, ValueError):

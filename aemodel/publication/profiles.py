@@ -8,6 +8,7 @@ few codes however many the patients, so that levels, risks and errors are worked
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,6 +84,15 @@ class Source:
         else:
             found = nw.lit(self.wrong)
         return nw.when(missing).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)
+
+    def class_of_cell(self, cell: str) -> int:
+        """The class of a cell of a text file, as `class_of` has it; an empty one is missing."""
+        if not cell:
+            return MISSING
+        if self.texts:
+            return self.texts.index(cell) + 1 if cell in self.texts else self.other
+        number = number_in(cell)
+        return 1 + sum(number >= cut for cut in self.cuts)
 
     def possible(self) -> NDArray[np.int64]:
         """The set of levels, as bits, that each class leaves possible: (class,)."""
@@ -175,8 +185,13 @@ def _source(covariate: Covariate, column: str) -> Source:
     return Source(column, covariate, (), tuple(sorted(edges | {math.inf})))
 
 
+def number_in(text: str) -> float:
+    """The number that a text is, infinite if it is none."""
+    return float(text) if re.search(NUMBER, text) else math.inf
+
+
 def _number(text: nw.Expr) -> nw.Expr:
-    """Text as a number, infinite where it is none. Only what is a number is cast: some engines would refuse the rest."""
+    """`number_in` a column. Only what is a number is cast: some engines would refuse the rest."""
     number = nw.when(text.str.contains(NUMBER)).then(text.str.strip_chars())
     return number.cast(nw.Float64()).fill_null(math.inf)
 

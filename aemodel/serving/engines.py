@@ -1,7 +1,8 @@
 """What each dataframe engine does in its own way: count profile codes, and put values on rows by their codes, in order.
 
 A join could reorder rows, so only joins that promise not to are used; elsewhere values are picked by position.
-Eager: pandas, polars and pyarrow tables. Lazy: polars, DuckDB relations (of any connection), Dask and PySpark frames.
+Eager: pandas, polars and pyarrow tables. Lazy: polars, DuckDB relations (of any connection), Dask and PySpark frames; and
+the command line's CSV files, which `csv_rows` reads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from aemodel.publication.patients import SHOWN_VALUES, Example, Examples, examples_in, read_codes
 from aemodel.publication.profiles import Layout, make_layout
 from aemodel.publication.rules import Covariate
+from aemodel.serving.csv_rows import count_rows, examples_in_file, score_file
+from aemodel.serving.csv_text import CsvFile
 from aemodel.serving.sql import literal, lookup_position, quoted, struct_list
 
 SPARK = (Implementation.PYSPARK, Implementation.PYSPARK_CONNECT)
@@ -38,7 +41,8 @@ class Coded:
     Attributes
     ----------
     frame
-        A Narwhals frame; Dask's own, for Narwhals leaves Dask to a package of its own, and partitions are pandas frames.
+        A Narwhals frame; Dask's own, for Narwhals leaves Dask to a package of its own, and partitions are pandas frames;
+        or a CSV file.
     schema
         Types of the caller's columns.
     column
@@ -66,16 +70,8 @@ def read_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str
     ValueError
         A column is missing, or one of those to be added is there already.
     """
-    opened: Any = frame if nw.dependencies.is_dask_dataframe(frame) else nw.from_native(frame, pass_through=True)
-    eager = isinstance(opened, nw.DataFrame) and opened.implementation in EAGER
-    lazy = isinstance(opened, nw.LazyFrame) and opened.implementation in LAZY
-    if not (eager or lazy or (opened is frame and nw.dependencies.is_dask_dataframe(frame))):
-        raise TypeError(
-            "frame: expected a pandas, polars, Dask or PySpark DataFrame, a polars LazyFrame, a pyarrow Table or a DuckDB "
-            f"relation, not {type(frame).__name__}"
-        )
-    schema = opened.collect_schema() if eager or lazy else nw.from_native(frame._meta, eager_only=True).schema
-    same = str.lower if lazy and opened.implementation in FOLDS_CASE else str
+    opened, schema, folds_case = _opened(frame)
+    same = str.lower if folds_case else str
     present = {same(column) for column in schema}
     if taken := [name for name in adding if same(name) in present]:
         raise ValueError(f"frame: it has columns that score would add: {taken[:5]}; rename or drop them")
@@ -85,8 +81,28 @@ def read_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str
     return _with_codes(Coded(opened, schema, make_layout(covariates, list(schema)), column, None))
 
 
+def _opened(frame: Any) -> tuple[Any, Mapping[str, Any], bool]:
+    """What `Coded` holds of a frame, its columns' types, and whether its engine takes names that differ in case for one."""
+    if isinstance(frame, CsvFile):
+        return frame, dict.fromkeys(frame.columns, nw.String()), True
+    if nw.dependencies.is_dask_dataframe(frame):
+        return frame, nw.from_native(frame._meta, eager_only=True).schema, False
+    opened: Any = nw.from_native(frame, pass_through=True)
+    eager = isinstance(opened, nw.DataFrame) and opened.implementation in EAGER
+    lazy = isinstance(opened, nw.LazyFrame) and opened.implementation in LAZY
+    if not (eager or lazy):
+        raise TypeError(
+            "frame: expected a pandas, polars, Dask or PySpark DataFrame, a polars LazyFrame, a pyarrow Table or a DuckDB "
+            f"relation, not {type(frame).__name__}"
+        )
+    return opened, opened.collect_schema(), lazy and opened.implementation in FOLDS_CASE
+
+
 def _with_codes(coded: Coded) -> Coded:
+    """Codes of a frame's rows; a CSV file's are worked out whenever it is read."""
     frame, layout, column = coded.frame, coded.layout, coded.column
+    if isinstance(frame, CsvFile):
+        return coded
     if isinstance(frame, nw.DataFrame):
         return replace(coded, codes=read_codes(frame, layout))
     if coded.kind == Implementation.DASK:
@@ -102,9 +118,12 @@ def _code_part(part: Any, layout: Layout, column: str) -> Any:
 def count_codes(coded: Coded, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
     """How many rows have each profile code, one aggregate pass: tuples of the values of ``by``, code and count."""
     frame, names = coded.frame, [*by, coded.column]
-    if coded.codes is not None:
-        frame = frame.with_columns(_column(coded.column, coded.codes, frame))
-    counted = _collected(_tally(coded, frame, names).head(MOST_COUNTED + 1))
+    if isinstance(frame, CsvFile):
+        counted = count_rows(frame, coded.layout, by, MOST_COUNTED)
+    else:
+        if coded.codes is not None:
+            frame = frame.with_columns(_column(coded.column, coded.codes, frame))
+        counted = _collected(_tally(coded, frame, names).head(MOST_COUNTED + 1))
     if len(counted) > MOST_COUNTED:
         raise ValueError(f"by: more than {MOST_COUNTED} groups and profiles by {', '.join(by)}; name columns with fewer values")
     return counted
@@ -117,6 +136,8 @@ def examples_of(coded: Coded, *, numbered: bool = False) -> Examples:
     """
     if coded.codes is not None:
         return examples_in(coded.frame, coded.codes)
+    if isinstance(coded.frame, CsvFile):
+        return examples_in_file(coded.frame, coded.layout)
 
     def find(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
         number, first, chosen = f"{coded.column}n", f"{coded.column}f", nw.col(coded.column).is_in(codes.tolist())
@@ -169,6 +190,8 @@ def add_columns(coded: Coded, codes: NDArray[np.int64], columns: Mapping[str, ND
     ``columns`` hold a value for each of ``codes``, which are sorted: numbers, of which NaN stands for null, or texts.
     """
     frame = coded.frame
+    if isinstance(frame, CsvFile):
+        return score_file(frame, coded.layout, codes, columns)
     if coded.codes is not None:
         return _add_eager(frame, np.searchsorted(codes, coded.codes), columns)
     if coded.kind == Implementation.DASK:

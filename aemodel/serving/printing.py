@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from aemodel.serving.csv_text import neutralised
 from aemodel.serving.failing import options_as_typed
-from aemodel.serving.files import neutralised
 
 Rows = list[dict[str, Any]]
 WIDTH = 100

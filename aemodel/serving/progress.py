@@ -1,4 +1,4 @@
-"""Long queries: a progress bar for people who watch, and an end to them when they are interrupted."""
+"""Long work: a progress bar for people who watch, and an end to queries when they are interrupted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
-import duckdb
 
 from aemodel.serving.failing import INTERRUPTED
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 PATIENCE = 1.0
 """Seconds before a bar is shown."""
@@ -23,7 +25,7 @@ GRACE = 5.0
 
 
 def watched(
-    connection: duckdb.DuckDBPyConnection, label: str, work: Callable[[], Any], clean_up: Callable[[], None] = lambda: None
+    connection: DuckDBPyConnection, label: str, work: Callable[[], Any], clean_up: Callable[[], None] = lambda: None
 ) -> Any:
     """What ``work`` returns: its queries run in a thread of their own, so that Ctrl-C ends them at once.
 
@@ -43,10 +45,9 @@ def watched(
 
     try:
         threading.Thread(target=run, name="aemodel-query").start()
-        if not done.wait(PATIENCE):
-            with _bar(label) as advance:
-                while not done.wait(0.2):
-                    advance(connection.query_progress())
+        with bar(label) as advance:
+            while not done.wait(0.2):
+                advance(connection.query_progress())
     except KeyboardInterrupt:
         latest = time.monotonic() + GRACE
         while not done.wait(0.1):
@@ -62,10 +63,24 @@ def watched(
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Callable[[float], None]]:
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
+def bar(label: str) -> Iterator[Callable[[float], None]]:
+    """What is told, in per cent, how far some work is: shows it on stderr if that is a terminal, after `PATIENCE` seconds."""
+    started, shown = time.monotonic(), ExitStack()
+    update: Callable[[float], None] | None = None
+
+    def advance(percent: float) -> None:
+        nonlocal update
+        if update is None and sys.stderr.isatty() and time.monotonic() - started > PATIENCE:
+            update = shown.enter_context(_rich_bar(label))
+        if update is not None:
+            update(percent)
+
+    with shown:
+        yield advance
+
+
+@contextmanager
+def _rich_bar(label: str) -> Iterator[Callable[[float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

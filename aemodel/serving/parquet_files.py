@@ -1,0 +1,167 @@
+"""Files of patients of which one is Parquet: read and written by DuckDB piece by piece, in memory that does not grow."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from aemodel.publication.profiles import NUMBER
+from aemodel.serving.csv_text import RISKY_FIRST, neutralised, not_utf8, open_csv
+from aemodel.serving.engines import Coded, small_table
+from aemodel.serving.output import check_kind, remove_partial, whole
+from aemodel.serving.progress import watched
+from aemodel.serving.sql import literal, quoted
+
+MOST_THREADS = 4
+MEMORY = "1GB"
+
+
+@dataclass(frozen=True)
+class DuckDBPatients:
+    """A file of patients as a DuckDB relation, with what the command line does with it; `csv_files.CsvPatients` is alike."""
+
+    connection: duckdb.DuckDBPyConnection
+    relation: duckdb.DuckDBPyRelation
+
+    def read(self, label: str, work: Callable[[Any], Any]) -> Any:
+        """What ``work`` makes of the relation, with a bar that shows how far its queries are."""
+        return watched(self.connection, label, lambda: work(self.relation))
+
+    def records(self, scored: duckdb.DuckDBPyRelation, most: int | None = None) -> Iterator[dict[str, Any]]:
+        """The rows of a scored relation, or so many of the first ones."""
+        rows = scored if most is None else scored.limit(most)
+        return (dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall())
+
+    def write(self, label: str, scored: duckdb.DuckDBPyRelation, path: Path) -> None:
+        """Write a scored relation, with a bar."""
+        watched(self.connection, label, lambda: write_rows(scored, path, self.relation), lambda: remove_partial(path))
+
+    def write_table(self, coded: Coded, by: Sequence[str], rows: Sequence[dict[str, Any]], path: Path) -> None:
+        """Write a small table of answers."""
+        write_rows(small_table(coded, by, rows), path)
+
+
+@contextmanager
+def open_patients(path: Path) -> Iterator[DuckDBPatients]:
+    """A CSV or Parquet file, open as long as it is worked with.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_patients` does, whenever it turns out.
+    """
+    with connect() as connection:
+        try:
+            yield DuckDBPatients(connection, read_patients(connection, path))
+        except duckdb.Error as error:
+            raise unreadable(path, error) from error
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A connection with bounded memory, that keeps the order of rows and fetches nothing from the network."""
+    connection = duckdb.connect()
+    threads = min(MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    connection.execute(f"SET threads = {threads}")
+    connection.execute(f"SET memory_limit = '{MEMORY}'")
+    connection.execute("SET preserve_insertion_order = true")
+    connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET enable_progress_bar = true")  # it is asked how far it is,
+    connection.execute("SET enable_progress_bar_print = false")  # and would otherwise print on stdout
+    return connection
+
+
+def read_patients(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
+    """A CSV or Parquet file as a relation, not yet read; CSV cells are text, as they are written, empty ones are null.
+
+    CSV is separated by commas, semicolons or tabs, whichever the first line has most of, in UTF-8 with or without a BOM.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is not there, is of another kind, or cannot be read as what it says it is.
+    """
+    kind = check_kind(path, "patients")
+    if not path.is_file():
+        raise FileNotFoundError(f"patients: no file {str(path)!r}")
+    name = literal(re.sub(r"([*?\[])", r"[\1]", str(path)))  # DuckDB takes names for patterns
+    if kind == "parquet":
+        query = f"SELECT * FROM read_parquet({name})"
+    else:
+        file = open_csv(path)
+        columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in file.columns)
+        query = (
+            f"SELECT * FROM read_csv({name}, auto_detect = false, header = true, columns = {{{columns}}}, "
+            f"delim = {literal(file.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false)"
+        )
+    try:
+        return connection.sql(query)
+    except duckdb.Error as error:
+        raise unreadable(path, error) from error
+
+
+def read_frame(path: Path) -> Any:
+    """A whole file as a pandas frame; cells of CSV are text, as they are written, empty ones None."""
+    import pandas as pd
+
+    if check_kind(path, "patients") == "csv":
+        file = open_csv(path)
+        return pd.DataFrame([[cell or None for cell in row] for row in file.rows()], columns=list(file.columns), dtype=object)
+    with connect() as connection:
+        try:
+            return read_patients(connection, path).df()
+        except duckdb.Error as error:
+            raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: duckdb.Error) -> ValueError:
+    """What is wrong with a file, in one line."""
+    text = str(error)
+    if "not utf-8" in text.lower() or "invalid unicode" in text.lower():
+        line = re.search(r"Line: (\d+)", text)
+        return not_utf8(path, f" (line {line[1]})" if line else "")
+    # The line itself stays out: it is a patient, and errors end up in logs.
+    lines = [line.strip() for line in text.partition("Possible")[0].splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Original Line")]
+    shown = "; ".join(lines[:3]).removeprefix("Invalid Input Error: ")[:300]
+    return ValueError(f"patients: {str(path)!r} cannot be read as {check_kind(path, 'patients')}: {shown}")
+
+
+def write_rows(relation: duckdb.DuckDBPyRelation, path: Path, caller: duckdb.DuckDBPyRelation | None = None) -> None:
+    """Write a relation as CSV or Parquet, in its order; the file stands under its name only once it is whole.
+
+    In CSV, text that a spreadsheet would run as a formula is given a leading apostrophe: in any column, or where it is
+    said, in those of the ``caller`` only.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be written, or the patients cannot be read to their end.
+    """
+    with whole(path) as partial:
+        try:
+            if check_kind(path, "out") == "parquet":
+                relation.write_parquet(str(partial))
+            else:
+                given = relation if caller is None else caller  # a relation's truth is its number of rows: a query of them
+                kinds = dict(zip(given.columns, given.types, strict=True))
+                safe = [_safe(name, str(kinds.get(name, ""))) for name in relation.columns]
+                relation.project(", ".join(safe)).write_csv(str(partial))
+        except duckdb.IOException as error:
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def _safe(name: str, kind: str) -> str:
+    column, safe = quoted(name), quoted(neutralised(name))
+    if kind != "VARCHAR" and not kind.startswith("ENUM"):
+        return f"{column} AS {safe}"
+    # Not `IN (...)`: DuckDB joins a list of more than a few constants, and loses the order of rows.
+    first = " OR ".join(f"starts_with({column}, chr({ord(character)}))" for character in RISKY_FIRST)
+    formula = f"({first}) AND NOT regexp_matches({column}, {literal(NUMBER)})"
+    return f"CASE WHEN {formula} THEN '''' || {column} ELSE {column} END AS {safe}"

@@ -1,0 +1,51 @@
+"""Files of patients scored on the command line: into a file, or shown; and what is said of them. Light.
+
+A file is opened by `csv_files` or `parquet_files`; both give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aemodel.serving.cohort import cohort_rows
+from aemodel.serving.printing import MOST_SHOWN, counts_in_words, print_risks, print_rows, print_wrapped
+from aemodel.serving.scoring import score_rows
+
+
+def score_patients(model: Any, patients: Any, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
+    """Each patient's risks, into the file ``out`` or printed in a form."""
+    scored, counts = patients.read("Counting profiles", lambda frame: score_rows(model, frame, numbered=True, **options))
+    if out is not None:
+        patients.write(f"Scoring {counts['rows']} patients", scored, out)
+        click.echo(counts_in_words(counts, f"scored into {out}"), err=True)
+        return
+    if form == "table":
+        print_risks(list(patients.records(scored, MOST_SHOWN)), counts["rows"], model.risks, options["interval"])
+    else:
+        print_rows(list(patients.records(scored)), form)
+    _say_who_is_left_out(counts, "scored")
+
+
+def score_groups(model: Any, patients: Any, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
+    """Expected numbers of patients with each event, into the file ``out`` or printed in a form."""
+    coded, rows, counts = patients.read("Counting profiles", lambda frame: cohort_rows(model, frame, numbered=True, **options))
+    if out is not None:
+        patients.write_table(coded, options["by"] or [], rows, out)
+        click.echo(f"{len(rows)} expected numbers written to {out}.", err=True)
+    elif form == "table":
+        shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]
+        print_rows(shown, "table", "Patients expected to have each event")
+        interval = f"{options['interval']:.0%} predictive interval"
+        print_wrapped(f"Posterior mean and {interval}: uncertainty of the risks, and chance.")
+    else:
+        print_rows(rows, form)
+    _say_who_is_left_out(counts, "counted")
+
+
+def _say_who_is_left_out(counts: dict[str, Any], done: str) -> None:
+    if counts["invalid"] or counts["new"]:
+        click.echo(counts_in_words(counts, done), err=True)
