@@ -681,11 +681,11 @@ def test_cells_come_out_of_csv_as_they_went_in(score, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (PATIENTS.encode("utf-16"), "is not in UTF-8: save it as CSV in UTF-8"),
-        (PATIENTS.replace("p1", "caf\u00e9").encode("latin-1"), "is not in UTF-8"),
-        ((PATIENTS + "p4,19,bm\n").encode(), "Line: 5"),
-        ((PATIENTS + "p4,19,bm,20,male,hispanic,more\n").encode(), "Line: 5"),
-        ((PATIENTS + '"p4,19,bm,20,male,hispanic\n').encode(), "unterminated quote"),
+        (PATIENTS.encode("utf-16"), "is not in UTF-8 (line 1): save it as CSV in UTF-8"),
+        (PATIENTS.replace("p1", "caf\u00e9").encode("latin-1"), "is not in UTF-8 (line 2)"),
+        ((PATIENTS + "p4,19,bm\n").encode(), "line 5 has 3 cells, the first line 6"),
+        ((PATIENTS + "p4,19,bm,20,male,hispanic,more\n").encode(), "line 5 has 7 cells, the first line 6"),
+        ((PATIENTS + '"p4,19,bm,20,male,hispanic\n').encode(), "line 5: unterminated quote"),
         (PATIENTS.replace("id,", "age,", 1).encode(), "several columns named ['age']"),
         (PATIENTS.replace("id,", "AGE,", 1).encode(), "several columns named ['age']"),
         (b"", "it is empty"),
@@ -704,7 +704,7 @@ def test_latin1_after_the_first_line_is_answered_in_one_line(score, patients, tm
     """Beyond what is read to find the delimiter."""
     rows = [f"p{i},19,bm,20,male,hispanic" for i in range(60_000)]
     patients.write_bytes("\n".join([HEADER, *rows, "caf\u00e9,19,bm,20,male,", ""]).encode("latin-1"))
-    failed(score(tmp_path / "scored.csv"), 2, "is not in UTF-8")
+    failed(score(tmp_path / "scored.csv"), 2, "is not in UTF-8 (line 60002)")
 
 
 def test_first_column_without_a_name(score, tmp_path):
@@ -720,12 +720,15 @@ def test_names_of_files_are_no_patterns(score, patients, tmp_path):
     assert len(read_rows(tmp_path / "it's.parquet")) == 3
 
 
-def test_interrupted_scoring_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_interrupted_scoring_leaves_nothing_behind(tmp_path, kind):
     """Ctrl-C while the file is written."""
+    path = tmp_path / f"patients.{kind}"
     with duckdb.connect() as connection:
         row = "SELECT i, 12.0 AS age, 'bm' AS relapse_site, 20.0 AS months_to_relapse, 'male' AS sex, 'hispanic' AS race_ethnicity"
-        connection.sql(f"{row} FROM range(5000000) t(i)").write_parquet(str(tmp_path / "patients.parquet"))
-    command = [*COMMAND, "score", "aall1331", str(tmp_path / "patients.parquet"), str(tmp_path / "scored.csv")]
+        patients = connection.sql(f"{row} FROM range({5_000_000 if kind == 'parquet' else 500_000}) t(i)")
+        getattr(patients, f"write_{kind}")(str(path))
+    command = [*COMMAND, "score", "aall1331", str(path), str(tmp_path / "scored.csv")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     while not list(tmp_path.glob(".scored.csv.*")) and time.monotonic() < deadline:
@@ -733,7 +736,7 @@ def test_interrupted_scoring_leaves_nothing_behind(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)
     assert (process.returncode, errors) == (130, "Interrupted; nothing was saved.\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["patients.parquet"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 # score: cohorts.
@@ -781,14 +784,14 @@ def test_no_output_file_after_bad_input(score, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_failed_writing_leaves_the_old_file(score, tmp_path, monkeypatch, kind):
-    from aemodel.serving import files
+    from aemodel.serving import output
 
     def fail(*_):
         raise OSError("disk full")
 
     out = tmp_path / f"scored.{kind}"
     out.write_text("old")
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(output.os, "replace", fail)
     assert score(out).exit_code == 2
     assert out.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["patients.csv", out.name]
@@ -969,13 +972,14 @@ def test_options_that_name_nothing_are_refused(score, option):
     failed(score(option, " , "), 2, f"{option[2:]}: it names nothing")
 
 
-def test_termination_cleans_up_as_interruption_does(tmp_path):
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_termination_cleans_up_as_interruption_does(tmp_path, kind):
     """SIGTERM, which schedulers send, leaves no half-written patients behind."""
     path = tmp_path / "many.csv"
     row = "12,male,bm,20,hispanic\n"
     path.write_text("age,sex,relapse_site,months_to_relapse,race_ethnicity\n" + row * 2_000_000)
-    running = subprocess.Popen([*COMMAND, "score", "aall1331", str(path), str(tmp_path / "out.csv")], cwd=tmp_path)
-    while not any(each.name.startswith("tmp_") for each in tmp_path.iterdir()):
+    running = subprocess.Popen([*COMMAND, "score", "aall1331", str(path), str(tmp_path / f"out.{kind}")], cwd=tmp_path)
+    while not list(tmp_path.glob("*.partial")):
         assert running.poll() is None
         time.sleep(0.01)
     running.terminate()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from operator import itemgetter
+from io import StringIO
+from itertools import accumulate, chain, islice
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +20,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.patients import SHOWN_VALUES, Example, Examples
-from aemodel.publication.profiles import Layout
-from aemodel.serving.csv_text import RISKY_FIRST, ROWS_A_STEP, CsvFile, neutralised
+from aemodel.publication.profiles import Layout, Source
+from aemodel.serving.csv_text import RISKY_FIRST, CsvFile, neutralised
 
-MOST_KEPT = 1 << 20
-"""Combinations of cells whose profile codes are remembered, and impossible ones that are told apart."""
-
-
-class _Codes(dict[Any, int]):
-    """Profile codes by the source columns' cells, each worked out when first met."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.sources = tuple(zip(layout.sources, layout.strides, strict=True))
-
-    def __missing__(self, cells: Any) -> int:
-        cells_of = (cells,) if len(self.sources) == 1 else cells
-        code = sum(source.class_of_cell(cell) * stride for (source, stride), cell in zip(self.sources, cells_of, strict=True))
-        if len(self) >= MOST_KEPT:
-            self.clear()
-        self[cells] = code
-        return code
+MOST_KEPT = 1 << 16
+"""Different cells of a column whose classes are remembered."""
+MOST_TOLD_APART = 1 << 20
+"""Different impossible values that are counted."""
+_RISKY = frozenset(RISKY_FIRST)
 
 
-def _coded(file: CsvFile, layout: Layout) -> Iterator[tuple[list[str], int]]:
-    """Each row's cells and profile code."""
-    codes, cells = _Codes(layout), itemgetter(*(file.columns.index(source.column) for source in layout.sources))
-    return ((row, codes[cells(row)]) for row in file.rows())
+class _Parts(dict[str, int]):
+    """What a source column's cells add to the profile code, each worked out when first met."""
+
+    def __init__(self, source: Source, stride: int) -> None:
+        self.source, self.stride = source, stride
+
+    def __missing__(self, cell: str) -> int:
+        part = self.source.class_of_cell(cell) * self.stride
+        if len(self) < MOST_KEPT:
+            self[cell] = part
+        return part
+
+
+def _coded(file: CsvFile, layout: Layout) -> Iterator[tuple[list[list[str]], list[int]]]:
+    """Rows, some at a time, and the profile code of each; column by column, so that no step of Python's is one cell's."""
+    places = [file.columns.index(source.column) for source in layout.sources]
+    parts = [_Parts(source, stride).__getitem__ for source, stride in zip(layout.sources, layout.strides, strict=True)]
+    for chunk in file.chunks():
+        columns = list(zip(*chunk, strict=True)) or [()] * len(file.columns)
+        codes = zip(*(map(part, columns[place]) for part, place in zip(parts, places, strict=True)), strict=True)
+        yield chunk, list(map(sum, codes))
 
 
 def count_rows(file: CsvFile, layout: Layout, by: Sequence[str], most: int) -> list[tuple[Any, ...]]:
     """How many rows have each combination of the values of ``by`` and profile code, until there are more than ``most``."""
     places = [file.columns.index(name) for name in by]
-    keys = ((*[row[place] or None for place in places], code) for row, code in _coded(file, layout))
     counts: Counter[tuple[Any, ...]] = Counter()
-    while len(counts) <= most and (some := list(islice(keys, ROWS_A_STEP))):
-        counts.update(some)
+    for chunk, codes in _coded(file, layout):
+        counts.update(zip(*([row[place] or None for row in chunk] for place in places), codes, strict=True))
+        if len(counts) > most:
+            break
     return [(*key, rows) for key, rows in counts.items()]
 
 
@@ -63,13 +70,14 @@ def examples_in_file(file: CsvFile, layout: Layout) -> Examples:
     def find(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
         places, wanted = [file.columns.index(column) for column in columns], set(codes.tolist())
         alike: dict[tuple[str | None, ...], list[int]] = {}
-        for number, (row, code) in enumerate(_coded(file, layout)):
+        rows = chain.from_iterable(zip(*coded, strict=True) for coded in _coded(file, layout))
+        for number, (row, code) in enumerate(rows):
             if code in wanted:
                 values = tuple(row[place] or None for place in places)
-                if values in alike or len(alike) < MOST_KEPT:
+                if values in alike or len(alike) < MOST_TOLD_APART:
                     alike.setdefault(values, [0, number])[0] += 1
         most = sorted(alike.items(), key=lambda item: (-item[1][0], item[1][1]))[:SHOWN_VALUES]
-        return [Example(dict(zip(columns, values, strict=True)), rows, first) for values, (rows, first) in most]
+        return [Example(dict(zip(columns, values, strict=True)), count, first) for values, (count, first) in most]
 
     return Examples(find, numbered=True)
 
@@ -94,36 +102,38 @@ class ScoredCsv:
     def records(self, most: int | None = None) -> Iterator[dict[str, Any]]:
         """The rows, or so many of the first ones; empty cells are None."""
         names = (*self.file.columns, *self.added)
-        for number, (row, code) in enumerate(self._rows()):
-            if number == most:
-                return
-            yield dict(zip(names, (*(cell or None for cell in row), *code), strict=True))
+        rows = chain.from_iterable(zip(chunk, self._of(self.values, codes), strict=True) for chunk, codes in self._coded())
+        return (dict(zip(names, (*(cell or None for cell in row), *added), strict=True)) for row, added in islice(rows, most))
 
     def write(self, path: Path) -> None:
         """Write all rows as CSV with the file's delimiter, formulas neutralised."""
         between = self.file.delimiter
         added = {code: f"{between}{between.join(map(_cell, values))}\n" for code, values in self.values.items()}
         with path.open("w", encoding="utf-8", newline="") as out:
-            as_text, write = _line_writer(between), out.write
-            write(as_text([neutralised(name) for name in (*self.file.columns, *self.added)]) + "\n")
-            for row, code in _coded(self.file, self.layout):
-                for place, cell in enumerate(row):
-                    if cell[:1] in _RISKY:
-                        row[place] = neutralised(cell)
-                write(as_text(row) + _of(added, code))
+            out.writelines(
+                f"{line}\n" for line in _lines([[neutralised(n) for n in (*self.file.columns, *self.added)]], between)
+            )
+            for chunk, codes in self._coded():
+                lines = _lines(_neutralised_rows(chunk), between)
+                out.writelines(map(add, lines, self._of(added, codes)))
 
-    def _rows(self) -> Iterator[tuple[list[str], tuple[Any, ...]]]:
-        return ((row, _of(self.values, code)) for row, code in _coded(self.file, self.layout))
+    def _coded(self) -> Iterator[tuple[list[list[str]], list[int]]]:
+        return _coded(self.file, self.layout)
+
+    def _of(self, values: Mapping[int, Any], codes: Sequence[int]) -> list[Any]:
+        try:
+            return [values[code] for code in codes]
+        except KeyError:
+            raise RuntimeError("patients: the file's rows were others when they were counted; score a copy") from None
 
 
-_RISKY = frozenset(RISKY_FIRST)
-
-
-def _of(values: Mapping[int, Any], code: int) -> Any:
-    try:
-        return values[code]
-    except KeyError:
-        raise RuntimeError("patients: the file's rows were others when they were counted; score a copy") from None
+def _neutralised_rows(chunk: list[list[str]]) -> list[list[str]]:
+    """Rows with each cell `neutralised`, changed in place; most columns need nothing."""
+    for place, column in enumerate(zip(*chunk, strict=True)):
+        if not _RISKY.isdisjoint({cell[:1] for cell in column}):
+            for row in chunk:
+                row[place] = neutralised(row[place])
+    return chunk
 
 
 def score_file(file: CsvFile, layout: Layout, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> ScoredCsv:
@@ -134,23 +144,24 @@ def score_file(file: CsvFile, layout: Layout, codes: NDArray[np.int64], columns:
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path, delimiter: str) -> None:
     """Write a small table as CSV, formulas neutralised."""
-    as_text = _line_writer(delimiter)
+    cells = [[_cell(neutralised(value)) for value in row] for row in (rows[0], *(row.values() for row in rows))]
     with path.open("w", encoding="utf-8", newline="") as out:
-        for line in (rows[0], *(row.values() for row in rows)):
-            out.write(as_text([neutralised(value) for value in line]) + "\n")
+        out.writelines(f"{line}\n" for line in _lines(cells, delimiter))
 
 
 def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-class _Returned:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def _line_writer(delimiter: str) -> Callable[[Sequence[Any]], str]:
-    """Turns cells into a line of CSV, without its end."""
-    return csv.writer(_Returned(), delimiter=delimiter, lineterminator="").writerow
+def _lines(rows: Sequence[Sequence[str]], delimiter: str) -> Sequence[str]:
+    """Rows as lines of CSV, without their ends. Where no cell needs quotes, as is the rule, joining is all there is to do."""
+    lines = [delimiter.join(row) for row in rows]
+    text = "\n".join(lines)
+    delimiters, ends = sum(map(len, rows)) - len(rows), len(rows) - 1
+    if text.count(delimiter) == delimiters and text.count("\n") == ends and '"' not in text and "\r" not in text:
+        return lines
+    quoted = StringIO(newline="")
+    writer = csv.writer(quoted, delimiter=delimiter, lineterminator="\r\n")  # cells with either character are quoted
+    written = [writer.writerow(row) for row in rows]
+    text = quoted.getvalue()
+    return [text[end - size : end - 2] for size, end in zip(written, accumulate(written), strict=True)]

@@ -124,8 +124,7 @@ def unreadable(path: Path, error: duckdb.Error) -> ValueError:
     """What is wrong with a file, in one line."""
     text = str(error)
     if "not utf-8" in text.lower() or "invalid unicode" in text.lower():
-        line = re.search(r"Line: (\d+)", text)
-        return not_utf8(path, f" (line {line[1]})" if line else "")
+        return not_utf8(path)
     # The line itself stays out: it is a patient, and errors end up in logs.
     lines = [line.strip() for line in text.partition("Possible")[0].splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Original Line")]
