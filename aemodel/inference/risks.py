@@ -113,16 +113,17 @@ class RiskDraws:
         weights = self.weights(sets)
         used = weights.any(axis=0)
         weights = weights[:, used]
-        by_pair = np.ascontiguousarray(self.draws.reshape(*self.draws.shape[:2], -1).T[:, used])
-        mean, lower, upper = np.empty((3, len(sets), len(by_pair)))
+        samples, cells, *pairs = self.draws.shape
+        by_cell = np.ascontiguousarray(self.draws.reshape(samples, -1).T).reshape(cells, -1, samples)
+        mean, lower, upper = np.empty((3, len(sets), by_cell.shape[1]))
         for first in range(0, len(sets), CHUNK):
             part = slice(first, first + CHUNK)
-            for i, by_cell in enumerate(by_pair):
-                draws = weights[part] @ by_cell.astype(np.float64)
+            for i in range(by_cell.shape[1]):
+                draws = weights[part] @ by_cell[used, i].astype(np.float64)
                 mean[part, i] = draws.mean(axis=1)
                 ordered = np.sort(draws.astype(np.float32), axis=1)
                 lower[part, i], upper[part, i] = (sorted_quantile(ordered, (1 + side * interval) / 2) for side in (-1, 1))
-        shape = (len(sets), *self.draws.shape[2:])
+        shape = (len(sets), *pairs)
         return mean.reshape(shape), lower.reshape(shape), upper.reshape(shape)
 
     def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
