@@ -2,9 +2,9 @@
 
     python benchmarks/scoring.py [--rows 1e4 1e6 1e8] [--folder /tmp]
 
-Four toxicities at both grades with intervals, Parquet to Parquet. The floor: the same engine copies the file and joins a
-table of constants with as many columns, in whatever order. Each run is in a process of its own, so that peak memory is
-its own; imports and the model's loading are not timed. bambi predicts one event at one grade, without an interval, from
+Four toxicities at both grades with intervals, Parquet to Parquet, and up to a million rows CSV to CSV. The floor: DuckDB
+copies the file and joins a table of constants with as many columns, in whatever order. Each run is in a process of its
+own, so that peak memory is its own; imports and the model's loading are not timed. bambi predicts one event at one grade, without an interval, from
 as many draws, once or for each event and grade in turn; it is compared with scoring as much.
 """
 
@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+MOST_ROWS_OF_CSV = 1e6
 EVENTS = ["infections", "sepsis", "oral_mucositis", "hyperglycemia"]
 GENERATED = """
 SELECT i AS id,
@@ -43,13 +44,14 @@ def main() -> None:
         print(json.dumps(run_one(arguments.kind, int(arguments.rows[0]), arguments.folder)))
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        lines = [compared(int(rows), Path(folder)) for rows in arguments.rows]
         print(
-            f"{'rows':>12s}{'score, rows/s':>16s}{'floor, rows/s':>16s}{'score/floor':>13s}"
+            f"{'rows':>12s}{'':>9s}{'score, rows/s':>16s}{'floor, rows/s':>16s}{'score/floor':>13s}"
             f"{'score, MiB':>12s}{'floor, MiB':>12s}"
         )
-        for line in lines:
-            print("{:>12,d}{:>16,.0f}{:>16,.0f}{:>13.2f}{:>12.0f}{:>12.0f}".format(*line))
+        for rows in map(int, arguments.rows):
+            for form in ("parquet", "csv") if rows <= MOST_ROWS_OF_CSV else ("parquet",):
+                line = compared(rows, form, Path(folder))
+                print("{:>12,d}{:>9s}{:>16,.0f}{:>16,.0f}{:>13.2f}{:>12.0f}{:>12.0f}".format(rows, form, *line), flush=True)
         speeds = {
             kind: [started(kind, 10_000, Path(folder))["rows_per_second"] for _ in range(3)]
             for kind in ("one", "bambi one", "all", "bambi all")
@@ -60,16 +62,16 @@ def main() -> None:
         print(f"{label:38s}{ours:>12,.0f}{theirs:>10,.0f}{ours / theirs:>8.0f}")
 
 
-def compared(rows: int, folder: Path) -> tuple[int, float, float, float, float, float]:
+def compared(rows: int, form: str, folder: Path) -> tuple[float, float, float, float, float]:
     """Score and floor in turns; medians, and the highest peaks."""
-    generate(rows, folder / "patients.parquet")
+    generate(rows, folder / f"patients.{form}")
     found: dict[str, list[dict[str, float]]] = {"score": [], "floor": []}
     for _ in range(5 if rows <= 1e7 else 1):
         for kind, figures in found.items():
-            figures.append(started(kind, rows, folder))
+            figures.append(started(f"{kind} {form}", rows, folder))
     speed = {kind: statistics.median(each["rows_per_second"] for each in figures) for kind, figures in found.items()}
     peak = {kind: max(each["peak_mib"] for each in figures) for kind, figures in found.items()}
-    return rows, speed["score"], speed["floor"], speed["score"] / speed["floor"], peak["score"], peak["floor"]
+    return speed["score"], speed["floor"], speed["score"] / speed["floor"], peak["score"], peak["floor"]
 
 
 def started(kind: str, rows: int, folder: Path) -> dict[str, float]:
@@ -88,40 +90,59 @@ def generate(rows: int, path: Path) -> None:
     from aemodel.serving.parquet_files import connect
 
     with connect() as connection:
-        connection.sql(GENERATED.format(rows=rows)).write_parquet(str(path))
+        relation = connection.sql(GENERATED.format(rows=rows))
+        relation.write_csv(str(path)) if path.suffix == ".csv" else relation.write_parquet(str(path))
 
 
-def score_file(folder: Path) -> float:
+def score_parquet(folder: Path) -> float:
+    return time_scoring(folder, "parquet")
+
+
+def score_csv(folder: Path) -> float:
+    return time_scoring(folder, "csv")
+
+
+def time_scoring(folder: Path, form: str) -> float:
     import aemodel
-    from aemodel.serving.parquet_files import connect, read_patients, write_rows
+    from aemodel.serving import csv_files, parquet_files
 
     model = aemodel.load_model("aall1331")
-    patients, scored = folder / "patients.parquet", folder / "scored.parquet"
+    patients, scored = folder / f"patients.{form}", folder / f"scored.{form}"
+    files = csv_files if form == "csv" else parquet_files
     started = time.perf_counter()
-    with connect() as connection:
-        write_rows(aemodel.score(model, read_patients(connection, patients), events=EVENTS), scored)
+    with files.open_patients(patients) as opened:
+        opened.write("", opened.read("", lambda frame: aemodel.score(model, frame, events=EVENTS)), scored)
     seconds = time.perf_counter() - started
-    with connect() as connection:
+    with parquet_files.connect() as connection:
         added = "COLUMNS('.*_(risk|lower|upper|support)$')"
-        few = connection.sql(f"SELECT DISTINCT {added} FROM (FROM read_parquet('{scored}') LIMIT 100000)")
+        few = connection.sql(f"SELECT DISTINCT {added} FROM (FROM '{scored}' LIMIT 100000)")
         few.project("row_number() OVER () - 1 AS key, *").write_parquet(str(folder / "constants.parquet"))
     scored.unlink()
     return seconds
 
 
-def copy_file(folder: Path) -> float:
+def copy_parquet(folder: Path) -> float:
+    return time_copying(folder, "parquet")
+
+
+def copy_csv(folder: Path) -> float:
+    return time_copying(folder, "csv")
+
+
+def time_copying(folder: Path, form: str) -> float:
     """Constants are those that scoring has just added."""
     from aemodel.serving.parquet_files import connect
 
-    copied = folder / "copied.parquet"
+    copied = folder / f"copied.{form}"
     with connect() as connection:
         connection.execute(f"CREATE TABLE constants AS FROM read_parquet('{folder / 'constants.parquet'}')")
         number = connection.sql("SELECT count(*) FROM constants").fetchall()[0][0]
         started = time.perf_counter()
-        connection.sql(
-            f"SELECT p.*, c.* EXCLUDE (key) FROM read_parquet('{folder / 'patients.parquet'}') p "
+        joined = connection.sql(
+            f"SELECT p.*, c.* EXCLUDE (key) FROM '{folder / f'patients.{form}'}' p "
             f"LEFT JOIN constants c ON c.key = p.id % {number}"
-        ).write_parquet(str(copied))
+        )
+        joined.write_csv(str(copied)) if form == "csv" else joined.write_parquet(str(copied))
         seconds = time.perf_counter() - started
     copied.unlink()
     return seconds
@@ -187,8 +208,10 @@ def time_predict(times: int) -> float:
 
 
 KINDS = {
-    "score": score_file,
-    "floor": copy_file,
+    "score parquet": score_parquet,
+    "score csv": score_csv,
+    "floor parquet": copy_parquet,
+    "floor csv": copy_csv,
     "one": score_one,
     "all": score_frame,
     "bambi one": predict_one,
