@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aemodel.answers.table_uncertainty import table_uncertainty
     from aemodel.inference.fitting import Fitted, fit
     from aemodel.inference.likelihood import margin_loglik
+    from aemodel.publication.adam import read_adam
     from aemodel.publication.tables import Tables, load_tables
     from aemodel.serving.calculator import write_calculator
     from aemodel.serving.cohort import score_cohort
@@ -62,6 +63,7 @@ _HOME = {
     "posterior_predict": "answers.risk",
     "prior_predictive_table": "answers.prior_check",
     "profile_table": "answers.profiles",
+    "read_adam": "publication.adam",
     "risk_table": "answers.risk",
     "save_model": "serving.saved",
     "score": "serving.scoring",
@@ -99,6 +101,7 @@ __all__ = [
     "posterior_predict",
     "prior_predictive_table",
     "profile_table",
+    "read_adam",
     "risk_table",
     "save_model",
     "score",

@@ -113,6 +113,7 @@ def _check_counts(read: Any) -> None:
     type=click.Choice(["disjoint", "subset"]),
     help="None of these patients is in the published cohort, or all of them are. Must be given with --patients.",
 )
+@click.option("--power", type=float, default=1.0, show_default=True, help="How much a published patient counts (power prior).")
 @one_line_errors
 def fit(
     publication: str,
@@ -125,6 +126,7 @@ def fit(
     prior_scale: float,
     patients: Path | None,
     overlap: Any,
+    power: float,
 ) -> None:
     """Fit a publication's tables and save the model.
 
@@ -136,7 +138,7 @@ def fit(
       aemodel fit --out models/mine
       aemodel fit my/publication --out models/mine --seed 7 --draws 2000
       aemodel fit --out models/margins-only --ordering none --no-selection
-      aemodel fit --out models/with-ours --patients ours.csv --overlap disjoint
+      aemodel fit --out models/with-ours --patients ours.csv --overlap disjoint --power 0.5
     """
     import time
     import warnings
@@ -163,6 +165,7 @@ def fit(
             prior_scale=prior_scale,
             patients=own,
             overlap=overlap,
+            power=power,
         )
     saved = save_model(fitted, out)
     click.echo(f"{fitted.diagnostics}.\nSaved in {saved.folder} after {time.monotonic() - started:.0f} s.")

@@ -4,8 +4,8 @@
 
 Four toxicities at both grades with intervals, Parquet to Parquet, and up to a million rows CSV to CSV. The floor: DuckDB
 copies the file and joins a table of constants with as many columns, in whatever order. Each run is in a process of its
-own, so that peak memory is its own; imports and the model's loading are not timed. bambi predicts one event at one grade, without an interval, from
-as many draws, once or for each event and grade in turn; it is compared with scoring as much.
+own, so that peak memory is its own; imports and the model's loading are not timed. bambi predicts one event at one grade,
+without an interval, from as many draws, once or for each event and grade in turn; it is compared with scoring as much.
 """
 
 from __future__ import annotations

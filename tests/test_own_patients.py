@@ -19,11 +19,13 @@ import aemodel
 from aemodel.cli import main
 from aemodel.inference import fitting
 from aemodel.inference.design import all_margins, family_averages, make_design
+from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.forward import effects
 from aemodel.inference.model import build_model, margin_data
 from aemodel.inference.own_patients import make_own_profiles, patients_logp
 from aemodel.inference.saddlepoint import joint_loglik, pack
 from aemodel.inference.states import make_paths, state_probabilities
+from aemodel.inference.summary import evidence_words
 from aemodel.publication.cells import remaining_cells
 from tests.publications import EVENTS, LEVELS
 from tests.reference import patients_loglik
@@ -390,6 +392,51 @@ def test_subset_that_leaves_contradictory_margins_is_refused(invented_patients, 
     kept = rows.drop(index=other[:5]).drop(index=changed[5:])
     with pytest.raises(ValueError, match="they cannot be a subset"):
         profiles(pd.concat([kept, rows.loc[changed[:5]]]), "subset")
+
+
+# A publication that counts less.
+
+
+def test_power_multiplies_what_is_published_and_nothing_else(invented_evidence, invented_patients):
+    """Log densities are prior + patients + power times margins, orderings and nulls."""
+    design = make_design(invented_evidence)
+    evidence, margins = choose_evidence(invented_evidence, "both", True), all_margins(design, invented_evidence.frequencies)
+    own = make_own_profiles(invented_evidence, design, invented_patients, "disjoint")
+    models = [build_model(design, margins, evidence, 1.0, own, power) for power in (0.0, 0.25, 1.0)]
+    point = models[0].initial_point()
+    none, some, full = (float(model.compile_logp(mode="FAST_COMPILE")(point)) for model in models)
+    assert some == pytest.approx(0.75 * none + 0.25 * full, abs=1e-8)
+    alone = models[2]
+    kept = [*alone.free_RVs, next(each for each in alone.potentials if each.name == "patients")]
+    assert none == pytest.approx(float(alone.compile_logp(vars=kept, mode="FAST_COMPILE")(point)), abs=1e-8)
+
+
+@pytest.mark.slow
+def test_a_quarter_of_the_patients_is_about_twice_the_uncertainty(invented, design, invented_compiled):
+    """Of the branches' intercepts; less where their priors add to what little is left."""
+    margins = all_margins(design, invented.frequencies)
+    quarter = nutpie.compile_pymc_model(build_model(design, margins, power=0.25))
+    sds = []
+    for compiled in (invented_compiled, quarter):
+        drawn = nutpie.sample(compiled, draws=500, tune=400, chains=2, seed=3, progress_bar=False)
+        sds.append(drawn["posterior"]["intercept"].std(("chain", "draw")).to_numpy())
+    assert 1.4 < np.median(sds[1] / sds[0]) < 2.1
+
+
+@pytest.mark.parametrize("power", [0, -1, 1.5, np.nan, np.inf, True, "half", None])
+def test_power_is_a_share(invented, power):
+    with pytest.raises(ValueError, match="power: expected a number above 0 and at most 1"):
+        aemodel.fit(invented, seed=1, power=power)
+
+
+def test_power_is_not_for_a_subset(invented, invented_patients):
+    with pytest.raises(ValueError, match="power: patients who are a subset of the published cohort are no other cohort"):
+        aemodel.fit(invented, seed=1, patients=invented_patients, overlap="subset", power=0.5)
+
+
+def test_power_is_told():
+    assert evidence_words({"ordering": None, "selection": False}) == "Evidence used beside the margins: none."
+    assert evidence_words({"power": 0.5}).endswith("What is published counts with power 0.5.")
 
 
 # From the shell.

@@ -77,6 +77,7 @@ def fit(
     prior_scale: float = 1.0,
     patients: Any = None,
     overlap: Overlap | None = None,
+    power: float = 1.0,
     progress: bool | None = None,
 ) -> Fitted:
     """Fit the hierarchical model to all published margins at once, and to patients of one's own, if given.
@@ -102,6 +103,9 @@ def fit(
     overlap
         ``"disjoint"`` if none of the patients is in the published cohort; ``"subset"`` if all of them are: what the
         margins count must then be known of each, and the margins are taken without them, so that nobody counts twice.
+    power
+        Power prior: how much a published patient counts, above 0 and at most 1. With 0.5 the publication, orderings and tests
+        included, weighs as if it had half as many patients: for a cohort of one's own that is not quite like it.
     progress
         Show a progress bar on stderr; by default only in a terminal or a notebook.
 
@@ -119,10 +123,11 @@ def fit(
     """
     _check_arguments(tables, seed=seed, draws=draws, chains=chains, tune=tune)
     _check_scale(prior_scale)
+    _check_power(power, overlap)
     evidence = choose_evidence(tables, ordering, selection)
     design = make_design(tables)
     own = make_own_profiles(tables, design, patients, overlap)
-    model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale, own)
+    model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale, own, power)
     idata = _sample(model, seed=seed, draws=draws, chains=chains, tune=tune, progress=progress)
     idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
     diagnostics = diagnose(idata)
@@ -138,6 +143,7 @@ def fit(
         "prior_scale": float(prior_scale),
         "patients": own.patients if own else 0,
         "overlap": overlap,
+        "power": float(power),
         "priors": priors.describe(),
     }
     risks = sourced_risks(tables, make_forward(design), idata["prior"], thinned(idata["posterior"]), seed)
@@ -161,6 +167,13 @@ def _check_arguments(tables: Tables, **numbers: int) -> None:
 def _check_scale(value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < np.inf:
         raise ValueError(f"prior_scale: expected a number above 0, not {value!r}")
+
+
+def _check_power(value: Any, overlap: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise ValueError(f"power: expected a number above 0 and at most 1, not {value!r}")
+    if value != 1 and overlap == "subset":
+        raise ValueError("power: patients who are a subset of the published cohort are no other cohort; leave power at 1")
 
 
 def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> Any:

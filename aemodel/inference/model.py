@@ -31,20 +31,23 @@ def build_model(
     evidence: Evidence | None = None,
     prior_scale: float = 1.0,
     own: OwnProfiles | None = None,
+    power: float = 1.0,
 ) -> pm.Model:
     """Priors, branch logits over all cells, the joint likelihood of each family's margins, and further evidence.
 
     The likelihood is a potential whose margins are `pm.Data`, named ``margins_*``: they can be exchanged in the compiled
     model, and so can ``prior_scale``, which multiplies the scales of the effects' priors. Patients of one's ``own`` are a
-    potential beside it; if they are part of the published cohort, the margins are those of the others.
+    potential beside it; if they are part of the published cohort, the margins are those of the others. What is published
+    counts with a ``power``, its patients then being that many each (power prior; Ibrahim & Chen 2000).
     """
     others, their_margins = own.others if own and own.others else (design, margins)
     with pm.Model(coords=coordinates(design)) as model:
         p = state_probabilities(design, prior_logits(design, pm.Data("prior_scale", float(prior_scale))))
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(their_margins)._asdict().items()]
-        pm.Potential("margins", joint_margins(family_state_logp(others, p, their_margins), data))
-        for name, logp in evidence_logp(design, evidence, margins, p).items() if evidence else ():
-            pm.Potential(name, logp)
+        published = {"margins": joint_margins(family_state_logp(others, p, their_margins), data)}
+        published |= evidence_logp(design, evidence, margins, p) if evidence else {}
+        for name, logp in published.items():
+            pm.Potential(name, logp if power == 1 else power * logp)
         if own:
             pm.Potential("patients", patients_logp(own, p))
     return model

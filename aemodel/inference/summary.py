@@ -42,6 +42,9 @@ def evidence_words(settings: Mapping[str, Any]) -> str:
     }
     used = [kinds[settings["ordering"]]] if settings.get("ordering") else []
     used += ["tests that were not significant, or not listed"] if settings.get("selection") else []
-    scale = float(settings.get("prior_scale", 1.0))
-    told = f"Evidence used beside the margins: {' and '.join(used) if used else 'none'}."
-    return told if scale == 1 else f"{told} Prior scales of effects times {scale:g}."
+    told = [f"Evidence used beside the margins: {' and '.join(used) if used else 'none'}."]
+    if (scale := float(settings.get("prior_scale", 1.0))) != 1:
+        told.append(f"Prior scales of effects times {scale:g}.")
+    if (power := float(settings.get("power", 1.0))) != 1:
+        told.append(f"What is published counts with power {power:g}.")
+    return " ".join(told)
