@@ -46,9 +46,9 @@ def sensitivity_table(model: Any) -> pd.DataFrame:
     forward, draws, _ = make_model_forward(model)
     design = forward.forward.design
     index, quantities = _quantities(model.risks)
-    factor = float(model.settings.get("prior_scale", 1.0))
+    factor, power = (float(model.settings.get(name, 1.0)) for name in ("prior_scale", "power"))
     log_prior = {"scales": _scale_logp(draws, factor), "intercepts": _intercept_logp(draws, design)}
-    loglik = {"data": margin_loglik_draws(design, model.tables, draws)}
+    loglik = {"data": power * margin_loglik_draws(design, model.tables, draws)}
     samples = {name: _by_chain(values, draws) for name, values in (log_prior | loglik).items()}
     found = power_scaling(_by_chain(quantities, draws), samples, list(log_prior), list(loglik))
     table = pd.DataFrame(index, columns=["event", "grade", "covariate", "level"]).assign(**found)

@@ -63,7 +63,7 @@ def table_uncertainty(model: Any, *, seed: int, tables: int = 100, association: 
     chosen = np.linspace(0, size - 1, draws).astype(int)
     sampled = sample_tables(model.tables, tables, seed=seed, association=association)
     loglik = table_loglik(design, model.tables, thin, chosen, np.vstack([design.cells.n[None], sampled]))
-    ratio = loglik[1:] - loglik[0]
+    ratio = float(model.settings.get("power", 1.0)) * (loglik[1:] - loglik[0])
     weights = np.exp(ratio - logsumexp(ratio, axis=1, keepdims=True))
     marginal = logsumexp(ratio, axis=1) - np.log(draws)
     between = np.exp(marginal - logsumexp(marginal))
