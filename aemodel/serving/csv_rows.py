@@ -102,7 +102,8 @@ class ScoredCsv:
     def records(self, most: int | None = None) -> Iterator[dict[str, Any]]:
         """The rows, or so many of the first ones; empty cells are None."""
         names = (*self.file.columns, *self.added)
-        rows = chain.from_iterable(zip(chunk, self._of(self.values, codes), strict=True) for chunk, codes in self._coded())
+        coded = _coded(self.file, self.layout)
+        rows = chain.from_iterable(zip(chunk, _looked_up(self.values, codes), strict=True) for chunk, codes in coded)
         return (dict(zip(names, (*(cell or None for cell in row), *added), strict=True)) for row, added in islice(rows, most))
 
     def write(self, path: Path) -> None:
@@ -110,21 +111,18 @@ class ScoredCsv:
         between = self.file.delimiter
         added = {code: f"{between}{between.join(map(_cell, values))}\n" for code, values in self.values.items()}
         with path.open("w", encoding="utf-8", newline="") as out:
-            out.writelines(
-                f"{line}\n" for line in _lines([[neutralised(n) for n in (*self.file.columns, *self.added)]], between)
-            )
-            for chunk, codes in self._coded():
+            header = [neutralised(name) for name in (*self.file.columns, *self.added)]
+            out.write(f"{_lines([header], between)[0]}\n")
+            for chunk, codes in _coded(self.file, self.layout):
                 lines = _lines(_neutralised_rows(chunk), between)
-                out.writelines(map(add, lines, self._of(added, codes)))
+                out.writelines(map(add, lines, _looked_up(added, codes)))
 
-    def _coded(self) -> Iterator[tuple[list[list[str]], list[int]]]:
-        return _coded(self.file, self.layout)
 
-    def _of(self, values: Mapping[int, Any], codes: Sequence[int]) -> list[Any]:
-        try:
-            return [values[code] for code in codes]
-        except KeyError:
-            raise RuntimeError("patients: the file's rows were others when they were counted; score a copy") from None
+def _looked_up(values: Mapping[int, Any], codes: Sequence[int]) -> list[Any]:
+    try:
+        return [values[code] for code in codes]
+    except KeyError:
+        raise RuntimeError("patients: the file's rows were others when they were counted; score a copy") from None
 
 
 def _neutralised_rows(chunk: list[list[str]]) -> list[list[str]]:
