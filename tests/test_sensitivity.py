@@ -129,6 +129,15 @@ def test_published_totals_depend_on_data_and_not_on_scales(table):
     assert row["scales"] < 0.05
 
 
+def test_a_publication_that_counts_half_matters_half(shipped, table):
+    """The same draws, had they come from a power prior: what is scaled is half the log likelihood."""
+    settings = dict(shipped.settings) | {"power": 0.5}
+    half = sensitivity_table(aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, settings, shipped.risks))
+    clear = table["data"] > 0.1
+    assert np.median(half["data"][clear] / table["data"][clear]) == pytest.approx(0.5, abs=0.1)
+    np.testing.assert_allclose(half["scales"], table["scales"])
+
+
 # Refits.
 
 
