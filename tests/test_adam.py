@@ -76,23 +76,40 @@ def test_grades_may_be_numbers(aall1331, grades):
     assert found["infections"].to_list() == [0, 4, 3, 5]
 
 
-def test_a_subject_without_records_has_no_event(aall1331):
-    found = aemodel.read_adam(aall1331, pl.DataFrame(ADSL), pl.DataFrame(ADAE).clear(), EVENTS)
-    assert all(found[event].to_list() == [0] * 4 for event in EVENTS)
+def test_deaths_are_records_of_grade_5(aall1331):
+    for grades in (ADAE["AETOXGR"], [4, 3, 2, 5, 4, None, None, 5], [4.0, 3.0, 2.0, 5.0, 4.0, None, None, 5.0]):
+        for make in (pd.DataFrame, pl.DataFrame):
+            found = aemodel.read_adam(aall1331, make(ADSL), make(ADAE | {"AETOXGR": grades}), {"death": {"AETOXGR": "5"}})
+            assert columns(found)["death"] == [0, 0, 0, 5]
 
 
 @pytest.mark.parametrize(
     ("adsl", "adae", "events", "message"),
     [
         ({}, {}, {"sepsys": {}}, "events: unknown .'sepsys'.; choose from infections_total"),
-        ({}, {}, {}, "events: unknown"),
+        ({}, {}, {}, "events: none is given; choose from infections_total"),
+        (
+            {},
+            {},
+            {"sepsis": {"AEDECOD": "Sepssis"}},
+            "events: sepsis: AEDECOD is nowhere 'Sepssis'; near it: 'Sepsis'. If nobody had it, leave",
+        ),
+        ({}, {}, {"sepsis": {"AEDECOD": ["Rash", "Itch"]}}, "AEDECOD is nowhere 'Rash' or 'Itch'"),
+        ({"SAFFL": ["1"] * 5}, {}, EVENTS, "adsl: SAFFL is Y nowhere; found '1'; name another flag with population=, or None"),
+        ({"SAFFL": [1] * 5}, {}, EVENTS, "adsl: SAFFL is Y nowhere; found 1; name"),
+        (
+            {},
+            {"TRTEMFL": ["N", None] * 4},
+            EVENTS,
+            "adae: TRTEMFL is Y nowhere; found 'N', None; name another flag with emergent=",
+        ),
         ({"USUBJID": list("aabde")}, {}, EVENTS, "adsl: USUBJID must name each subject once; more often: a$"),
         ({"USUBJID": list("abxde")}, {}, EVENTS, "adae: subjects that adsl does not have: c$"),
         ({"USUBJID": ["a", None, "c", "d", "e"]}, {}, EVENTS, "adsl: 1 rows do not name their subject"),
         ({"sepsis": [0] * 5}, {}, EVENTS, "adsl: it has columns that read_adam would add: .'sepsis'."),
         ({}, {"AETOXGR": ["6"] + ["3"] * 7}, EVENTS, "adae: column 'AETOXGR': '6' is no toxicity grade; allowed: 1 to 5"),
         ({}, {"AETOXGR": ["Grade 3"] * 8}, EVENTS, "'Grade 3' is no toxicity grade"),
-        ({}, {}, {"sepsis": {"AELLT": "Sepsis"}}, "adae: no column 'AELLT'; found"),
+        ({}, {}, {"sepsis": {"AELLT": "Sepsis"}}, "events: sepsis: adae has no column 'AELLT'; found"),
     ],
 )
 def test_what_does_not_fit_is_refused(aall1331, adsl, adae, events, message):
@@ -112,6 +129,23 @@ def test_what_is_no_frame_or_publication_is_refused(arguments, message):
         aemodel.read_adam(*arguments)
 
 
-def test_texts_instead_of_columns_are_refused(aall1331):
+@pytest.mark.parametrize("terms", ["Sepsis", {"AETOXGR": 5}, {"AETOXGR": [4, 5]}, None], ids=str)
+def test_what_names_no_texts_in_columns_is_refused(aall1331, terms):
     with pytest.raises(TypeError, match="events: expected columns with their texts for sepsis"):
-        aemodel.read_adam(aall1331, pl.DataFrame(ADSL), pl.DataFrame(ADAE), {"sepsis": "Sepsis"})
+        aemodel.read_adam(aall1331, pl.DataFrame(ADSL), pl.DataFrame(ADAE), {"sepsis": terms})
+
+
+@pytest.mark.parametrize(
+    ("argument", "column", "remedy"),
+    [
+        ("adsl", "SAFFL", "say which it is with population=, or that all count with None"),
+        ("adae", "TRTEMFL", "say which it is with emergent=, or that all count with None"),
+        ("adae", "AETOXGR", "say which it is with grade=[.]"),
+        ("adae", "USUBJID", "say which it is with subject=[.]"),
+    ],
+)
+def test_missing_columns_are_named_with_what_to_do(aall1331, argument, column, remedy):
+    frames = {"adsl": pl.DataFrame(ADSL), "adae": pl.DataFrame(ADAE)}
+    frames[argument] = frames[argument].drop(column)
+    with pytest.raises(ValueError, match=f"{argument}: no column '{column}'; {remedy}"):
+        aemodel.read_adam(aall1331, **frames, events=EVENTS)

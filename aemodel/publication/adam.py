@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -12,6 +13,7 @@ from aemodel.publication.patients import as_frame, is_missing
 from aemodel.publication.tables import Tables
 
 SHOWN = 5
+FLAGS = ("population", "emergent")
 Terms = Mapping[str, str | Sequence[str]]
 
 
@@ -28,6 +30,8 @@ def read_adam(
 ) -> Any:
     """Patients for `fit`, one row per subject, from CDISC ADaM's subject-level and adverse event datasets.
 
+    ADAE mostly covers a whole trial: give only its records from the time that the publication speaks of.
+
     Parameters
     ----------
     tables
@@ -38,6 +42,8 @@ def read_adam(
         For each event that is to be read, the records of ADAE that are it: columns with the text, or any of several
         texts, that must stand there, small and capital letters alike, as ``{"infections": {"AEBODSYS": "Infections and
         infestations"}}``. Several columns must all match; with none, as ``{"any_ae": {}}``, every record is the event.
+        Death is ``{"death": {"AETOXGR": "5"}}``. In each column at least one of the texts must stand somewhere, or a slip
+        of the finger would be an event that nobody had.
     population
         ADSL's flag of those who are counted, where it is ``Y``; None counts all subjects.
     emergent
@@ -61,8 +67,9 @@ def read_adam(
     """
     subjects, records = as_frame(adsl, "adsl"), as_frame(adae, "adae")
     _check_events(tables, events)
-    _check_columns("adsl", subjects, [subject, population])
-    _check_columns("adae", records, [subject, emergent, grade, *(column for terms in events.values() for column in terms)])
+    options = {"subject": subject, "population": population, "emergent": emergent, "grade": grade}
+    _check_columns("adsl", subjects, {name: options[name] for name in ("subject", "population")})
+    _check_columns("adae", records, {name: options[name] for name in ("subject", "emergent", "grade")})
     if taken := [name for name in events if name in subjects.columns]:
         raise ValueError(f"adsl: it has columns that read_adam would add: {taken}; rename or drop them")
     everybody = _subjects("adsl", subjects[subject].to_list())
@@ -70,10 +77,10 @@ def read_adam(
         raise ValueError(f"adsl: {subject} must name each subject once; more often: {_shown(again)}")
     if unknown := set(_subjects("adae", records[subject].to_list())) - set(everybody):
         raise ValueError(f"adae: subjects that adsl does not have: {_shown(unknown)}")
-    if population is not None:
-        subjects = subjects.filter(nw.col(population) == "Y")
-    if emergent is not None:
-        records = records.filter(nw.col(emergent) == "Y")
+    for event, terms in events.items():
+        _check_terms(records, event, terms)
+    subjects = _flagged("adsl", subjects, population, "population")
+    records = _flagged("adae", records, emergent, "emergent")
     grades = [_grade(value, grade) for value in records[grade].to_list()]
     graded = list(zip(records[subject].to_list(), grades, strict=True))
     for event, terms in events.items():
@@ -88,16 +95,54 @@ def _check_events(tables: Tables, events: Mapping[str, Terms]) -> None:
     if not isinstance(tables, Tables):
         raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
     known = [event.name for event in tables.events]
-    if not events or (set(events) - set(known)):
-        raise ValueError(f"events: unknown {sorted(set(events) - set(known))}; choose from {', '.join(known)}")
+    if not events:
+        raise ValueError(f"events: none is given; choose from {', '.join(known)}")
+    if unknown := sorted(set(events) - set(known)):
+        raise ValueError(f"events: unknown {unknown}; choose from {', '.join(known)}")
     for event, terms in events.items():
-        if not isinstance(terms, Mapping):
+        texts = [text for wanted in terms.values() for text in _several(wanted)] if isinstance(terms, Mapping) else [terms]
+        if not isinstance(terms, Mapping) or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Sepsis'}}, not {terms!r}")
 
 
-def _check_columns(argument: str, frame: nw.DataFrame[Any], columns: Sequence[str | None]) -> None:
-    if missing := [column for column in dict.fromkeys(columns) if column is not None and column not in frame.columns]:
-        raise ValueError(f"{argument}: no column {', '.join(map(repr, missing))}; found {frame.columns}")
+def _several(wanted: Any) -> Sequence[Any]:
+    return wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
+
+
+def _check_columns(argument: str, frame: nw.DataFrame[Any], columns: Mapping[str, str | None]) -> None:
+    for option, column in columns.items():
+        if column is not None and column not in frame.columns:
+            remedy = f"say which it is with {option}=" + (", or that all count with None" if option in FLAGS else "")
+            raise ValueError(f"{argument}: no column {column!r}; {remedy}. Columns found: {frame.columns}")
+
+
+def _check_terms(records: nw.DataFrame[Any], event: str, terms: Terms) -> None:
+    for column, wanted in terms.items():
+        if column not in records.columns:
+            raise ValueError(f"events: {event}: adae has no column {column!r}; found {records.columns}")
+        found = {text: value for value in records[column].unique().to_list() if (text := _plain(value)) is not None}
+        if not {_plain(text) for text in _several(wanted)} & set(found):
+            near = [found[text] for each in _several(wanted) for text in get_close_matches(_plain(each) or "", found, n=2)]
+            raise ValueError(
+                f"events: {event}: {column} is nowhere {' or '.join(map(repr, _several(wanted)))}"
+                + (f"; near it: {', '.join(map(repr, near))}" if near else "")
+                + f". If nobody had it, leave {event} out and add a column of 0"
+            )
+
+
+def _flagged(argument: str, frame: nw.DataFrame[Any], flag: str | None, option: str) -> nw.DataFrame[Any]:
+    """Rows where a flag, if there is one, is Y."""
+    if flag is None:
+        return frame
+    kept = frame.filter(
+        nw.Series.from_iterable("kept", [v == "Y" for v in frame[flag].to_list()], backend=frame.implementation)
+    )
+    if len(frame) and not len(kept):
+        found = sorted({repr(value) for value in frame[flag].unique().to_list()})[:SHOWN]
+        raise ValueError(
+            f"{argument}: {flag} is Y nowhere; found {', '.join(found)}; name another flag with {option}=, or None"
+        )
+    return kept
 
 
 def _subjects(argument: str, names: list[Any]) -> list[Any]:
@@ -129,10 +174,17 @@ def _matching(records: nw.DataFrame[Any], terms: Terms) -> list[bool]:
     """Which records have one of the texts in each column."""
     chosen = [True] * len(records)
     for column, wanted in terms.items():
-        texts = {text.casefold() for text in ([wanted] if isinstance(wanted, str) else wanted)}
-        found = [isinstance(value, str) and value.strip().casefold() in texts for value in records[column].to_list()]
+        texts = {_plain(text) for text in _several(wanted)}
+        found = [_plain(value) in texts for value in records[column].to_list()]
         chosen = [a and b for a, b in zip(chosen, found, strict=True)]
     return chosen
+
+
+def _plain(value: Any) -> str | None:
+    """A cell as texts are compared: without capitals and blanks around it; whole numbers without a point."""
+    if is_missing(value):
+        return None
+    return (f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)).strip().casefold()
 
 
 def _worst(graded: Sequence[tuple[Any, int | None]]) -> dict[Any, int | None]:
