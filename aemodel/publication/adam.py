@@ -91,7 +91,7 @@ def read_adam(
     return subjects.to_native()
 
 
-def _check_events(tables: Tables, events: Mapping[str, Terms]) -> None:
+def _check_events(tables: Any, events: Mapping[str, Any]) -> None:
     if not isinstance(tables, Tables):
         raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
     known = [event.name for event in tables.events]
@@ -105,8 +105,8 @@ def _check_events(tables: Tables, events: Mapping[str, Terms]) -> None:
             raise TypeError(f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Sepsis'}}, not {terms!r}")
 
 
-def _several(wanted: Any) -> Sequence[Any]:
-    return wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
+def _several(wanted: Any) -> list[Any]:
+    return list(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
 
 
 def _check_columns(argument: str, frame: nw.DataFrame[Any], columns: Mapping[str, str | None]) -> None:
@@ -134,14 +134,11 @@ def _flagged(argument: str, frame: nw.DataFrame[Any], flag: str | None, option: 
     """Rows where a flag, if there is one, is Y."""
     if flag is None:
         return frame
-    kept = frame.filter(
-        nw.Series.from_iterable("kept", [v == "Y" for v in frame[flag].to_list()], backend=frame.implementation)
-    )
+    kept = frame.filter([value == "Y" for value in frame[flag].to_list()])
     if len(frame) and not len(kept):
         found = sorted({repr(value) for value in frame[flag].unique().to_list()})[:SHOWN]
-        raise ValueError(
-            f"{argument}: {flag} is Y nowhere; found {', '.join(found)}; name another flag with {option}=, or None"
-        )
+        words = f"{flag} is Y nowhere; found {', '.join(found)}"
+        raise ValueError(f"{argument}: {words}; name another flag with {option}=, or None")
     return kept
 
 
