@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aemodel.inference.fitting import Fitted, fit
     from aemodel.inference.likelihood import margin_loglik
     from aemodel.publication.adam import read_adam
+    from aemodel.publication.p_values import p_value_table
     from aemodel.publication.tables import Tables, load_tables
     from aemodel.serving.calculator import write_calculator
     from aemodel.serving.cohort import score_cohort
@@ -53,6 +54,7 @@ _HOME = {
     "margin_loglik": "inference.likelihood",
     "odds_ratio_table": "answers.odds_ratios",
     "ordering_table": "answers.evidence",
+    "p_value_table": "publication.p_values",
     "plot_calibration": "answers.plots",
     "plot_effects": "answers.risk_plots",
     "plot_identification": "answers.plots",
@@ -91,6 +93,7 @@ __all__ = [
     "margin_loglik",
     "odds_ratio_table",
     "ordering_table",
+    "p_value_table",
     "plot_calibration",
     "plot_effects",
     "plot_identification",

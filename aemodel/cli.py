@@ -41,7 +41,8 @@ def tables(publication: str, form: str) -> None:
     """Show a publication's frequencies as counts, and its discrepancies.
 
     PUBLICATION is the name of a shipped publication or a folder with the files of one. Checked first: that the denominators
-    are those of the cohort, and that some table of patients has all these counts.
+    are those of the cohort, and that some table of patients has all these counts. Last, which printed P-values follow from
+    them: one that does not is a misprint, or a slip of whoever typed the counts.
 
     \b
     Examples:
@@ -68,6 +69,21 @@ def tables(publication: str, form: str) -> None:
     for row in read.discrepancies.to_dict("records"):
         printed = f"printed {row['printed']}" + (f"; computed {row['computed']}" if row["computed"] else "")
         print_wrapped(f"{row['where']}: {printed}. {row['resolution'][:1].upper()}{row['resolution'][1:]}.", indent="  - ")
+    _print_p_values(read)
+
+
+def _print_p_values(read: Any) -> None:
+    """Which printed P-values follow from the counts."""
+    from aemodel.publication.p_values import p_value_table
+    from aemodel.serving.printing import print_wrapped
+
+    table = p_value_table(read)
+    if len(table):
+        click.echo()
+        print_wrapped(f"Printed P-values that follow from these counts: {int(table['agrees'].sum())} of {len(table)}.")
+    for row in table[~table["agrees"]].itertuples():
+        tested = f"{row.event} {row.grade} by {row.covariate} ({', '.join(row.levels.split())}), {row.test}"
+        print_wrapped(f"{tested}: printed {row.printed}, computed {row.computed:.3g}", indent="  - ")
 
 
 def _check_counts(read: Any) -> None:

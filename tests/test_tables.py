@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,10 @@ import pytest
 from scipy.stats import chi2_contingency
 
 import aemodel
+from aemodel.publication import p_values as p_values_module
 from aemodel.publication.tables import TOTAL, load_tables, read_tables
 from aemodel.publication.texts import FILES
-from tests.publications import count
+from tests.publications import count, publication_texts
 from tests.reference import fisher_exact
 
 # The counts, typed again from the paper.
@@ -87,32 +87,76 @@ def test_cohort_has_661_patients(aall1331):
 
 
 def p_value(tables, row):
-    levels = row.levels.split() or tables.covariate(row.covariate).names
-    n, observed = rows_of(tables, row.event, row.grade, row.covariate, levels)
+    """By SciPy, and by the slow twin."""
+    n, observed = rows_of(tables, row.event, row.grade, row.covariate, row.levels.split())
     if row.test == "fisher":
         return fisher_exact(observed, n)
     return chi2_contingency(np.stack([observed, n - observed]), correction=False).pvalue
 
 
-def printed(p, text):
-    """Whether a P-value is what was printed, at the digits it was printed with."""
-    if text.startswith("<"):
-        return p < float(text[1:])
-    return Decimal(float(p)).quantize(Decimal(text), ROUND_HALF_UP) == Decimal(text)
+@pytest.fixture(scope="module")
+def p_values(aall1331):
+    return aemodel.p_value_table(aall1331)
 
 
-def test_all_but_one_p_value_come_out_as_printed(aall1331):
-    wrong = [
-        (row.event, row.grade, row.covariate, row.levels, row.p)
-        for row in aall1331.tests.itertuples()
-        if not printed(p_value(aall1331, row), row.p)
-    ]
-    assert wrong == [("infections_total", "4-5", "relapse_group", "bm iem", "0.99")]
+def test_p_values_are_those_of_the_counts(aall1331, p_values):
+    expected = [p_value(aall1331, row) for row in p_values.itertuples()]
+    np.testing.assert_allclose(p_values["computed"], expected, rtol=1e-9)
+    assert set(p_values["test"]) == {"chi2", "fisher"}
 
 
-def test_the_p_value_that_does_not_come_out_is_recorded(aall1331):
-    row = aall1331.tests.query("levels == 'bm iem' and event == 'infections_total' and grade == '4-5'").iloc[0]
-    assert p_value(aall1331, row) == pytest.approx(0.995, abs=0.0005)
+def test_all_but_one_p_value_come_out_as_printed(p_values):
+    wrong = p_values[~p_values["agrees"]].iloc[:, [0, 1, 2, 3, 5]].to_numpy().tolist()
+    assert wrong == [["infections_total", "4-5", "relapse_group", "bm iem", "0.99"]]
+
+
+@pytest.mark.parametrize(
+    ("p", "text", "agrees"),
+    [
+        (0.0249, "0.02", True),
+        (0.025, "0.03", True),
+        (0.025, "0.02", False),
+        (0.00009, "<0.0001", True),
+        (0.0002, "< 0.0001", False),
+    ],
+)
+def test_p_values_agree_at_the_digits_that_are_printed(p, text, agrees):
+    assert p_values_module._agrees(p, text) is agrees
+
+
+def test_fisher_is_the_slow_twins_for_random_tables():
+    rng = np.random.default_rng(1)
+    for groups in (2, 2, 3, 3, 4):
+        n = rng.integers(3, 12, groups)
+        observed = rng.binomial(n, 0.3)
+        assert p_values_module._fisher_exact(observed, n, "") == pytest.approx(fisher_exact(observed, n), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            "rash,3-5,region,,0.5,chi2",
+            "tests.csv: rash 3-5 by region: no frequency at north, south, coast to test; published are none",
+        ),
+        ("rash,3-5,colour,,0.5,chi2", "tests.csv: rash 3-5 by colour: no such covariate; choose from arm, stage, region"),
+        ("rash,3-5,stage,,0.5,anova", "the test is 'anova'; it must be chi2 or fisher"),
+        ("rash,3-5,stage,,NS,chi2", "the P-value is 'NS'; it must be a number as printed"),
+        ("any_toxicity,3-5,arm,,0.5,fisher", "no frequency at low"),
+        ("blood_toxicity,3-5,stage,,0.5,fisher", "too many for Fisher's test by enumeration; was it chi2"),
+    ],
+)
+def test_tests_that_cannot_be_checked_are_refused(invented_patients, row, message, monkeypatch):
+    monkeypatch.setattr(p_values_module, "MOST_TABLES", 1000)
+    texts = publication_texts(invented_patients)
+    texts["tests.csv"] += row + "\n"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        aemodel.p_value_table(read_tables(texts))
+
+
+def test_the_p_value_that_does_not_come_out_is_recorded(aall1331, p_values):
+    row = p_values.query("levels == 'bm iem' and event == 'infections_total' and grade == '4-5'").iloc[0]
+    assert row["computed"] == pytest.approx(0.995, abs=0.0005)
     recorded = aall1331.discrepancies.query("event == 'infections_total' and printed == '0.99'")
     assert recorded["computed"].item().startswith("0.995")
 

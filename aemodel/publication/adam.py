@@ -40,10 +40,10 @@ def read_adam(
         pandas or polars DataFrames, or pyarrow Tables.
     events
         For each event that is to be read, the records of ADAE that are it: columns with the text, or any of several
-        texts, that must stand there, small and capital letters alike, as ``{"infections": {"AEBODSYS": "Infections and
-        infestations"}}``. Several columns must all match; with none, as ``{"any_ae": {}}``, every record is the event.
-        Death is ``{"death": {"AETOXGR": "5"}}``. In each column at least one of the texts must stand somewhere, or a slip
-        of the finger would be an event that nobody had.
+        texts, that must stand there, small and capital letters alike, as ``{"rash": {"AEDECOD": ["Rash", "Rash macular"]}}``.
+        Several columns must all match; with none, ``{}``, every record is the event. A fatal event is
+        ``{"AETOXGR": "5"}``. In each column at least one of the texts must stand somewhere, or a slip of the finger would
+        be an event that nobody had.
     population
         ADSL's flag of those who are counted, where it is ``Y``; None counts all subjects.
     emergent
@@ -102,7 +102,7 @@ def _check_events(tables: Any, events: Mapping[str, Any]) -> None:
     for event, terms in events.items():
         texts = [text for wanted in terms.values() for text in _several(wanted)] if isinstance(terms, Mapping) else [terms]
         if not isinstance(terms, Mapping) or not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Sepsis'}}, not {terms!r}")
+            raise TypeError(f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Rash'}}, not {terms!r}")
 
 
 def _several(wanted: Any) -> list[Any]:
