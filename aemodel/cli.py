@@ -65,7 +65,8 @@ def tables(publication: str, form: str) -> None:
     print_rows(frequency_lines(rows), "table", "Patients with each event, by published margin")
     print_wrapped("(sum): adds up other rows, and is no second piece of evidence.")
     click.echo()
-    print_wrapped("Discrepancies in the publication, and what was done:")
+    none = "No discrepancy of the publication is recorded."
+    print_wrapped("Discrepancies in the publication, and what was done:" if len(read.discrepancies) else none)
     for row in read.discrepancies.to_dict("records"):
         printed = f"printed {row['printed']}" + (f"; computed {row['computed']}" if row["computed"] else "")
         print_wrapped(f"{row['where']}: {printed}. {row['resolution'][:1].upper()}{row['resolution'][1:]}.", indent="  - ")
@@ -283,7 +284,7 @@ def score(
     """
     from aemodel.serving.output import check_kind, check_output
     from aemodel.serving.reading import load_model
-    from aemodel.serving.score_command import score_groups, score_patients
+    from aemodel.serving.score_command import say_what_failed, score_groups, score_patients
 
     if out is not None:
         check_output(out, patients)
@@ -300,6 +301,7 @@ def score(
             score_groups(loaded, opened, out, form, options | {"by": _listed("by", by), "seed": seed})
         else:
             score_patients(loaded, opened, out, form, options)
+    say_what_failed(loaded)
 
 
 def _listed(option: str, text: str | None) -> list[str] | None:

@@ -3,8 +3,9 @@
 The covariates' joint table is known by its margins only. A table's prior probability is that of a random sample with the
 maximum-entropy proportions, times, where asked for, a log-linear association between covariates that no row of the cohort
 gives together. Tables are drawn by Markov chain: two random patients swap their levels of one covariate, if all published
-counts stay as they are. Tables with such counts are connected by swaps when no covariate is given by more than one other
-(the counts are then those of a decomposable model; Dobra 2003).
+counts stay as they are. Tables with such counts are connected by swaps when every covariate that is tabulated is given by
+one and the same other (conditional on it they are independent margins; Dobra 2003). In a longer chain of cross-tabulations
+swaps of one level may not reach all tables, and what they reach is less uncertain than it should be.
 """
 
 from __future__ import annotations

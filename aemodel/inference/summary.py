@@ -45,6 +45,9 @@ def evidence_words(settings: Mapping[str, Any]) -> str:
     told = [f"Evidence used beside the margins: {' and '.join(used) if used else 'none'}."]
     if (scale := float(settings.get("prior_scale", 1.0))) != 1:
         told.append(f"Prior scales of effects times {scale:g}.")
+    if patients := settings.get("patients"):
+        relation = {"subset": "part of", "disjoint": "not in"}[settings["overlap"]]
+        told.append(f"Rows of {patients} patients who are {relation} the published cohort.")
     if (power := float(settings.get("power", 1.0))) != 1:
         told.append(f"What is published counts with power {power:g}.")
     return " ".join(told)

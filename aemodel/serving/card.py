@@ -46,7 +46,9 @@ def card_sections(facts: Facts) -> dict[str, str]:
 def _details(facts: Facts) -> str:
     return (
         f"A Bayesian hierarchical logistic model of {len(facts['events'])} severe toxicities at grades "
-        f"{' and '.join(facts['grades'])}, fitted to published counts, not to patients: {_text(facts['source']['title'])}.\n"
+        f"{' and '.join(facts['grades'])}, fitted to published counts"
+        f"{' and to rows of patients' if facts['settings'].get('patients') else ', not to patients'}: "
+        f"{_text(facts['source']['title'])}.\n"
         "It gives a patient's posterior risk of each toxicity, with an interval and a flag that says what carries it."
     )
 
@@ -118,9 +120,12 @@ def _predictors(facts: Facts) -> str:
 
 
 def _sample_size(facts: Facts) -> str:
+    own, power = facts["settings"].get("patients", 0), float(facts["settings"].get("power", 1))
+    disjoint = own if facts["settings"].get("overlap") == "disjoint" else 0
+    more = f", each counting {power:g}" * (power != 1) + f", and {disjoint} of one's own" * bool(disjoint)
     return (
-        f"{facts['patients']} patients, as many as the publication has; no sample size was calculated for the model. Effects\n"
-        "with little data are drawn towards those of other events and levels, and their intervals are wide."
+        f"{facts['patients']} patients, as many as the publication has{more}; no sample size was calculated for the model.\n"
+        "Effects with little data are drawn towards those of other events and levels, and their intervals are wide."
     )
 
 

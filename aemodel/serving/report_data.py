@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from aemodel.answers.calibration import calibration_table
+from aemodel.answers.calibration_slopes import calibration_slopes
 from aemodel.answers.contrasts import contrast_table
 from aemodel.answers.evidence import ordering_table, selection_table
 from aemodel.answers.identification import identification_table
@@ -40,13 +41,14 @@ class Other:
 
 @dataclass(frozen=True)
 class ReportData:
-    """The tables of a report. ``contrasts`` are by covariate; ``profiles`` and ``uncertainty`` may be None."""
+    """The tables of a report. ``contrasts`` are by covariate; ``slopes``, ``profiles`` and ``uncertainty`` may be None."""
 
     facts: Mapping[str, Any]
     tables: Tables
     words: Words
     settings: Mapping[str, Any]
     calibration: pd.DataFrame
+    slopes: pd.DataFrame | None
     effects: pd.DataFrame
     risks: pd.DataFrame
     odds: pd.DataFrame
@@ -71,8 +73,10 @@ def gather(model: Any, compare: Any, tables: int) -> ReportData:
         prior = prior_predictive_table(model)
     with waiting("Sensitivity to the priors"):
         sensitivity = sensitivity_table(model)
-    uncertainty = None
+    slopes = uncertainty = None
     if tables:
+        with waiting("Calibration slopes"):
+            slopes = calibration_slopes(model, seed=1)
         with waiting(f"{tables} tables of the covariates"):
             kept = model.risks.draws.shape[0]
             uncertainty = table_uncertainty(model, seed=1, tables=tables, draws=min(DRAWS, kept))
@@ -86,6 +90,7 @@ def gather(model: Any, compare: Any, tables: int) -> ReportData:
         words=words_of(model),
         settings=model.settings,
         calibration=calibration,
+        slopes=slopes,
         effects=effects,
         risks=risks,
         odds=odds,

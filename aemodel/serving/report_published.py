@@ -53,9 +53,10 @@ def diagnostics(data: ReportData) -> str:
             ("E-BFMI (is energy explored)", f"{found['bfmi']:.2f}", f"at least {GATE['bfmi']:g}"),
         )
     ]
-    verdict = "The sampler passed all its checks" if found["passed"] else "THE SAMPLER FAILED ITS CHECKS"
+    passed = "The sampler passed all its checks. That says the posterior of this model was found, not that the model is right."
+    failed = "THE SAMPLER FAILED ITS CHECKS: the posterior of this model may not have been found. Do not use its answers."
     return (
-        paragraph(f"{verdict}. That says the posterior of this model was found; it does not say the model is right.")
+        paragraph(passed if found["passed"] else failed)
         + "".join(paragraph(f"Failed: {failure}.") for failure in found["failures"])
         + table(lines, "Worst of each diagnostic over all parameters")
     )
@@ -99,5 +100,21 @@ def calibration(data: ReportData) -> str:
             "by chance alone."
         )
         + "".join(figures)
+        + _slopes(data)
         + table(lines, "Observed and predicted numbers of patients", grouped=True)
+    )
+
+
+def _slopes(data: ReportData) -> str:
+    """Whether predicted contrasts between levels have the published ones' size."""
+    if data.slopes is None:
+        return ""
+    over_all = data.slopes[(data.slopes["event"] == "all") & data.slopes["slope"].notna()]
+    said = [f"{r.slope:.2f} at grade {r.grade} ({r.slope_lower:.2f} to {r.slope_upper:.2f})" for r in over_all.itertuples()]
+    if not said:
+        return ""
+    return paragraph(
+        f"Calibration slopes: published contrasts between levels, in log odds, are {' and '.join(said)} times the predicted ones. "
+        "Above 1, the model draws groups together, as a hierarchical prior does, the more so where what was significant is "
+        "what was tabulated; differences between groups may then be larger than it says."
     )

@@ -46,6 +46,13 @@ def score_groups(model: Any, patients: Any, out: Path | None, form: str, options
     _say_who_is_left_out(counts, "counted")
 
 
+def say_what_failed(model: Any) -> None:
+    """A model whose sampler failed its checks still scores, but not without a word."""
+    if not model.diagnostics.passed:
+        failures = "; ".join(model.diagnostics.failures())
+        click.echo(f"Note: this model's sampler failed its checks ({failures}): do not use its answers.", err=True)
+
+
 def _say_who_is_left_out(counts: dict[str, Any], done: str) -> None:
     if counts["invalid"] or counts["new"]:
         click.echo(counts_in_words(counts, done), err=True)
