@@ -95,13 +95,21 @@ def test_deaths_are_records_of_grade_5(aall1331):
             "events: sepsis: AEDECOD is nowhere 'Sepssis'; near it: 'Sepsis'. If nobody had it, leave",
         ),
         ({}, {}, {"sepsis": {"AEDECOD": ["Rash", "Itch"]}}, "AEDECOD is nowhere 'Rash' or 'Itch'"),
-        ({"SAFFL": ["1"] * 5}, {}, EVENTS, "adsl: SAFFL is Y nowhere; found '1'; name another flag with population=, or None"),
-        ({"SAFFL": [1] * 5}, {}, EVENTS, "adsl: SAFFL is Y nowhere; found 1; name"),
+        (
+            {"SAFFL": ["1"] * 5},
+            {},
+            EVENTS,
+            "adsl: SAFFL must be Y, or N or empty, and Y somewhere; found '1'; name another flag with population=, or None",
+        ),
+        ({"SAFFL": ["Y", "y", "Y", "Y", "Y"]}, {}, EVENTS, "adsl: SAFFL must be Y, .* found 'Y', 'y'; name another"),
+        ({"SAFFL": [True] * 5}, {}, EVENTS, "adsl: SAFFL must be Y, .* found True; name"),
+        ({"SAFFL": [b"Y"] * 5}, {}, EVENTS, "adsl: SAFFL must be Y, .* found b'Y'; name"),
+        ({"SAFFL": [1] * 5}, {}, EVENTS, "adsl: SAFFL must be Y, .* found 1; name"),
         (
             {},
             {"TRTEMFL": ["N", None] * 4},
             EVENTS,
-            "adae: TRTEMFL is Y nowhere; found 'N', None; name another flag with emergent=",
+            "adae: TRTEMFL must be Y, .* found 'N', None; name another flag with emergent=",
         ),
         ({"USUBJID": list("aabde")}, {}, EVENTS, "adsl: USUBJID must name each subject once; more often: a$"),
         ({"USUBJID": list("abxde")}, {}, EVENTS, "adae: subjects that adsl does not have: c$"),
@@ -122,6 +130,7 @@ def test_what_does_not_fit_is_refused(aall1331, adsl, adae, events, message):
     [
         (("aall1331", ADSL, ADAE, EVENTS), "adsl: expected a pandas or polars DataFrame"),
         (("aall1331", pl.DataFrame(ADSL), pl.DataFrame(ADAE), EVENTS), "tables: expected what load_tables returns"),
+        ((aemodel.load_tables("aall1331"), pl.DataFrame(ADSL), pl.DataFrame(ADAE), ["sepsis"]), "as a dict, not list"),
     ],
 )
 def test_what_is_no_frame_or_publication_is_refused(arguments, message):
@@ -129,7 +138,7 @@ def test_what_is_no_frame_or_publication_is_refused(arguments, message):
         aemodel.read_adam(*arguments)
 
 
-@pytest.mark.parametrize("terms", ["Sepsis", {"AETOXGR": 5}, {"AETOXGR": [4, 5]}, None], ids=str)
+@pytest.mark.parametrize("terms", ["Sepsis", {"AETOXGR": 5}, {"AETOXGR": [4, 5]}, {"AEDECOD": []}, None], ids=str)
 def test_what_names_no_texts_in_columns_is_refused(aall1331, terms):
     with pytest.raises(TypeError, match="events: expected columns with their texts for sepsis"):
         aemodel.read_adam(aall1331, pl.DataFrame(ADSL), pl.DataFrame(ADAE), {"sepsis": terms})

@@ -91,17 +91,20 @@ def read_adam(
     return subjects.to_native()
 
 
-def _check_events(tables: Any, events: Mapping[str, Any]) -> None:
+def _check_events(tables: Any, events: Any) -> None:
     if not isinstance(tables, Tables):
         raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
     known = [event.name for event in tables.events]
+    if not isinstance(events, Mapping):
+        raise TypeError(f"events: expected events with their columns and texts, as a dict, not {type(events).__name__}")
     if not events:
         raise ValueError(f"events: none is given; choose from {', '.join(known)}")
     if unknown := sorted(set(events) - set(known)):
         raise ValueError(f"events: unknown {unknown}; choose from {', '.join(known)}")
     for event, terms in events.items():
         texts = [text for wanted in terms.values() for text in _several(wanted)] if isinstance(terms, Mapping) else [terms]
-        if not isinstance(terms, Mapping) or not all(isinstance(text, str) for text in texts):
+        empty = isinstance(terms, Mapping) and not all(_several(wanted) for wanted in terms.values())
+        if not isinstance(terms, Mapping) or empty or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Rash'}}, not {terms!r}")
 
 
@@ -134,12 +137,16 @@ def _flagged(argument: str, frame: nw.DataFrame[Any], flag: str | None, option: 
     """Rows where a flag, if there is one, is Y."""
     if flag is None:
         return frame
-    kept = frame.filter([value == "Y" for value in frame[flag].to_list()])
-    if len(frame) and not len(kept):
-        found = sorted({repr(value) for value in frame[flag].unique().to_list()})[:SHOWN]
-        words = f"{flag} is Y nowhere; found {', '.join(found)}"
-        raise ValueError(f"{argument}: {words}; name another flag with {option}=, or None")
-    return kept
+    values = frame[flag].to_list()
+    known = [is_missing(value) or (isinstance(value, str) and value in ("Y", "N", "")) for value in values]
+    yes = [isinstance(value, str) and value == "Y" for value in values]
+    if values and not (all(known) and any(yes)):
+        found = sorted({repr(value) for value in values})[:SHOWN]
+        raise ValueError(
+            f"{argument}: {flag} must be Y, or N or empty, and Y somewhere; found {', '.join(found)}; name another flag with "
+            f"{option}=, or None"
+        )
+    return frame.filter(yes)
 
 
 def _subjects(argument: str, names: list[Any]) -> list[Any]:

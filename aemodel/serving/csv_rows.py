@@ -122,7 +122,7 @@ def _looked_up(values: Mapping[int, Any], codes: Sequence[int]) -> list[Any]:
     try:
         return [values[code] for code in codes]
     except KeyError:
-        raise RuntimeError("patients: the file's rows were others when they were counted; score a copy") from None
+        raise ValueError("patients: the file's rows were others when they were counted; score a copy") from None
 
 
 def _neutralised_rows(chunk: list[list[str]]) -> list[list[str]]:

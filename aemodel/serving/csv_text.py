@@ -29,6 +29,8 @@ class CsvFile:
 
     Attributes
     ----------
+    signature
+        What the file was when it was opened: it must be the same whenever it is read.
     advance
         Is told from time to time how much has been read, in per cent.
     """
@@ -36,6 +38,7 @@ class CsvFile:
     path: Path
     columns: tuple[str, ...]
     delimiter: str
+    signature: tuple[int, ...]
     advance: Callable[[float], None] = lambda percent: None
 
     def chunks(self) -> Iterator[list[list[str]]]:
@@ -44,11 +47,13 @@ class CsvFile:
         Raises
         ------
         ValueError
-            A row has more or fewer cells than the first line, a quote is not closed, or the file is not UTF-8.
+            A row has more or fewer cells than the first line, a quote is not closed, the file is not UTF-8, or is not what it
+            was when it was opened.
         """
         width = len(self.columns)
         try:
             with self.path.open("rb") as file:
+                self._check_unchanged(file)
                 size, reader = os.fstat(file.fileno()).st_size, self._reader(file)
                 next(reader)
                 while chunk := list(islice(reader, max(1, CELLS_A_CHUNK // width))):
@@ -58,11 +63,11 @@ class CsvFile:
                             raise csv.Error("rows of different lengths")
                     self.advance(100 * file.tell() / size)
                     yield chunk
-        except UnicodeDecodeError:
-            raise not_utf8(self.path) from None
-        except csv.Error as error:
-            problem = self._first_problem()
-            raise ValueError(f"patients: {str(self.path)!r} cannot be read as csv: {problem}") from error
+                self._check_unchanged(file)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise self.unreadable(str(error)) from None
+        except OSError as error:
+            raise ValueError(f"patients: {str(self.path)!r} cannot be read: {error.strerror or error}") from error
 
     def rows(self) -> Iterator[list[str]]:
         """The cells of each row after the first line, as `chunks` has them."""
@@ -71,8 +76,20 @@ class CsvFile:
     def _reader(self, file: BinaryIO) -> Any:
         return csv.reader(TextIOWrapper(file, "utf-8-sig", newline=""), delimiter=self.delimiter, strict=True)
 
-    def _first_problem(self) -> str:
-        """The first line that cannot be read, and why. The line itself stays out: it is a patient, and errors are logged."""
+    def _check_unchanged(self, file: BinaryIO) -> None:
+        if signature_of(file.fileno()) != self.signature:
+            raise changed(self.path)
+
+    def unreadable(self, otherwise: str) -> ValueError:
+        """The first line that cannot be read, and why, or if there is none, something else in words.
+
+        The line itself stays out: it is a patient, and errors end up in logs.
+        """
+        if _first_wrong_line(self.path):
+            return not_utf8(self.path)
+        return ValueError(f"patients: {str(self.path)!r} cannot be read as csv: {self._first_problem() or otherwise}")
+
+    def _first_problem(self) -> str | None:
         line, width = 1, len(self.columns)
         with self.path.open("rb") as file:
             reader = self._reader(file)
@@ -83,7 +100,7 @@ class CsvFile:
                     line = reader.line_num + 1
             except csv.Error as error:
                 return f"line {line}: {_in_words(error)}"
-        raise RuntimeError(f"patients: {str(self.path)!r} has changed while it was read")
+        return None
 
 
 def _mended(row: list[str], width: int) -> list[str]:
@@ -97,6 +114,8 @@ def _in_words(error: csv.Error) -> str:
     text = str(error)
     if "end of data" in text:
         return "unterminated quote"
+    if "field limit" in text:
+        return f"a cell of more than {csv.field_size_limit()} characters: perhaps a quote that is not closed"
     return "text after a closing quote" if "expected after" in text else text
 
 
@@ -108,6 +127,16 @@ def _first_wrong_line(path: Path) -> int | None:
             except UnicodeDecodeError:
                 return number
     return None
+
+
+def signature_of(file: Path | int) -> tuple[int, ...]:
+    """What tells a file from another one, and from what it is once it has been written to."""
+    about = os.stat(file)
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def changed(path: Path) -> ValueError:
+    return ValueError(f"patients: {str(path)!r} has changed while it was read; score a copy")
 
 
 def not_utf8(path: Path) -> ValueError:
@@ -125,6 +154,7 @@ def open_csv(path: Path) -> CsvFile:
     """
     if not path.is_file():
         raise FileNotFoundError(f"patients: no file {str(path)!r}")
+    signature = signature_of(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read(MOST_HEADER)
@@ -132,17 +162,22 @@ def open_csv(path: Path) -> CsvFile:
         raise not_utf8(path) from None
     if "\0" in text:
         raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it holds binary data")
-    try:
-        headers = {delimiter: next(csv.reader(StringIO(text, newline=""), delimiter=delimiter), []) for delimiter in DELIMITERS}
-    except csv.Error as error:
-        raise ValueError(f"patients: {str(path)!r} cannot be read as csv: {error}") from error
+    headers = {delimiter: _header(text, delimiter) for delimiter in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda each: len(headers[each]))
     header = [name or f"column{place}" for place, name in enumerate(headers[delimiter])]
     if not header:
         raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it is empty; its first line must name the columns")
     if again := [name for name, times in Counter(name.lower() for name in header).items() if times > 1]:
         raise ValueError(f"patients: {str(path)!r} has several columns named {again[:5]} (small and capital letters are alike)")
-    return CsvFile(path, tuple(header), delimiter)
+    return CsvFile(path, tuple(header), delimiter, signature)
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    """Cells of the first line; none where it cannot be read, as with another delimiter than its own."""
+    try:
+        return next(csv.reader(StringIO(text, newline=""), delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 def neutralised(value: Any) -> Any:

@@ -25,7 +25,11 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends cleans up as Ctrl-C does
+        # What a scheduler sends, and a terminal that is gone, clean up as Ctrl-C does; under nohup the latter is still ignored.
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))}
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
         try:
             command(*args, **kwargs)
         except BrokenPipeError:
@@ -45,7 +49,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
                 raise Failed(" ".join(str(error).split())) from error
             raise
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     return wrapped
 

@@ -22,9 +22,11 @@ def check_output(path: Path, patients: Path) -> None:
     Raises
     ------
     ValueError
-        It is of another kind than CSV or Parquet, or it is the input itself.
+        It is of another kind than CSV or Parquet, a folder, or the input itself.
     """
     check_kind(path, "out")
+    if path.is_dir():
+        raise ValueError(f"out: {str(path)!r} is a folder; name a file")
     if path.exists() and patients.exists() and path.samefile(patients):
         raise ValueError(f"out: {str(path)!r} is the file of patients itself; name another one")
 

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from aemodel.publication.profiles import NUMBER
-from aemodel.serving.csv_text import RISKY_FIRST, neutralised, not_utf8, open_csv
+from aemodel.serving.csv_text import RISKY_FIRST, changed, neutralised, open_csv, signature_of
 from aemodel.serving.engines import Coded, small_table
 from aemodel.serving.output import check_kind, remove_partial, whole
 from aemodel.serving.progress import watched
@@ -29,6 +29,8 @@ class DuckDBPatients:
 
     connection: duckdb.DuckDBPyConnection
     relation: duckdb.DuckDBPyRelation
+    path: Path
+    signature: tuple[int, ...]
 
     def read(self, label: str, work: Callable[[Any], Any]) -> Any:
         """What ``work`` makes of the relation, with a bar that shows how far its queries are."""
@@ -41,11 +43,19 @@ class DuckDBPatients:
 
     def write(self, label: str, scored: duckdb.DuckDBPyRelation, path: Path) -> None:
         """Write a scored relation, with a bar."""
-        watched(self.connection, label, lambda: write_rows(scored, path, self.relation), lambda: remove_partial(path))
+
+        def work() -> None:
+            write_rows(scored, path, self.relation, self._check_unchanged)
+
+        watched(self.connection, label, work, lambda: remove_partial(path))
 
     def write_table(self, coded: Coded, by: Sequence[str], rows: Sequence[dict[str, Any]], path: Path) -> None:
         """Write a small table of answers."""
         write_rows(small_table(coded, by, rows), path)
+
+    def _check_unchanged(self) -> None:
+        if signature_of(self.path) != self.signature:
+            raise changed(self.path)
 
 
 @contextmanager
@@ -59,7 +69,8 @@ def open_patients(path: Path) -> Iterator[DuckDBPatients]:
     """
     with connect() as connection:
         try:
-            yield DuckDBPatients(connection, read_patients(connection, path))
+            relation = read_patients(connection, path)
+            yield DuckDBPatients(connection, relation, path, signature_of(path))
         except duckdb.Error as error:
             raise unreadable(path, error) from error
 
@@ -121,22 +132,25 @@ def read_frame(path: Path) -> Any:
 
 
 def unreadable(path: Path, error: duckdb.Error) -> ValueError:
-    """What is wrong with a file, in one line."""
-    text = str(error)
-    if "not utf-8" in text.lower() or "invalid unicode" in text.lower():
-        return not_utf8(path)
-    # The line itself stays out: it is a patient, and errors end up in logs.
-    lines = [line.strip() for line in text.partition("Possible")[0].splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("Original Line")]
-    shown = "; ".join(lines[:3]).removeprefix("Invalid Input Error: ")[:300]
-    return ValueError(f"patients: {str(path)!r} cannot be read as {check_kind(path, 'patients')}: {shown}")
+    """What is wrong with a file, in one line. Of CSV not by DuckDB, which quotes lines: they are patients."""
+    if check_kind(path, "patients") == "csv":
+        return open_csv(path).unreadable(
+            "DuckDB cannot read it, perhaps for lines that end in different ways; score it into CSV"
+        )
+    shown = "; ".join([line.strip() for line in str(error).splitlines() if line.strip()][:3])
+    return ValueError(f"patients: {str(path)!r} cannot be read as parquet: {shown.removeprefix('Invalid Input Error: ')[:300]}")
 
 
-def write_rows(relation: duckdb.DuckDBPyRelation, path: Path, caller: duckdb.DuckDBPyRelation | None = None) -> None:
+def write_rows(
+    relation: duckdb.DuckDBPyRelation,
+    path: Path,
+    caller: duckdb.DuckDBPyRelation | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Write a relation as CSV or Parquet, in its order; the file stands under its name only once it is whole.
 
     In CSV, text that a spreadsheet would run as a formula is given a leading apostrophe: in any column, or where it is
-    said, in those of the ``caller`` only.
+    said, in those of the ``caller`` only. ``check`` may refuse what was written.
 
     Raises
     ------
@@ -154,6 +168,7 @@ def write_rows(relation: duckdb.DuckDBPyRelation, path: Path, caller: duckdb.Duc
                 relation.project(", ".join(safe)).write_csv(str(partial))
         except duckdb.IOException as error:
             raise OSError(str(error).splitlines()[0]) from error
+        check()
 
 
 def _safe(name: str, kind: str) -> str:

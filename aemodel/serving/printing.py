@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import click
@@ -13,7 +16,7 @@ import click
 from aemodel.serving.csv_text import neutralised
 from aemodel.serving.failing import options_as_typed
 
-Rows = list[dict[str, Any]]
+Rows = Iterable[dict[str, Any]]
 WIDTH = 100
 """Characters to which running text is wrapped, or the terminal's if it has fewer."""
 FOLD = 12
@@ -25,18 +28,34 @@ MOST_SHOWN = 20
 
 
 def print_rows(rows: Rows, form: str, title: str = "") -> None:
-    """Rows as a ``table`` under a title, or as ``json`` or ``csv``."""
+    """Rows as a ``table`` under a title, or one by one as ``json`` or ``csv``."""
     if form == "json":
-        click.echo(json.dumps(rows, indent=1, default=str))
+        _print_json(iter(rows))
     elif form == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        for line in [list(rows[0]) if rows else [], *(list(row.values()) for row in rows)]:
-            writer.writerow([neutralised(cell) for cell in line])
+        _print_csv(iter(rows))
     elif sys.stdout.isatty():
-        _print_rich(rows, title)
+        _print_rich(list(rows), title)
     else:
         click.echo(title)
-        _print_plain(rows)
+        _print_plain(list(rows))
+
+
+def _print_csv(rows: Iterator[dict[str, Any]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if first := next(rows, None):
+        for line in chain([list(first), list(first.values())], (list(row.values()) for row in rows)):
+            writer.writerow([neutralised(cell) for cell in line])
+
+
+def _print_json(rows: Iterator[dict[str, Any]]) -> None:
+    """A list of objects; numbers that are none, which JSON does not have, are null."""
+    before = "["
+    for row in rows:
+        finite = {name: None if isinstance(cell, float) and not math.isfinite(cell) else cell for name, cell in row.items()}
+        text = json.dumps(finite, indent=1, default=str, allow_nan=False).replace("\n", "\n ")
+        click.echo(f"{before}\n {text}", nl=False)
+        before = ","
+    click.echo("[]" if before == "[" else "\n]")
 
 
 def print_wrapped(text: str, indent: str = "") -> None:
@@ -47,7 +66,7 @@ def print_wrapped(text: str, indent: str = "") -> None:
     click.echo(click.wrap_text(text, width=width, initial_indent=indent, subsequent_indent=" " * len(indent)))
 
 
-def print_risks(rows: Rows, patients: int, risks: Any, interval: float) -> None:
+def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval: float) -> None:
     """A block for each of the first of so many patients: risks in per cent with intervals, and what carries them."""
     shown = [g for g in risks.grades if any(name.endswith(f"_g{g[0]}_risk") for name in (rows[0] if rows else ()))]
     own = [name for name in (rows[0] if rows else ()) if not any(name.startswith(f"{event}_") for event in risks.events)]
@@ -97,7 +116,7 @@ def _in_words(risk: float | None, lower: float | None, upper: float | None) -> s
     return f"{risk:6.1%} ({lower:.1%} to {upper:.1%})"
 
 
-def _print_plain(rows: Rows) -> None:
+def _print_plain(rows: list[dict[str, Any]]) -> None:
     names = list(rows[0]) if rows else []
     widths = {name: max(len(name), *(len(_cell(row.get(name, ""))) for row in rows)) for name in names}
     for row in [dict(zip(names, names, strict=True)), *rows]:
@@ -114,7 +133,7 @@ def _cell(value: Any) -> str:
     return "(not known)" if value is None else re.sub(r"[\r\n\t]+", " ", str(value))
 
 
-def _print_rich(rows: Rows, title: str) -> None:
+def _print_rich(rows: list[dict[str, Any]], title: str) -> None:
     """Where the terminal is too narrow for all, long texts go on in a second line; numbers never do."""
     from rich.console import Console
     from rich.table import Table

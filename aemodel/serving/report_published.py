@@ -114,7 +114,8 @@ def _slopes(data: ReportData) -> str:
     if not said:
         return ""
     return paragraph(
-        f"Calibration slopes: published contrasts between levels, in log odds, are {' and '.join(said)} times the predicted ones. "
+        f"Calibration slopes: published contrasts between levels, in log odds, are {' and '.join(said)} times the predicted "
+        "ones. "
         "Above 1, the model draws groups together, as a hierarchical prior does, the more so where what was significant is "
         "what was tabulated; differences between groups may then be larger than it says."
     )

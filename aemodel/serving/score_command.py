@@ -26,7 +26,7 @@ def score_patients(model: Any, patients: Any, out: Path | None, form: str, optio
     if form == "table":
         print_risks(list(patients.records(scored, MOST_SHOWN)), counts["rows"], model.risks, options["interval"])
     else:
-        print_rows(list(patients.records(scored)), form)
+        print_rows(patients.records(scored), form)
     _say_who_is_left_out(counts, "scored")
 
 

@@ -46,9 +46,10 @@ def score(
     Returns
     -------
     The caller's kind of frame
-        Lazy ones stay lazy. Rows, their order (where the engine has one; Spark has none beyond that within partitions)
-        and columns as given, and for each event ``{event}_g3_risk``, ``_lower``, ``_upper``
-        (probabilities; ``g4`` for grade 4-5) and ``{event}_support``: the weakest flag of the grades asked for.
+        Lazy ones stay lazy; rows that their source gains or changes once they were counted may have nulls. Rows, their order
+        (where the engine has one; Spark has none beyond that within partitions) and columns as given, and for each event
+        ``{event}_g3_risk``, ``_lower``, ``_upper`` (probabilities; ``g4`` for grade 4-5) and ``{event}_support``: the
+        weakest flag of the grades asked for.
 
     Raises
     ------
