@@ -801,6 +801,19 @@ def test_output_into_a_missing_folder(score, tmp_path):
     failed(score(tmp_path / "nowhere" / "scored.csv"), 2, "cannot be written")
 
 
+def test_output_that_is_a_folder(score, tmp_path):
+    (tmp_path / "out.csv").mkdir()
+    failed(score(tmp_path / "out.csv"), 2, "is a folder; name a file")
+
+
+def test_a_model_whose_sampler_failed_does_not_score_in_silence(score, shipped, monkeypatch):
+    failing = Diagnostics(**{**shipped.manifest["diagnostics"], "divergences": 3})
+    monkeypatch.setattr(type(shipped), "diagnostics", failing)
+    result = score("--events", "sepsis")
+    assert result.exit_code == 0
+    assert "Note: this model's sampler failed its checks (3 divergent transitions" in result.stderr
+
+
 def test_output_of_another_kind(score, tmp_path):
     failed(score(tmp_path / "scored.xlsx"), 2, "Error: OUT: ")
 
@@ -972,9 +985,9 @@ def test_options_that_name_nothing_are_refused(score, option):
     failed(score(option, " , "), 2, f"{option[2:]}: it names nothing")
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_termination_cleans_up_as_interruption_does(tmp_path, kind):
-    """SIGTERM, which schedulers send, leaves no half-written patients behind."""
+@pytest.mark.parametrize(("kind", "number"), [("csv", signal.SIGTERM), ("parquet", signal.SIGTERM), ("csv", signal.SIGHUP)])
+def test_termination_cleans_up_as_interruption_does(tmp_path, kind, number):
+    """SIGTERM, which schedulers send, and a lost connection leave no half-written patients behind."""
     path = tmp_path / "many.csv"
     row = "12,male,bm,20,hispanic\n"
     path.write_text("age,sex,relapse_site,months_to_relapse,race_ethnicity\n" + row * 2_000_000)
@@ -982,7 +995,7 @@ def test_termination_cleans_up_as_interruption_does(tmp_path, kind):
     while not list(tmp_path.glob("*.partial")):
         assert running.poll() is None
         time.sleep(0.01)
-    running.terminate()
+    running.send_signal(number)
     assert running.wait(timeout=60) == 130
     assert [each.name for each in tmp_path.iterdir()] == ["many.csv"]
 
