@@ -130,7 +130,7 @@ class RiskDraws:
         """Position in `SUPPORT` of each profile's answers, (profile, event, grade), by the rule of `support_of`."""
         weights = self.weights(sets)
         squares = self.movement.astype(float) ** 2
-        moved = np.einsum("pc,kceg->pkeg", weights, squares)
+        moved = np.moveaxis(np.tensordot(squares, weights, axes=(1, 1)), -1, 0)
         everything = np.array([covariate.everything for covariate in self.covariates])
         known = sets != everything
         new = np.stack([sets[:, k] == covariate.new for k, covariate in enumerate(self.covariates)], axis=1)

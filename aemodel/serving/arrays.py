@@ -104,7 +104,7 @@ def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) ->
     """Each array within what it can hold; comparisons are false for NaN."""
     sizes = tuple(len(c.levels) + c.open for c in covariates)
     within = {
-        "draws": (arrays["draws"] >= 0) & (arrays["draws"] <= 1),
+        "draws": np.array([arrays["draws"].min() >= 0, arrays["draws"].max() <= 1]),  # of NaN neither
         "levels": (arrays["levels"] >= 0) & (arrays["levels"] < np.array(sizes)),
         "weight": (arrays["weight"] > 0) & (arrays["weight"] < np.inf),
         "movement": (arrays["movement"] >= 0) & (arrays["movement"] < np.inf),

@@ -109,7 +109,8 @@ class ScoredCsv:
     def write(self, path: Path) -> None:
         """Write all rows as CSV with the file's delimiter, formulas neutralised."""
         between = self.file.delimiter
-        added = {code: f"{between}{between.join(map(_cell, values))}\n" for code, values in self.values.items()}
+        texts = {values: f"{between}{between.join(map(_cell, values))}\n" for values in set(self.values.values())}
+        added = {code: texts[values] for code, values in self.values.items()}
         with path.open("w", encoding="utf-8", newline="") as out:
             header = [neutralised(name) for name in (*self.file.columns, *self.added)]
             out.write(f"{_lines([header], between)[0]}\n")
