@@ -127,9 +127,12 @@ def fit(
     evidence = choose_evidence(tables, ordering, selection)
     design = make_design(tables)
     own = make_own_profiles(tables, design, patients, overlap)
-    model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale, own, power)
-    idata = _sample(model, seed=seed, draws=draws, chains=chains, tune=tune, progress=progress)
-    idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
+    with warnings.catch_warnings():
+        # Of PyTensor's C code, which only draws from the prior here: sampling is compiled by Numba.
+        warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS installation")
+        model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale, own, power)
+        idata = _sample(model, seed=seed, draws=draws, chains=chains, tune=tune, progress=progress)
+        idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
     diagnostics = diagnose(idata)
     if not diagnostics.passed:
         warnings.warn(str(diagnostics), stacklevel=2)
