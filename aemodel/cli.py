@@ -54,7 +54,7 @@ def tables(publication: str, form: str) -> None:
     from aemodel.serving.printing import print_rows, print_wrapped
 
     read = load_tables(publication)
-    _check_counts(read)
+    checked = _check_counts(read)
     rows = read.frequencies.to_dict("records")
     if form != "table":
         print_rows(rows, form)
@@ -70,7 +70,8 @@ def tables(publication: str, form: str) -> None:
     for row in read.discrepancies.to_dict("records"):
         printed = f"printed {row['printed']}" + (f"; computed {row['computed']}" if row["computed"] else "")
         print_wrapped(f"{row['where']}: {printed}. {row['resolution'][:1].upper()}{row['resolution'][1:]}.", indent="  - ")
-    _print_p_values(read)
+    if checked:
+        _print_p_values(read)
 
 
 def _print_p_values(read: Any) -> None:
@@ -87,8 +88,8 @@ def _print_p_values(read: Any) -> None:
         print_wrapped(f"{tested}: printed {row.printed}, computed {row.computed:.3g}", indent="  - ")
 
 
-def _check_counts(read: Any) -> None:
-    """What a fit would refuse of the cohort and of the counts together."""
+def _check_counts(read: Any) -> bool:
+    """What a fit would refuse of the cohort and of the counts together; False where the libraries for it are missing."""
     from aemodel.publication.cells import make_cells
     from aemodel.publication.families import make_families
 
@@ -98,9 +99,10 @@ def _check_counts(read: Any) -> None:
     except ModuleNotFoundError as error:
         message = f"Not checked, as {error.name} is missing: whether some table of patients has all these counts"
         click.echo(f"{message}. pip install 'aemodel[fit]'", err=True)
-        return
+        return False
     for family in families:
         family_margins(family, cells, read.frequencies)
+    return True
 
 
 @main.command()

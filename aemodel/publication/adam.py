@@ -9,7 +9,7 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 
-from aemodel.publication.patients import as_frame, is_missing
+from aemodel.publication.patients import as_frame, indexed_as, is_missing
 from aemodel.publication.tables import Tables
 
 SHOWN = 5
@@ -200,12 +200,6 @@ def _worst(graded: Sequence[tuple[Any, int | None]]) -> dict[Any, int | None]:
 
 
 def _column(frame: nw.DataFrame[Any], name: str, values: list[int | None]) -> nw.Series[Any]:
-    """A column of whole numbers or nulls; of pandas with the frame's index, by which it would match rows."""
-    pandas = frame.implementation.is_pandas()
-    dtype = nw.Float64() if pandas and None in values else nw.Int64()  # pandas' own whole numbers know no nulls
-    series = nw.new_series(name, values, dtype, backend=frame.implementation)
-    if pandas:
-        native = series.to_native()
-        native.index = frame.to_native().index
-        return nw.from_native(native, series_only=True)
-    return series
+    """A column of whole numbers or nulls, which pandas' own whole numbers do not know."""
+    dtype = nw.Float64() if frame.implementation.is_pandas() and None in values else nw.Int64()
+    return indexed_as(frame, nw.new_series(name, values, dtype, backend=frame.implementation))

@@ -128,10 +128,17 @@ def _as_numbers(series: nw.Series[Any]) -> nw.Series[Any]:
 
 
 def _like(series: nw.Series[Any], values: Sequence[Any], dtype: Any) -> nw.Series[Any]:
-    """A new column in the place of an old one, with its index: pandas would otherwise match rows by it."""
-    new = nw.new_series(series.name, values, dtype, backend=series.implementation).to_native()
-    new.index = series.to_native().index
-    return nw.from_native(new, series_only=True)
+    """A new column in the place of an old one."""
+    return indexed_as(series, nw.new_series(series.name, values, dtype, backend=series.implementation))
+
+
+def indexed_as(like: nw.Series[Any] | nw.DataFrame[Any], series: nw.Series[Any]) -> nw.Series[Any]:
+    """A new column for a frame; of pandas with the frame's index, by which it would match rows."""
+    if not like.implementation.is_pandas():
+        return series
+    native = series.to_native()
+    native.index = like.to_native().index
+    return nw.from_native(native, series_only=True)
 
 
 def is_missing(value: Any) -> bool:

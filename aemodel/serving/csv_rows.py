@@ -48,7 +48,7 @@ def _coded(file: CsvFile, layout: Layout) -> Iterator[tuple[list[list[str]], lis
     places = [file.columns.index(source.column) for source in layout.sources]
     parts = [_Parts(source, stride).__getitem__ for source, stride in zip(layout.sources, layout.strides, strict=True)]
     for chunk in file.chunks():
-        columns = list(zip(*chunk, strict=True)) or [()] * len(file.columns)
+        columns = list(zip(*chunk, strict=True))
         codes = zip(*(map(part, columns[place]) for part, place in zip(parts, places, strict=True)), strict=True)
         yield chunk, list(map(sum, codes))
 

@@ -62,7 +62,8 @@ class CsvFile:
                         if not all(len(row) == width for row in chunk):
                             raise csv.Error("rows of different lengths")
                     self.advance(100 * file.tell() / size)
-                    yield chunk
+                    if chunk:
+                        yield chunk
                 self._check_unchanged(file)
         except (UnicodeDecodeError, csv.Error) as error:
             raise self.unreadable(str(error)) from None
@@ -85,8 +86,8 @@ class CsvFile:
 
         The line itself stays out: it is a patient, and errors end up in logs.
         """
-        if _first_wrong_line(self.path):
-            return not_utf8(self.path)
+        if line := _first_wrong_line(self.path):
+            return _not_utf8(self.path, line)
         return ValueError(f"patients: {str(self.path)!r} cannot be read as csv: {self._first_problem() or otherwise}")
 
     def _first_problem(self) -> str | None:
@@ -139,8 +140,8 @@ def changed(path: Path) -> ValueError:
     return ValueError(f"patients: {str(path)!r} has changed while it was read; score a copy")
 
 
-def not_utf8(path: Path) -> ValueError:
-    where = f" (line {line})" if (line := _first_wrong_line(path)) else ""
+def _not_utf8(path: Path, line: int | None) -> ValueError:
+    where = f" (line {line})" if line else ""
     return ValueError(f"patients: {str(path)!r} is not in UTF-8{where}: save it as CSV in UTF-8, or convert it with iconv")
 
 
@@ -159,7 +160,7 @@ def open_csv(path: Path) -> CsvFile:
         with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read(MOST_HEADER)
     except UnicodeDecodeError:
-        raise not_utf8(path) from None
+        raise _not_utf8(path, _first_wrong_line(path)) from None
     if "\0" in text:
         raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it holds binary data")
     headers = {delimiter: _header(text, delimiter) for delimiter in DELIMITERS}

@@ -16,7 +16,7 @@ import numpy as np
 from narwhals import Implementation
 from numpy.typing import NDArray
 
-from aemodel.publication.patients import SHOWN_VALUES, Example, Examples, examples_in, read_codes
+from aemodel.publication.patients import SHOWN_VALUES, Example, Examples, examples_in, indexed_as, read_codes
 from aemodel.publication.profiles import Layout, make_layout
 from aemodel.publication.rules import Covariate
 from aemodel.serving.csv_rows import count_rows, examples_in_file, score_file
@@ -206,18 +206,14 @@ def _add_eager(frame: nw.DataFrame[Any], place: NDArray[np.int64], columns: Mapp
 
 
 def _column(name: str, values: NDArray[Any], like: nw.DataFrame[Any], place: NDArray[np.int64] | None = None) -> nw.Series[Any]:
-    """A column for an eager frame, by position; of pandas with the frame's index, by which it would match rows."""
+    """A column for an eager frame, by position."""
     dtype = {"f": nw.Float64(), "i": nw.Int64()}.get(values.dtype.kind, nw.String())
     series = nw.new_series(name, values.tolist() if dtype == nw.String else values, dtype, backend=like.implementation)
     if dtype == nw.Float64:
         series = series.fill_nan(None)
     if place is not None:
         series = series[place]
-    if like.implementation.is_pandas():
-        native = series.to_native()
-        native.index = like.to_native().index
-        return nw.from_native(native, series_only=True)
-    return series
+    return indexed_as(like, series)
 
 
 def _add_part(part: Any, column: str, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:

@@ -65,7 +65,7 @@ def open_patients(path: Path) -> Iterator[DuckDBPatients]:
     Raises
     ------
     FileNotFoundError, ValueError
-        As `read_patients` does, whenever it turns out.
+        The file is not there, is of another kind, or cannot be read as what it says it is, whenever that turns out.
     """
     with connect() as connection:
         try:
@@ -96,7 +96,9 @@ def read_patients(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.D
     Raises
     ------
     FileNotFoundError, ValueError
-        The file is not there, is of another kind, or cannot be read as what it says it is.
+        The file is not there, or is of another kind.
+    duckdb.Error
+        It cannot be read as what it says it is: `unreadable` puts that in words.
     """
     kind = check_kind(path, "patients")
     if not path.is_file():
@@ -111,10 +113,7 @@ def read_patients(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.D
             f"SELECT * FROM read_csv({name}, auto_detect = false, header = true, columns = {{{columns}}}, "
             f"delim = {literal(file.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false)"
         )
-    try:
-        return connection.sql(query)
-    except duckdb.Error as error:
-        raise unreadable(path, error) from error
+    return connection.sql(query)
 
 
 def read_frame(path: Path) -> Any:
@@ -124,11 +123,8 @@ def read_frame(path: Path) -> Any:
     if check_kind(path, "patients") == "csv":
         file = open_csv(path)
         return pd.DataFrame([[cell or None for cell in row] for row in file.rows()], columns=list(file.columns), dtype=object)
-    with connect() as connection:
-        try:
-            return read_patients(connection, path).df()
-        except duckdb.Error as error:
-            raise unreadable(path, error) from error
+    with open_patients(path) as opened:
+        return opened.relation.df()
 
 
 def unreadable(path: Path, error: duckdb.Error) -> ValueError:
