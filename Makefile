@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 AEMODEL := $(VENV)/bin/aemodel
 comma := ,
 
-.PHONY: demo test lint fit notebooks docs examples bench clean
+.PHONY: demo test lint fit notebooks docs examples validate bench clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.installed-fit
@@ -40,12 +40,16 @@ docs: $(VENV)/.installed-docs
 examples: notebooks
 	$(PY) -m tests.pages
 
+# The tests of the experiments in validation/, slow ones too; docs/validation.md says how the experiments themselves are run.
+validate: $(VENV)/.installed-dev
+	$(PY) -m pytest -q validation
+
 bench: $(VENV)/.installed-bench
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find aemodel tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find aemodel tests validation benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # A half-made environment would pass for a whole one the next time.
 $(PY):

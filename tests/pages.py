@@ -29,7 +29,7 @@ from warnings import catch_warnings, simplefilter
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NEVER_RUN = ("make ", "git clone ", "pip install ", "spark-submit ", "python -m aemodel.validation ")
+NEVER_RUN = ("make ", "git clone ", "pip install ", "spark-submit ", "python -m validation ")
 BLOCK = re.compile(r"(?P<above>(?:^<!-- .+? -->\n)*)^```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
 COMMENT = re.compile(r"<!-- (.+?) -->")
 NUMBER = re.compile(r"\d+\.\d+|\d+")

@@ -13,7 +13,7 @@ import pytest
 import aemodel
 
 PACKAGE = Path(aemodel.__file__).parent
-ROOMS = ("publication", "inference", "answers", "serving", "validation", "cli")
+ROOMS = ("publication", "inference", "answers", "serving", "cli")
 HEAVY = ("pymc", "arviz", "pytensor", "nutpie", "xarray", "scipy", "numba", "matplotlib")
 FRAMES = ("pandas", "polars", "pyarrow", "dask", "pyspark")
 LIGHT = (
@@ -243,6 +243,7 @@ def test_rooms_import_one_way(path):
     here = ROOMS.index(room_of(path))
     for name in own(path, lazy=True):
         assert ROOMS.index(name.split(".")[1]) <= here, f"{path.name} imports {name}"
+    assert "validation" not in {name.split(".")[0] for name, _ in imports_of(path)}, path.name
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

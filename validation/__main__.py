@@ -1,4 +1,4 @@
-"""Run the experiments: `python -m aemodel.validation sbc --out DIR`. Interrupted, it goes on where it stopped."""
+"""Run the experiments: `python -m validation sbc --out DIR`. Interrupted, it goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from aemodel.publication.tables import load_tables
-from aemodel.validation.figures import read_all, write_results
-from aemodel.validation.full_rows import one_regression
-from aemodel.validation.runs import run_rounds
-from aemodel.validation.summary import coverage_table, rank_table, sampler_table
-from aemodel.validation.withheld import clusters, elpd_table, one_cluster
+from validation.figures import read_all, write_results
+from validation.full_rows import one_regression
+from validation.runs import run_rounds
+from validation.summary import coverage_table, rank_table, sampler_table
+from validation.withheld import clusters, elpd_table, one_cluster
 
 ARMS: dict[str, dict[str, Any]] = {
     "joint": {},

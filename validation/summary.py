@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from aemodel.inference.idata import Band, uniform_band
-from aemodel.validation.ranks import RANKED
+from validation.ranks import RANKED
 
 PROBABILITY = 0.95
 
@@ -27,7 +27,7 @@ def rank_table(rounds: Sequence[dict[str, Any]], probability: float = PROBABILIT
     Parameters
     ----------
     rounds
-        From `aemodel.validation.runs.run_rounds`.
+        From `validation.runs.run_rounds`.
     probability
         Of the band, for each quantity; of many quantities some will be outside by chance.
 
@@ -107,7 +107,7 @@ def coverage_table(rounds: Sequence[dict[str, Any]], against: Sequence[dict[str,
     Parameters
     ----------
     rounds
-        From `aemodel.validation.runs.run_rounds`.
+        From `validation.runs.run_rounds`.
     against
         Rounds of another fit to publications simulated from the same seeds, which these are compared with, round by round.
 

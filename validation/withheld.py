@@ -34,8 +34,8 @@ from aemodel.inference.saddlepoint import Packed, joint_loglik, pack
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
 from aemodel.publication.tables import Tables
-from aemodel.validation.laboratory import Laboratory
-from aemodel.validation.simulation import family_edges, without
+from validation.laboratory import Laboratory
+from validation.simulation import family_edges, without
 
 MODELS = ("joint", "overall rate", "product")
 WHOLE = ", everything"

@@ -15,8 +15,8 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aemodel.publication.tables import load_tables
-from aemodel.validation.laboratory import Laboratory, make_laboratory
-from aemodel.validation.ranks import one_round
+from validation.laboratory import Laboratory, make_laboratory
+from validation.ranks import one_round
 
 _laboratory: list[Laboratory] = []
 """This process's compiled model; made once by `_start`."""

@@ -15,9 +15,9 @@ from aemodel.inference.design import make_design
 from aemodel.inference.priors import SHARING
 from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
-from aemodel.validation.ranks import INTERVAL
-from aemodel.validation.summary import PROBABILITY, band_of, coverage_table, ecdfs, rank_table, sampler_table
-from aemodel.validation.withheld import MODELS, elpd_table
+from validation.ranks import INTERVAL
+from validation.summary import PROBABILITY, band_of, coverage_table, ecdfs, rank_table, sampler_table
+from validation.withheld import MODELS, elpd_table
 
 Rounds = Sequence[dict[str, Any]]
 

@@ -1,6 +1,6 @@
 """What only the patients could tell: bambi's logistic regressions on the rows of simulated patients, nobody's in fact.
 
-The same simulated patients as in `aemodel.validation.ranks.one_round` for the same seed, of whom that round sees margins.
+The same simulated patients as in `validation.ranks.one_round` for the same seed, of whom that round sees margins.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aemodel.validation.laboratory import Laboratory
-from aemodel.validation.ranks import covered, simulated_round, true_risks
+from validation.laboratory import Laboratory
+from validation.ranks import covered, simulated_round, true_risks
 
 EVENTS = 3
 """Events that are regressed, each the first of its family."""
@@ -24,7 +24,7 @@ def one_regression(laboratory: Laboratory, seed: int, *, draws: int = 500, tune:
     Returns
     -------
     dict
-        ``covered``, ``width`` and ``overall``, as `aemodel.validation.ranks.one_round` has them, and ``seconds``.
+        ``covered``, ``width`` and ``overall``, as `validation.ranks.one_round` has them, and ``seconds``.
 
     Raises
     ------

@@ -19,8 +19,8 @@ from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.evidence import Null
 from aemodel.publication.tables import Tables
-from aemodel.validation.laboratory import Laboratory, Likelihood, table_tests
-from aemodel.validation.simulation import Simulated, draw_prior, print_significant, shift_of_interaction, simulate
+from validation.laboratory import Laboratory, Likelihood, table_tests
+from validation.simulation import Simulated, draw_prior, print_significant, shift_of_interaction, simulate
 
 RANKED = 100
 """Posterior draws the truth is ranked among, thinned evenly from all chains."""

@@ -24,13 +24,13 @@ from aemodel.inference.forward import make_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import build_model, coordinates, prior_logits
 from aemodel.inference.saddlepoint import pack
-from aemodel.validation.figures import read_all, write_results
-from aemodel.validation.laboratory import laboratory_model, make_laboratory, table_tests
-from aemodel.validation.ranks import RANKED, _table_logliks, one_round, simulated_round
-from aemodel.validation.runs import read_rounds, run_rounds
-from aemodel.validation.simulation import draw_prior, family_edges, print_significant, shift_of_interaction, simulate, without
-from aemodel.validation.summary import coverage_table, rank_table
-from aemodel.validation.withheld import _log_ratio, _one_row, bridge, clusters, elpd_table, log_states, one_cluster
+from validation.figures import read_all, write_results
+from validation.laboratory import laboratory_model, make_laboratory, table_tests
+from validation.ranks import RANKED, _table_logliks, one_round, simulated_round
+from validation.runs import read_rounds, run_rounds
+from validation.simulation import draw_prior, family_edges, print_significant, shift_of_interaction, simulate, without
+from validation.summary import coverage_table, rank_table
+from validation.withheld import _log_ratio, _one_row, bridge, clusters, elpd_table, log_states, one_cluster
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,7 @@ def test_simulated_parameters_have_the_models_priors(invented, design):
             assert ks_2samp(mine[:, *place], other[:, *place]).pvalue > 1e-4, (name, place)
 
 
+@pytest.mark.slow
 def test_each_likelihood_is_what_it_is_called(invented, design, laboratory):
     """At random points: the package's model; a binomial for each row; the package's model and one covariate's binomials."""
     package = build_model(design, all_margins(design, invented.frequencies))
@@ -174,7 +175,7 @@ def test_rounds_are_reproducible_and_go_on_after_being_killed(invented_folder, l
 
 RUN = """
 from pathlib import Path
-from aemodel.validation.runs import run_rounds
+from validation.runs import run_rounds
 if __name__ == "__main__":
     run_rounds({publication!r}, Path({folder!r}), range(1, 7), processes=1, draws=60, tune=100)
 """
@@ -217,6 +218,7 @@ def test_coverage_is_compared_round_by_round():
     assert coverage_table(rounds(range(5), 0.0))["profiles_less"].isna().all()
 
 
+@pytest.mark.slow
 def test_truths_from_the_posterior_are_near_the_publication(laboratory, invented):
     """Simulated publications scatter about the real counts as counts do; those of the prior are anywhere."""
     rows = invented.frequencies[~invented.frequencies["derived"]]
@@ -304,6 +306,7 @@ def _trinomials(n, p, totals):
     return multinomial.pmf(counts, n, [p[0], p[1], 1 - p.sum()])
 
 
+@pytest.mark.slow
 def test_withheld_tables_have_their_exact_probability(invented, laboratory, withheld_stage):
     """Log ratio of likelihoods against trinomials convolved over stages; one count's distribution against the same."""
     number, draws, n, counts, p = withheld_stage
@@ -363,6 +366,7 @@ def test_a_selective_round_uses_fewer_tables(laboratory):
     assert some["ranks"] != one_round(laboratory, 3, draws=60, tune=100, selective="without term")["ranks"]
 
 
+@pytest.mark.slow
 def test_ranked_tables_have_binomial_likelihoods(invented, laboratory, design, simulated):
     """The log likelihood of an event's table by a covariate, as ranked, is the sum of its rows' binomials."""
     rng = np.random.default_rng(12)
