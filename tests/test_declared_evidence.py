@@ -117,19 +117,23 @@ def test_level_of_significance_is_five_per_cent_unless_given(invented_patients, 
 
 REFUSED = [
     ('event = "any_toxicity"', 'event = "fever"', "orderings: event 'fever' is unknown; choose from any_toxicity"),
-    ('event = "any_toxicity"\n', "", "orderings: event None is unknown"),
+    ('event = "any_toxicity"\n', "", r"orderings\[1\]: 'event' must be given"),
     ('covariate = "region"', 'covariate = "sex"', "orderings: covariate 'sex' is unknown; choose from arm, stage, region"),
     ('"4-5" =', '"5" =', "orderings: grade '5' is unknown; choose from 3-5, 4-5"),
     ('[["coast"], [', '[["desert"], [', "orderings: level of region 'desert' is unknown; choose from north, south, coast"),
     ('[["coast"], ["north", "south"]]', '[["coast", "north", "south"]]', "tiers of grade 4-5 must be two or more"),
     ('[["coast"], ["north", "south"]]', '[["coast"], ["north", "coast"]]', "tiers of grade 4-5 .* each level once"),
     ('[["coast"], ["north", "south"]]', '[["coast"], ["north"]]', "orderings: tiers must be given .* over the same levels"),
-    (EVIDENCE[EVIDENCE.index("[orderings.tiers]") : EVIDENCE.index("[[nulls]]")], "\n", "orderings: tiers must be given"),
+    (
+        EVIDENCE[EVIDENCE.index("[orderings.tiers]") : EVIDENCE.index("[[nulls]]")],
+        "\n",
+        r"orderings\[1\]: 'tiers' must be given",
+    ),
     ("within = { stage =", "within = { size =", "orderings: covariate 'size' is unknown"),
     ('stage = "local" }', 'stage = "early" }', "orderings: 'early' is neither a level nor a group of stage"),
     ('stage = "local" }', 'stage = "local", arm = "low" }', "orderings: within must be one other covariate and its level"),
     ("within = { stage =", "within = { region =", "orderings: within must be one other covariate and its level"),
-    ('{ stage = "local" }', '"local"', "orderings: within must be one other covariate and its level"),
+    ('{ stage = "local" }', '"local"', r"orderings\[1\].within must be a table; found 'local'"),
     ('[["coast"], [', '[["coast"], [], [', "tiers of grade 4-5 must be two or more"),
     ("alpha = 0.05", "alpha = 5", "orderings: alpha must be a probability such as 0.05, not 5"),
     ("alpha = 0.05", "alpha = 1.0", "orderings: alpha must be a probability such as 0.05, not 1.0"),
@@ -149,7 +153,7 @@ REFUSED = [
 def test_wrong_declaration_is_refused(invented_patients, old, new, message):
     assert old in EVIDENCE
     texts = publication_texts(invented_patients, evidence=EVIDENCE.replace(old, new, 1))
-    with pytest.raises(ValueError, match=f"publication.toml, .*{message}"):
+    with pytest.raises(ValueError, match=f"publication.toml[,:] .*{message}"):
         read_tables(texts)
 
 

@@ -719,7 +719,7 @@ def test_pipe_in_place_of_a_file_is_not_waited_for(copy, name):
     path = file_of(copy, name) if name == "scoring" else copy / name
     path.unlink()
     os.mkfifo(path)
-    refused(copy, "is not a regular file")
+    refused(copy, "is a pipe, not a file")
 
 
 def test_manifest_without_end(copy):

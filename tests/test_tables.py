@@ -372,7 +372,7 @@ def test_nesting_in_a_circle_is_refused(aall1331):
 
 def test_unknown_parent_is_refused_by_name(aall1331):
     old, new = "oral_mucositis,Oral mucositis,gi_toxicity", "oral_mucositis,Oral mucositis,stomach"
-    refused(aall1331, "events.csv", old, new, r"event 'oral_mucositis': parent 'stomach' is not an event; events are \[")
+    refused(aall1331, "events.csv", old, new, r"event 'oral_mucositis': parent 'stomach' is not an event; events are any_ae, ")
 
 
 def test_unknown_relation_is_refused(aall1331):
@@ -398,7 +398,7 @@ def test_damaged_toml_is_refused_by_file(aall1331):
 
 
 def test_missing_cohort_size_is_refused_by_name(aall1331):
-    message = r"publication\.toml: 'patients' must be given, as int; found None"
+    message = r"publication\.toml: 'patients' must be given"
     refused(aall1331, "publication.toml", "patients = 661", "", message)
 
 
@@ -413,10 +413,15 @@ def test_levels_without_conditions_on_the_same_columns_are_refused(aall1331):
     ("old", "new", "where", "known"),
     [
         ("patients = 661", "patients = 661\nlicense = 'free'", "publication.toml: unknown key 'license'", "licence"),
-        ("open = true", "opened = true", "publication.toml, covariate 'race_ethnicity': unknown key 'opened'", "open"),
-        ('label = "Male"', 'label = "Male", groups = "m"', "level 'male' of covariate 'sex': unknown key 'groups'", "group"),
-        ("unlisted = true", "unlisted = true\nevent = 'death'", "publication.toml, nulls: unknown key 'event'", "events"),
-        ("[orderings.tiers]", "level = 'bm'\n[orderings.tiers]", "publication.toml, orderings: unknown key 'level'", "within"),
+        ("open = true", "opened = true", r"publication.toml, covariates\[race_ethnicity\]: unknown key 'opened'", "open"),
+        ('label = "Male"', 'label = "Male", groups = "m"', r"covariates\[sex\].levels\[male\]: unknown key 'groups'", "group"),
+        ("unlisted = true", "unlisted = true\nevent = 'death'", r"publication.toml, nulls\[2\]: unknown key 'event'", "events"),
+        (
+            "[orderings.tiers]",
+            "level = 'bm'\n[orderings.tiers]",
+            r"publication.toml, orderings\[1\]: unknown key 'level'",
+            "within",
+        ),
     ],
 )
 def test_unknown_key_is_refused_with_those_known(aall1331, old, new, where, known):

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from aemodel.publication.texts import check_names, listed, shown
+
 GRADES = ("3-5", "4-5")
 """The two thresholds every risk is given for: grade 3 or higher, and grade 4 or higher."""
 
 RELATIONS = ("nested", "union", "fatal")
+MOST_NESTED = 20
+"""How deep events may lie in one another."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,17 @@ def read_events(rows: Sequence[Mapping[str, str]], where: str) -> tuple[Event, .
     )
     by_name = {event.name: event for event in events}
     if not events or len(by_name) < len(events):
-        raise ValueError(f"{where}: events must be listed, each once; found {[event.name for event in events]}")
+        raise ValueError(f"{where}: events must be listed, each once; found {shown([event.name for event in events])}")
+    check_names(by_name, "event", where, strict=True)
     for event in events:
         _check_event(event, by_name, where)
     for event in events:
         _check_children(event, events, where)
-        _check_acyclic(event, by_name, where)
+        _check_path(event, by_name, where)
     for root in roots(events):
         deadly = [e.name for e in family_of(root, events) if e.relation == "fatal"]
         if len(deadly) > 1:
-            raise ValueError(f"{where}: a family can have one fatal event; under {root.name!r} there are {deadly}")
+            raise ValueError(f"{where}: a family can have one fatal event; under {root.name!r} there are {shown(deadly)}")
     return events
 
 
@@ -84,11 +89,11 @@ def family_of(root: Event, events: Sequence[Event]) -> tuple[Event, ...]:
 def _check_event(event: Event, by_name: Mapping[str, Event], where: str) -> None:
     row = f"{where}, event {event.name!r}"
     if event.parent is not None and event.parent not in by_name:
-        raise ValueError(f"{row}: parent {event.parent!r} is not an event; events are {sorted(by_name)}")
+        raise ValueError(f"{row}: parent {shown(event.parent)} is not an event; events are {listed(sorted(by_name))}")
     if (event.parent is None) != (event.relation is None) or event.relation not in (None, *RELATIONS):
-        raise ValueError(f"{row}: relation {event.relation!r} must be one of {RELATIONS} with a parent, and empty without")
-    if unknown := set(event.grades) - {*GRADES, "5"}:
-        raise ValueError(f"{row}: grades {sorted(unknown)} are not among 3-5, 4-5 and 5")
+        raise ValueError(f"{row}: relation {shown(event.relation)} must be one of {RELATIONS} with a parent, and empty without")
+    if not event.grades or set(event.grades) - {*GRADES, "5"} or len(set(event.grades)) < len(event.grades):
+        raise ValueError(f"{row}: grades must be some of 3-5, 4-5 and 5, each once; found {shown(' '.join(event.grades))}")
 
 
 def _check_children(event: Event, events: Sequence[Event], where: str) -> None:
@@ -102,9 +107,11 @@ def _check_children(event: Event, events: Sequence[Event], where: str) -> None:
         raise ValueError(f"{where}: the fatal event {event.name!r} cannot contain events")
 
 
-def _check_acyclic(event: Event, by_name: Mapping[str, Event], where: str) -> None:
+def _check_path(event: Event, by_name: Mapping[str, Event], where: str) -> None:
     path = [event.name]
     while (parent := by_name[path[-1]].parent) is not None:
         path.append(parent)
         if parent == event.name or len(path) > len(by_name):
-            raise ValueError(f"{where}: the nesting goes in a circle: {' in '.join(path)}")
+            raise ValueError(f"{where}: the nesting goes in a circle: {' in '.join(path[:8])}")
+        if len(path) > MOST_NESTED:
+            raise ValueError(f"{where}: event {event.name!r} lies more than {MOST_NESTED} deep in others")

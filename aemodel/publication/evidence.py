@@ -14,13 +14,11 @@ from typing import Any
 import pandas as pd
 
 from aemodel.publication.events import GRADES, Event, published_grades
-from aemodel.publication.rules import Covariate, check_keys
+from aemodel.publication.rules import Covariate
+from aemodel.publication.texts import listed, shown
 
 FEWEST = 10
 """Patients with an event below which its test says nothing that a normal approximation could tell."""
-
-ORDERING_KEYS = ("event", "covariate", "within", "alpha", "source", "tiers")
-NULL_KEYS = ("events", "unlisted", "covariates", "among", "alpha", "source")
 
 Tiers = tuple[tuple[str, ...], ...]
 
@@ -86,13 +84,13 @@ def read_nulls(
         An entry names an event, covariate or level that there is not.
     """
     named = {c.name: c for c in covariates}
-    listed = set(zip(frequencies["event"], frequencies["covariate"], strict=True))
-    listed |= {(item.get("event"), item.get("covariate")) for item in about.get("orderings", [])}
+    with_rows = set(zip(frequencies["event"], frequencies["covariate"], strict=True))
+    with_rows |= {(item.get("event"), item.get("covariate")) for item in about.get("orderings", [])}
     rows = list(zip(frequencies["event"], frequencies["grade"], strict=True))
     published = {event.name: published_grades(event, rows) for event in events}
     found: dict[tuple[str, str, str], Null] = {}
-    for item in sorted(about.get("nulls", []), key=lambda item: bool(item.get("unlisted"))):
-        for null in _read_null(item, events, named, listed):
+    for item in sorted(about.get("nulls", []), key=lambda item: item.get("unlisted", False)):
+        for null in _read_null(item, events, named, with_rows):
             # What was counted at a grade nowhere, the list of those tested says nothing of.
             told = null.stated or null.grade in published[null.event]
             if told and _number(frequencies, null.event, null.grade) >= FEWEST:
@@ -102,37 +100,39 @@ def read_nulls(
 
 def _read_ordering(item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate]) -> Ordering:
     where = "publication.toml, orderings"
-    check_keys(item, ORDERING_KEYS, where)
-    event = _known(item.get("event"), [e.name for e in events], "event", where)
-    covariate = covariates[_known(item.get("covariate"), list(covariates), "covariate", where)]
-    tiers = {grade: tuple(tuple(tier) for tier in rows) for grade, rows in item.get("tiers", {}).items()}
+    event = _known(item["event"], [e.name for e in events], "event", where)
+    covariate = covariates[_known(item["covariate"], list(covariates), "covariate", where)]
+    tiers = {grade: tuple(tuple(tier) for tier in rows) for grade, rows in item["tiers"].items()}
     for grade, rows in tiers.items():
         _known(grade, list(GRADES), "grade", where)
         names = [_known(name, list(covariate.names), f"level of {covariate.name}", where) for tier in rows for name in tier]
         if len(rows) < 2 or not all(rows) or len(set(names)) < len(names):
-            raise ValueError(f"{where}: tiers of grade {grade} must be two or more, with each level once; found {rows}")
+            raise ValueError(f"{where}: tiers of grade {grade} must be two or more, with each level once; found {shown(rows)}")
     if not tiers or len({frozenset(name for tier in rows for name in tier) for rows in tiers.values()}) > 1:
-        raise ValueError(f"{where}: tiers must be given for one or both grades, over the same levels; found {tiers}")
+        raise ValueError(f"{where}: tiers must be given for one or both grades, over the same levels; found {shown(tiers)}")
     within = _read_within(item["within"], covariate, covariates, where) if "within" in item else None
     ordered = {grade: tiers[grade] for grade in GRADES if grade in tiers}
     return Ordering(event, covariate.name, ordered, within, _alpha(item, where), item.get("source", ""))
 
 
-def _read_within(value: Any, ordered: Covariate, covariates: Mapping[str, Covariate], where: str) -> tuple[str, str]:
-    if not isinstance(value, dict) or len(value) != 1 or ordered.name in value:
-        raise ValueError(f'{where}: within must be one other covariate and its level, as {{ arm = "high" }}; found {value}')
+def _read_within(
+    value: Mapping[str, str], ordered: Covariate, covariates: Mapping[str, Covariate], where: str
+) -> tuple[str, str]:
+    if len(value) != 1 or ordered.name in value:
+        raise ValueError(
+            f'{where}: within must be one other covariate and its level, as {{ arm = "high" }}; found {shown(value)}'
+        )
     ((name, level),) = value.items()
     if not covariates[_known(name, list(covariates), "covariate", where)].members(level):
-        raise ValueError(f"{where}: {level!r} is neither a level nor a group of {name}")
+        raise ValueError(f"{where}: {shown(level)} is neither a level nor a group of {name}")
     return name, level
 
 
 def _read_null(
-    item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate], listed: set[tuple[str, str]]
+    item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate], with_rows: set[tuple[str, str]]
 ) -> Iterator[Null]:
     where = "publication.toml, nulls"
-    check_keys(item, NULL_KEYS, where)
-    unlisted = bool(item.get("unlisted", False))
+    unlisted = item.get("unlisted", False)
     wanted = [_known(name, [e.name for e in events], "event", where) for name in item.get("events", [])]
     if bool(wanted) == unlisted:
         raise ValueError(f"{where}: give either events, or unlisted = true for every event without a row in frequencies.csv")
@@ -140,14 +140,14 @@ def _read_null(
     for name, named in among.items():
         _known(name, list(covariates), "covariate", where)
         if len(set(named)) < max(2, len(named)):
-            raise ValueError(f"{where}: among must name two or more levels of {name}, each once; found {named}")
+            raise ValueError(f"{where}: among must name two or more levels of {name}, each once; found {shown(named)}")
     for name in item.get("covariates", covariates):
         covariate = covariates[_known(name, list(covariates), "covariate", where)]
         levels = tuple(among.get(name, covariate.names))
         for level in levels:
             _known(level, list(covariate.names), f"level of {name}", where)
         for event in events:
-            if event.name not in wanted and not (unlisted and (event.name, name) not in listed):
+            if event.name not in wanted and not (unlisted and (event.name, name) not in with_rows):
                 continue
             # A fatal event is one and the same at both grades.
             for grade in event.grades[:1] if event.relation == "fatal" else event.grades:
@@ -166,12 +166,12 @@ def _number(frequencies: pd.DataFrame, event: str, grade: str) -> float:
 
 def _alpha(item: Mapping[str, Any], where: str) -> float | None:
     alpha = item.get("alpha")
-    if alpha is not None and not (isinstance(alpha, float) and 0 < alpha < 1):
-        raise ValueError(f"{where}: alpha must be a probability such as 0.05, not {alpha!r}")
+    if alpha is not None and not 0 < alpha < 1:
+        raise ValueError(f"{where}: alpha must be a probability such as 0.05, not {shown(alpha)}")
     return alpha
 
 
 def _known(name: Any, names: Sequence[str], what: str, where: str) -> str:
     if name not in names:
-        raise ValueError(f"{where}: {what} {name!r} is unknown; choose from {', '.join(names)}")
+        raise ValueError(f"{where}: {what} {shown(name)} is unknown; choose from {listed(names)}")
     return str(name)

@@ -19,6 +19,7 @@ from aemodel.publication.events import Event, children, family_of, roots
 
 POOLS = ("incidence", "severity", "composition")
 MOST_STATES = 2000
+MOST_BRANCHES = 500
 
 Grades = dict[str, int]
 Path = tuple[tuple[str, bool], ...]
@@ -62,7 +63,7 @@ def make_families(events: Sequence[Event]) -> tuple[Family, ...]:
     Raises
     ------
     ValueError
-        A family has more states than can be handled (`MOST_STATES`).
+        A family has more states or branches than can be handled (`MOST_STATES`, `MOST_BRANCHES`).
     """
     return tuple(_make_family(root, events) for root in roots(events))
 
@@ -79,6 +80,8 @@ def _make_family(root: Event, events: Sequence[Event]) -> Family:
                         f"events.csv: the events in {root.name!r} have over {MOST_STATES} states; nest fewer in it"
                     )
     names = tuple(dict.fromkeys(name for _, path in states for name, _ in path))
+    if len(names) > MOST_BRANCHES:
+        raise ValueError(f"events.csv: the events in {root.name!r} have over {MOST_BRANCHES} branches; nest fewer in it")
     taken, refused = np.zeros((2, len(states), len(names)))
     for i, (_, path) in enumerate(states):
         for name, yes in path:

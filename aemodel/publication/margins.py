@@ -7,6 +7,7 @@ reduction), and without it the saddlepoint runs off to infinity.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from scipy.optimize import linprog
 
 from aemodel.publication.cells import Cells
 from aemodel.publication.families import Family
+
+MOST_PLACES = 50_000_000
+"""Of one family's incidence, which is held in full: 0.4 GB."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,12 @@ def family_margins(family: Family, cells: Cells, rows: pd.DataFrame, covariates:
         counts.append(count)
         labels.append(f"{row.event} {row.grade} {row.covariate} {row.level}")
     shape = (len(n), len(family.grades), len(columns))
+    if (size := math.prod(shape)) > MOST_PLACES:
+        raise ValueError(
+            f"frequencies.csv: {len(columns)} rows of the events in {family.root!r}, over {len(n)} combinations of levels and "
+            f"{len(family.grades)} states, are {size:,} numbers, at most {MOST_PLACES:,} can be handled; give these events by "
+            "fewer covariates"
+        )
     incidence = np.stack(columns, axis=2).astype(float) if columns else np.zeros(shape)
     return FamilyMargins(family, used, coarse, reduce_margins(n, incidence, np.array(counts, float), labels, published))
 

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-COVARIATE_KEYS = ("name", "label", "open", "levels", "groups")
-LEVEL_KEYS = ("name", "label", "group", "when", "cohort")
+from aemodel.publication.texts import check_names, listed, shown
+
+MOST_LEVELS = 60
+"""Of one covariate: sets of them are bits of an integer."""
+MOST_CELLS = 10_000
+"""Combinations of levels, new ones included: each has a thousand draws of every risk."""
 
 
 @dataclass(frozen=True)
@@ -99,61 +103,62 @@ def read_covariates(items: Sequence[Mapping[str, Any]], where: str) -> tuple[Cov
     covariates = tuple(_read_covariate(item, where) for item in items)
     names = [covariate.name for covariate in covariates]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"{where}: covariates must be listed, each once; found {names}")
+        raise ValueError(f"{where}: covariates must be listed, each once; found {shown(names)}")
+    check_names(names, "covariate", where)
+    if "total" in names:
+        raise ValueError(f"{where}: covariate 'total' stands for the whole cohort in frequencies.csv; rename it")
+    model = math.prod(len(c.levels) + c.open for c in covariates)
+    fine = math.prod(sum(len(level.cohort) for level in c.levels) for c in covariates)
+    if (cells := max(model, fine)) > MOST_CELLS:
+        raise ValueError(
+            f"{where}: the levels of {len(names)} covariates have {cells:.3g} combinations, at most {MOST_CELLS:,} can be "
+            "handled; leave out covariates, or join levels"
+        )
     return covariates
 
 
 def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
-    try:
-        levels = tuple(_read_level(level, where) for level in item["levels"])
-        covariate = Covariate(item["name"], item["label"], bool(item.get("open", False)), levels, dict(item.get("groups", {})))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{where}: a covariate needs name, label and levels with name and label ({error!r})") from None
-    if len(levels) < 2 or len(set(covariate.names)) < len(levels):
-        raise ValueError(f"{where}: covariate {covariate.name!r} needs two or more different levels; found {covariate.names}")
+    levels = tuple(_read_level(level, where) for level in item["levels"])
+    covariate = Covariate(item["name"], item["label"], item.get("open", False), levels, dict(item.get("groups", {})))
+    named = f"{where}: covariate {shown(covariate.name)}"
+    if not 2 <= len(levels) <= MOST_LEVELS or len(set(covariate.names)) < len(levels):
+        raise ValueError(f"{named} needs 2 to {MOST_LEVELS} different levels; found {shown(covariate.names)}")
+    if both := set(covariate.names) & set(covariate.groups):
+        raise ValueError(f"{named}: a group of levels has the name of a level: {listed(sorted(both))}")
+    check_names([*covariate.names, *covariate.groups], "level or group", named)
+    check_names(covariate.raw_columns, "raw column", named)
     if unknown := {level.group for level in levels if level.group} - set(covariate.groups):
-        raise ValueError(f"{where}: covariate {covariate.name!r} has levels in groups without a label: {sorted(unknown)}")
+        raise ValueError(f"{named} has levels in groups without a label: {listed(sorted(unknown))}")
     if len({frozenset(w.column for w in level.when) for level in levels}) > 1:
-        raise ValueError(f"{where}: the levels of covariate {covariate.name!r} must all have conditions on the same columns")
+        raise ValueError(
+            f"{where}: the levels of covariate {shown(covariate.name)} must all have conditions on the same columns"
+        )
     return covariate
 
 
-def check_covariates(items: Sequence[Mapping[str, Any]], covariates: Sequence[Covariate], where: str) -> None:
-    """What is asked of a publication beyond `read_covariates`: no unknown keys, and no value that two levels match.
+def check_apart(covariates: Iterable[Covariate], where: str) -> None:
+    """What is asked of a publication beyond `read_covariates`: no value matches two levels, and each level can be matched.
 
     Raises
     ------
     ValueError
-        It is not so; the message names the covariate, the level or key, and what is allowed.
+        It is not so; the message names the covariate and the levels.
     """
-    for item, covariate in zip(items, covariates, strict=True):
-        check_keys(item, COVARIATE_KEYS, f"{where}, covariate {covariate.name!r}")
-        for level in item["levels"]:
-            check_keys(level, LEVEL_KEYS, f"{where}, level {level['name']!r} of covariate {covariate.name!r}")
-        _check_apart(covariate, where)
-
-
-def check_keys(item: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """A table of a publication has no key but those known: a misspelt one would be silently without effect."""
-    if unknown := sorted(set(item) - set(known)):
-        raise ValueError(f"{where}: unknown key {', '.join(map(repr, unknown))}; known are {', '.join(known)}")
-
-
-def _check_apart(covariate: Covariate, where: str) -> None:
-    """No value of the raw columns matches two levels, and each level can be matched."""
-    for level in covariate.levels:
-        for test in level.when:
-            if test.minimum >= test.below:
+    for covariate in covariates:
+        for level in covariate.levels:
+            for test in level.when:
+                if test.minimum >= test.below:
+                    raise ValueError(
+                        f"{where}: level {level.name!r} of covariate {covariate.name!r} holds for no {test.column}: "
+                        f"min {test.minimum:g} must be less than below {test.below:g}"
+                    )
+        for one, other in combinations([level for level in covariate.levels if level.when], 2):
+            if all(a.meets(b) for a in one.when for b in other.when if a.column == b.column):
                 raise ValueError(
-                    f"{where}: level {level.name!r} of covariate {covariate.name!r} holds for no {test.column}: "
-                    f"min {test.minimum:g} must be less than below {test.below:g}"
+                    f"{where}: levels {one.name!r} and {other.name!r} of covariate {covariate.name!r} overlap: "
+                    f"{_in_words(one)} and {_in_words(other)}; let the second start where the first ends "
+                    "(below is not included)"
                 )
-    for one, other in combinations([level for level in covariate.levels if level.when], 2):
-        if all(a.meets(b) for a in one.when for b in other.when if a.column == b.column):
-            raise ValueError(
-                f"{where}: levels {one.name!r} and {other.name!r} of covariate {covariate.name!r} overlap: "
-                f"{_in_words(one)} and {_in_words(other)}; let the second start where the first ends (below is not included)"
-            )
 
 
 def _in_words(level: Level) -> str:
@@ -169,7 +174,7 @@ def _read_level(item: Mapping[str, Any], where: str) -> Level:
             conditions.append(Condition(column, None, float(rule.get("min", -math.inf)), float(rule.get("below", math.inf))))
         else:
             raise ValueError(
-                f"{where}, level {item['name']!r}: the condition on {column} is {rule!r}; "
+                f"{where}, level {shown(item['name'])}: the condition on {listed([column])} is {shown(rule)}; "
                 "it must be a text, or numbers min, below or both, as { min = 10, below = 19 }"
             )
     cohort = tuple(item.get("cohort", (item["name"],)))
@@ -177,7 +182,7 @@ def _read_level(item: Mapping[str, Any], where: str) -> Level:
 
 
 def _numbers(values: Iterable[Any]) -> bool:
-    return all(type(value) in (int, float) and not math.isnan(value) for value in values)
+    return all((type(value) is float and value == value) or (type(value) is int and abs(value) <= 1e300) for value in values)
 
 
 def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:

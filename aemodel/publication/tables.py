@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import tomllib
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from aemodel.publication.events import Event, published_grades, read_events
+from aemodel.publication.events import GRADES, Event, published_grades, read_events
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
-from aemodel.publication.rules import Covariate, check_covariates, check_keys, read_covariates
+from aemodel.publication.rules import Covariate, check_apart, read_covariates
 from aemodel.publication.summary import tables_html
-from aemodel.publication.texts import FILES, digest_of
-
-COLUMNS = {
-    "events.csv": ("event", "label", "parent", "relation", "grades"),
-    "frequencies.csv": ("event", "grade", "covariate", "level", "n", "printed", "unit", "count", "derived", "source"),
-    "cohort.csv": ("covariate", "level", "by", "by_level", "n", "source"),
-    "tests.csv": ("event", "grade", "covariate", "levels", "p", "test"),
-    "discrepancies.csv": ("event", "grade", "covariate", "level", "where", "printed", "computed", "resolution"),
-}
-ABOUT = (
-    *("format", "name", "title", "citation", "doi", "licence", "patients", "setting", "grading", "notes"),
-    *("columns", "covariates", "orderings", "nulls"),
+from aemodel.publication.texts import (
+    COLUMNS,
+    FILES,
+    MOST_PATIENTS,
+    csv_rows,
+    digest_of,
+    listed,
+    read_about,
+    read_texts,
+    shown,
 )
-"""Keys of `publication.toml`."""
+
+MOST_RISKS = 200_000
+"""Of all events and grades in all cells: a saved model has a thousand draws of each, 0.8 GB."""
 TOTAL = ("total", "all")
 """Covariate and level of the rows that count the whole cohort."""
 
@@ -101,12 +99,12 @@ def load_tables(source: str | Path) -> Tables:
 
 def read_tables(texts: Mapping[str, str]) -> Tables:
     """`load_tables` for files already in memory: a mapping from file name to text."""
-    about = _read_about(texts["publication.toml"])
-    items = about.pop("covariates", [])
-    covariates = read_covariates(items, "publication.toml")
-    check_covariates(items, covariates, "publication.toml")
-    table = {name: _read_csv(texts[name], name) for name in COLUMNS}
+    about = read_about(texts["publication.toml"])
+    covariates = read_covariates(about.pop("covariates"), "publication.toml")
+    check_apart(covariates, "publication.toml")
+    table = {name: csv_rows(texts, name) for name in COLUMNS}
     events = read_events(table["events.csv"], "events.csv")
+    _check_together(events, covariates)
     discrepancies = pd.DataFrame(table["discrepancies.csv"], columns=COLUMNS["discrepancies.csv"])
     frequencies = _read_frequencies(table["frequencies.csv"], events, covariates, about["patients"], discrepancies)
     frequencies = _with_totals(frequencies, events, covariates, about["patients"])
@@ -133,48 +131,29 @@ def _read_folder(source: str | Path) -> dict[str, str]:
         names = sorted(entry.name for entry in shipped.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
         if str(source) not in names:
             raise FileNotFoundError(
-                f"source: {str(source)!r} is neither a folder nor a shipped publication ({', '.join(names)})"
+                f"source: {shown(str(source))} is neither a folder nor a shipped publication ({', '.join(names)})"
             )
         folder = Path(str(shipped / str(source)))
-    texts = {}
-    for name in FILES:
-        try:
-            texts[name] = (folder / name).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{folder / name} is missing; a publication has the files {', '.join(FILES)}") from None
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{folder / name} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    return texts
+    return read_texts(folder)
 
 
-def _read_about(text: str) -> dict[str, Any]:
-    try:
-        about = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"publication.toml: {error}") from None
-    check_keys(about, ABOUT, "publication.toml")
-    for key, kind in (("name", str), ("title", str), ("citation", str), ("patients", int)):
-        if not isinstance(about.get(key), kind):
-            raise ValueError(f"publication.toml: {key!r} must be given, as {kind.__name__}; found {about.get(key)!r}")
-    return about
-
-
-def _read_csv(text: str, name: str) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(text), strict=True)
-    if tuple(reader.fieldnames or ()) != COLUMNS[name]:
-        raise ValueError(f"{name}: columns must be {', '.join(COLUMNS[name])}; found {reader.fieldnames}")
-    rows = []
-    for number, row in enumerate(reader, start=2):
-        if None in row or None in row.values():
-            raise ValueError(f"{name}, line {number}: {len(COLUMNS[name])} cells expected; check quotes and commas")
-        rows.append({key: value.strip() for key, value in row.items()} | {"line": str(number)})
-    return rows
+def _check_together(events: Sequence[Event], covariates: Sequence[Covariate]) -> None:
+    """Not too many of both, and a name of its own for each column of patients: events, covariates and raw columns."""
+    cells = math.prod(len(covariate.levels) + covariate.open for covariate in covariates)
+    if (risks := cells * len(events) * len(GRADES)) > MOST_RISKS:
+        raise ValueError(
+            f"events.csv: {len(events)} events in {cells:,} combinations of levels have {risks:,} risks, at most "
+            f"{MOST_RISKS:,} can be handled; leave out events, or join levels"
+        )
+    taken = {name.casefold() for covariate in covariates for name in (covariate.name, *covariate.raw_columns)}
+    if twice := [event.name for event in events if event.name.casefold() in taken]:
+        raise ValueError(f"events.csv: event {shown(twice[0])} is the name of a covariate or of a raw column too; rename one")
 
 
 def _whole(text: str, where: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"{where}: {text!r} is not a whole number")
-    return int(text)
+    if not re.fullmatch(r"[0-9]{1,12}(\.0{1,12})?", text) or (number := int(text.partition(".")[0])) > MOST_PATIENTS:
+        raise ValueError(f"{where}: {shown(text)} is not a whole number of at most {MOST_PATIENTS:,}")
+    return number
 
 
 def _read_frequencies(
@@ -186,22 +165,27 @@ def _read_frequencies(
 ) -> pd.DataFrame:
     excused = set(discrepancies[["event", "grade", "covariate", "level"]].itertuples(index=False, name=None))
     grades = {event.name: event.grades for event in events}
-    table = []
+    table, lines = [], dict[tuple[str, ...], str]()
     for row in rows:
         where = f"frequencies.csv, line {row['line']}"
         key = (row["event"], row["grade"], row["covariate"], row["level"])
         if row["grade"] not in grades.get(row["event"], ()):
-            raise ValueError(f"{where}: event {row['event']!r} at grade {row['grade']!r} is not in events.csv")
+            date = re.fullmatch(r"[0-9]+[-/. ]?[^\W\d_]{3}.*|[0-9]+[/.][0-9]+.*", row["grade"])
+            hint = "; a spreadsheet seems to have made a date of it: give the column as text, such as 3-5" if date else ""
+            event, grade = shown(row["event"]), shown(row["grade"])
+            raise ValueError(f"{where}: event {event} at grade {grade} is not in events.csv{hint}")
         _check_level(row["covariate"], row["level"], covariates, where)
+        if (again := lines.setdefault(key, row["line"])) != row["line"]:
+            raise ValueError(f"{where}: given twice, in line {again} too: {' '.join(key)}")
         size = _whole(row["n"], where)
+        if not size:
+            raise ValueError(f"{where}: n is 0; a level without patients has no frequencies: leave its rows out")
         if row["derived"] not in ("yes", "no"):
-            raise ValueError(f"{where}: derived is 'yes' (a sum of other rows) or 'no', not {row['derived']!r}")
+            raise ValueError(f"{where}: derived is 'yes' (a sum of other rows) or 'no', not {shown(row['derived'])}")
         observed = _count(row, size, key in excused, where)
         table.append((*key, size, observed, row["printed"], row["derived"] == "yes", row["source"]))
     columns = ["event", "grade", "covariate", "level", "n", "observed", "printed", "derived", "source"]
     frequencies = pd.DataFrame(table, columns=columns)
-    if (again := frequencies.duplicated(columns[:4])).any():
-        raise ValueError(f"frequencies.csv: given twice: {frequencies.loc[again, columns[:4]].to_dict('records')}")
     _check_grades(frequencies)
     _check_sums(frequencies, covariates, n)
     return frequencies
@@ -213,25 +197,28 @@ def _check_level(covariate: str, level: str, covariates: Sequence[Covariate], wh
     found = [c for c in covariates if c.name == covariate]
     if not found or not found[0].members(level):
         allowed = {c.name: [*c.names, *c.groups] for c in covariates} | {"total": ["all"]}
-        raise ValueError(f"{where}: covariate {covariate!r} with level {level!r} is unknown; known are {allowed}")
+        raise _unknown_level(covariate, level, allowed, where)
+
+
+def _unknown_level(covariate: str, level: str, allowed: Mapping[str, Sequence[str]], where: str) -> ValueError:
+    known = "; ".join(f"{name}: {listed(levels)}" for name, levels in allowed.items())
+    return ValueError(f"{where}: covariate {shown(covariate)} with level {shown(level)} is unknown; known are {known}")
 
 
 def _count(row: Mapping[str, str], size: int, excused: bool, where: str) -> int:
     """The integer behind a printed count or percentage, at the precision it was printed with."""
     printed = row["printed"].removesuffix("%").strip()
     if row["unit"] == "count":
-        candidates = [_whole(printed, where)]
+        candidates = range(whole := _whole(printed, where), whole + 1)
     elif row["unit"] == "percent":
-        try:
-            value = Decimal(printed)
-        except ArithmeticError:
-            raise ValueError(f"{where}: {row['printed']!r} is not a percentage") from None
-        candidates = _counts_of(value, size)
+        if not re.fullmatch(r"[0-9]{1,3}([.][0-9]{0,12})?|[.][0-9]{1,12}", printed):
+            raise ValueError(f"{where}: {shown(row['printed'])} is not a percentage, such as 17.3")
+        candidates = _counts_of(printed, size)
     else:
-        raise ValueError(f"{where}: unit is 'percent' or 'count', not {row['unit']!r}")
+        raise ValueError(f"{where}: unit is 'percent' or 'count', not {shown(row['unit'])}")
     given = _whole(row["count"], where) if row["count"] else None
     if given is None and len(candidates) != 1:
-        problem = "no whole number" if not candidates else f"each of {candidates}"
+        problem = f"each of {shown(list(candidates[:9]))}" if candidates else "no whole number"
         raise ValueError(f"{where}: {row['printed']} {row['unit']} is {problem} over {size}; give the count in its column")
     observed = candidates[0] if given is None else given
     if observed not in candidates and not excused:
@@ -244,12 +231,12 @@ def _count(row: Mapping[str, str], size: int, excused: bool, where: str) -> int:
     return observed
 
 
-def _counts_of(percent: Decimal, size: int) -> list[int]:
-    """Every count over ``size`` that rounds (half up) to ``percent`` at its own number of decimals."""
-    step = Decimal(1).scaleb(int(percent.as_tuple().exponent))
-    low = int(max(Decimal(0), (percent - step) * size / 100))
-    high = int((percent + step) * size / 100) + 1
-    return [k for k in range(low, high + 1) if (Decimal(100 * k) / size).quantize(step, ROUND_HALF_UP) == percent]
+def _counts_of(percent: str, size: int) -> range:
+    """Every count k over ``size`` that rounds (half up) to ``percent`` at its decimals: p - s/2 <= 100 k / size < p + s/2."""
+    whole, _, decimals = percent.partition(".")
+    units, step = int(whole + decimals), 200 * 10 ** len(decimals)
+    low, high = (-(-(2 * units + side) * size // step) for side in (-1, 1))
+    return range(max(0, low), high)
 
 
 def _check_grades(frequencies: pd.DataFrame) -> None:
@@ -257,7 +244,7 @@ def _check_grades(frequencies: pd.DataFrame) -> None:
     wide = frequencies.pivot(index=["event", "covariate", "level"], columns="grade", values="observed")
     for low, high in (("3-5", "4-5"), ("4-5", "5"), ("3-5", "5")):
         if low in wide and high in wide and (wrong := wide[wide[high] > wide[low]].index.tolist()):
-            raise ValueError(f"frequencies.csv: more patients at grade {high} than at {low} for {wrong}")
+            raise ValueError(f"frequencies.csv: more patients at grade {high} than at {low} for {shown(wrong)}")
 
 
 def _check_sums(frequencies: pd.DataFrame, covariates: Sequence[Covariate], n: int) -> None:
@@ -269,7 +256,10 @@ def _check_sums(frequencies: pd.DataFrame, covariates: Sequence[Covariate], n: i
             mine = rows[rows["covariate"] == covariate.name].set_index("level")
             if set(covariate.names) <= set(mine.index):
                 if (size := int(mine.loc[list(covariate.names), "n"].sum())) != n:
-                    raise ValueError(f"{where}: the levels of {covariate.name} hold {size} patients, the cohort {n}")
+                    raise ValueError(
+                        f"{where}: the levels of {covariate.name} hold {size} patients, the cohort {n} (patients in "
+                        "publication.toml)"
+                    )
                 totals[covariate.name] = int(mine.loc[list(covariate.names), "observed"].sum())
             for group in set(mine.index) & set(covariate.groups):
                 parts = [covariate.names[i] for i in covariate.members(group)]
@@ -283,9 +273,11 @@ def _check_sums(frequencies: pd.DataFrame, covariates: Sequence[Covariate], n: i
         if len(whole):
             totals["total"] = int(whole["observed"].iloc[0])
             if (size := int(whole["n"].iloc[0])) != n:
-                raise ValueError(f"{where}: the total is over {size} patients, the cohort has {n}")
+                raise ValueError(
+                    f"{where}: the total is over {size} patients, the cohort has {n} (patients in publication.toml)"
+                )
         if len(set(totals.values())) > 1:
-            raise ValueError(f"{where}: the margins disagree on the number of patients with the event: {totals}")
+            raise ValueError(f"{where}: the margins disagree on the number of patients with the event: {shown(totals)}")
 
 
 def _with_totals(frequencies: pd.DataFrame, events: Sequence[Event], covariates: Sequence[Covariate], n: int) -> pd.DataFrame:
@@ -316,8 +308,7 @@ def _read_cohort(rows: Sequence[Mapping[str, str]], covariates: Sequence[Covaria
         where = f"cohort.csv, line {row['line']}"
         for covariate, level in ((row["covariate"], row["level"]), (row["by"], row["by_level"])):
             if covariate and (covariate not in fine or not set(level.split("+")) <= fine[covariate]):
-                known = {name: sorted(levels) for name, levels in fine.items()}
-                raise ValueError(f"{where}: covariate {covariate!r} with level {level!r} is unknown; known are {known}")
+                raise _unknown_level(covariate, level, {name: sorted(levels) for name, levels in fine.items()}, where)
         if not row["covariate"]:
             raise ValueError(f"{where}: covariate is empty")
         table.append((row["covariate"], row["level"], row["by"], row["by_level"], _whole(row["n"], where), row["source"]))

@@ -7,12 +7,9 @@ xarray, SciPy or pandas.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws
-from aemodel.publication.events import read_events
+from aemodel.publication.texts import csv_rows, read_about
 from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 
 INTERVAL = 0.9
@@ -70,9 +67,8 @@ def write_calculator(model: Any, path: str | Path) -> Path:
 def _data(model: Any) -> dict[str, Any]:
     """All that the page says of the model."""
     texts, digest = _publication(model)
-    about = tomllib.loads(texts["publication.toml"])
-    events = read_events(list(csv.DictReader(io.StringIO(texts["events.csv"]))), "events.csv")
-    labels = {event.name: event.label for event in events}
+    about = read_about(texts["publication.toml"])
+    labels = {row["event"]: row["label"] for row in csv_rows(texts, "events.csv")}
     risks: RiskDraws = model.risks
     return {
         **{key: about[key] for key in ("title", "citation", "patients")},

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aemodel.publication.profiles import NUMBER
+from aemodel.publication.texts import csv_problem, open_regular
 
 RISKY_FIRST = ("=", "+", "-", "@", "\t", "\r", "\n")
 DELIMITERS = (",", ";", "\t")
@@ -52,7 +53,7 @@ class CsvFile:
         """
         width = len(self.columns)
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 self._check_unchanged(file)
                 size, reader = os.fstat(file.fileno()).st_size, self._reader(file)
                 next(reader)
@@ -92,7 +93,7 @@ class CsvFile:
 
     def _first_problem(self) -> str | None:
         line, width = 1, len(self.columns)
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             reader = self._reader(file)
             try:
                 for row in reader:
@@ -100,7 +101,7 @@ class CsvFile:
                         return f"line {line} has {len(row)} cell{'s' * (len(row) > 1)}, the first line {width}"
                     line = reader.line_num + 1
             except csv.Error as error:
-                return f"line {line}: {_in_words(error)}"
+                return f"line {line}: {csv_problem(error)}"
         return None
 
 
@@ -111,17 +112,8 @@ def _mended(row: list[str], width: int) -> list[str]:
     return row[:-1] if len(row) == width + 1 and not row[-1] else row
 
 
-def _in_words(error: csv.Error) -> str:
-    text = str(error)
-    if "end of data" in text:
-        return "unterminated quote"
-    if "field limit" in text:
-        return f"a cell of more than {csv.field_size_limit()} characters: perhaps a quote that is not closed"
-    return "text after a closing quote" if "expected after" in text else text
-
-
 def _first_wrong_line(path: Path) -> int | None:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode()
@@ -145,6 +137,16 @@ def _not_utf8(path: Path, line: int | None) -> ValueError:
     return ValueError(f"patients: {str(path)!r} is not in UTF-8{where}: save it as CSV in UTF-8, or convert it with iconv")
 
 
+def check_file(path: Path) -> None:
+    """Refuse what is no file, before anybody waits for it."""
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"patients: no file {str(path)!r}") from None
+    except ValueError as error:
+        raise ValueError(f"patients: {error}") from None
+
+
 def open_csv(path: Path) -> CsvFile:
     """A file's columns, and what separates them: commas, semicolons or tabs, whichever the first line has most of.
 
@@ -153,11 +155,10 @@ def open_csv(path: Path) -> CsvFile:
     FileNotFoundError, ValueError
         The file is not there, not in UTF-8 (with or without a BOM), or its first line does not name its columns.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"patients: no file {str(path)!r}")
+    check_file(path)
     signature = signature_of(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
             text = file.read(MOST_HEADER)
     except UnicodeDecodeError:
         raise _not_utf8(path, _first_wrong_line(path)) from None

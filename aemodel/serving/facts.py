@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +14,7 @@ from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.risks import SUPPORT, RiskDraws
 from aemodel.publication.events import published_grades, read_events
 from aemodel.publication.rules import Covariate, allowed_words
+from aemodel.publication.texts import csv_rows, read_about
 from aemodel.serving.manifest import manifest_digest
 
 ABOUT = ("title", "citation", "doi", "licence", "setting", "grading")
@@ -35,7 +33,7 @@ def model_facts(manifest: Mapping[str, Any], risks: RiskDraws) -> dict[str, Any]
         ``grades``, ``diagnostics``, ``performance`` (None in format 1), ``settings``, ``versions``, ``notes``,
         ``samples`` (risk draws), ``files``.
     """
-    about = tomllib.loads(manifest["publication"]["publication.toml"])
+    about = read_about(manifest["publication"]["publication.toml"])
     return {
         "name": manifest["name"],
         "format": manifest["format"],
@@ -57,17 +55,13 @@ def model_facts(manifest: Mapping[str, Any], risks: RiskDraws) -> dict[str, Any]
     }
 
 
-def _rows(manifest: Mapping[str, Any], name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(manifest["publication"][name])))
-
-
 def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    used = [row for row in _rows(manifest, "frequencies.csv") if row["derived"].strip() == "no"]
+    used = [row for row in csv_rows(manifest["publication"], "frequencies.csv") if row["derived"] == "no"]
     return {
         "digest": manifest["digest"],
         "frequencies": len(used),
-        "by": _counts(row["covariate"].strip() for row in used),
-        "discrepancies": len(_rows(manifest, "discrepancies.csv")),
+        "by": _counts(row["covariate"] for row in used),
+        "discrepancies": len(csv_rows(manifest["publication"], "discrepancies.csv")),
     }
 
 
@@ -112,8 +106,8 @@ def _cohort(risks: RiskDraws, k: int) -> list[int]:
 
 
 def _events(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = [{key: value.strip() for key, value in row.items()} for row in _rows(manifest, "events.csv")]
-    given = [(row["event"].strip(), row["grade"].strip()) for row in _rows(manifest, "frequencies.csv")]
+    texts = manifest["publication"]
+    given = [(row["event"], row["grade"]) for row in csv_rows(texts, "frequencies.csv")]
     return [
         {
             "name": event.name,
@@ -122,7 +116,7 @@ def _events(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
             "relation": event.relation,
             "published_grades": list(published_grades(event, given)),
         }
-        for event in read_events(rows, "events.csv")
+        for event in read_events(csv_rows(texts, "events.csv"), "events.csv")
     ]
 
 

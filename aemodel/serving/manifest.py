@@ -10,15 +10,10 @@ Formats that ever landed, all still read:
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
-import os
 import re
-import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -27,7 +22,7 @@ from typing import Any
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.publication.events import GRADES, read_events
 from aemodel.publication.rules import Covariate, read_covariates
-from aemodel.publication.texts import FILES, digest_of
+from aemodel.publication.texts import COLUMNS, FILES, csv_rows, digest_of, read_about, read_regular
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -82,25 +77,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         _check_entries(manifest)
         _check_files(manifest["files"])
         _check_publication(manifest)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SavedModelError(f"{path}: {error}") from error
     return manifest
-
-
-def read_regular(path: Path, most: int) -> bytes:
-    """A file's bytes, if it is a regular file (no link, pipe or device) of at most so many bytes: else `ValueError`."""
-    if path.is_symlink():
-        raise ValueError(f"{path.name} is a link, not a file")
-    # A link put there in between is not followed either, and a pipe not waited for, where the system has the flags.
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise ValueError(f"{path.name} is not a regular file")
-        content = file.read(most + 1) if about.st_size <= most else b""
-    if about.st_size > most or len(content) > most:
-        raise ValueError(f"{path.name} is larger than {most} bytes")
-    return content
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
@@ -112,8 +91,7 @@ def manifest_digest(manifest: Mapping[str, Any]) -> str:
 
 def manifest_covariates(manifest: Mapping[str, Any]) -> tuple[Covariate, ...]:
     """The covariates of the publication inside, with their rules."""
-    about = tomllib.loads(manifest["publication"]["publication.toml"])
-    return read_covariates(about["covariates"], "publication.toml")
+    return read_covariates(read_about(manifest["publication"]["publication.toml"])["covariates"], "publication.toml")
 
 
 def _parse(text: str) -> Any:
@@ -221,9 +199,9 @@ def _check_publication(manifest: Mapping[str, Any]) -> None:
         raise ValueError(f"publication must hold the texts of {', '.join(FILES)}; found {sorted(texts)}")
     if digest_of(texts) != manifest["digest"]:
         raise ValueError("the publication inside is not the one of its digest; copy the model again, or refit")
-    about = tomllib.loads(texts["publication.toml"])
-    rows = csv.DictReader(io.StringIO(texts["events.csv"]), strict=True)
-    events = read_events([{key: value.strip() for key, value in row.items()} for row in rows], "events.csv")
+    about = read_about(texts["publication.toml"])
+    tables = {name: csv_rows(texts, name) for name in COLUMNS}
+    events = read_events(tables["events.csv"], "events.csv")
     expected = {"name": about["name"], "events": [event.name for event in events], "grades": list(GRADES)}
     if wrong := [key for key, value in expected.items() if manifest[key] != value]:
         raise ValueError(f"not those of the publication inside: {wrong}")

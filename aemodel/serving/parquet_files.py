@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from aemodel.publication.profiles import NUMBER
-from aemodel.serving.csv_text import RISKY_FIRST, changed, neutralised, open_csv, signature_of
+from aemodel.serving.csv_text import RISKY_FIRST, changed, check_file, neutralised, open_csv, signature_of
 from aemodel.serving.engines import Coded, small_table
 from aemodel.serving.output import check_kind, remove_partial, whole
 from aemodel.serving.progress import watched
@@ -101,8 +101,7 @@ def read_patients(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.D
         It cannot be read as what it says it is: `unreadable` puts that in words.
     """
     kind = check_kind(path, "patients")
-    if not path.is_file():
-        raise FileNotFoundError(f"patients: no file {str(path)!r}")
+    check_file(path)
     name = literal(re.sub(r"([*?\[])", r"[\1]", str(path)))  # DuckDB takes names for patterns
     if kind == "parquet":
         query = f"SELECT * FROM read_parquet({name})"

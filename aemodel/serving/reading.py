@@ -7,7 +7,6 @@ what is opened are the very bytes that were checked.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import re
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aemodel.inference.risks import RiskDraws
+from aemodel.publication.texts import csv_rows, read_regular
 from aemodel.serving.arrays import read_risks
-from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest, read_regular
+from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest
 
 if TYPE_CHECKING:
     from aemodel.inference.diagnostics import Diagnostics
@@ -113,8 +113,7 @@ class LoadedModel:
     def _repr_html_(self) -> str:
         from aemodel.inference.summary import model_html
 
-        rows = csv.DictReader(io.StringIO(self.manifest["publication"]["events.csv"]))
-        labels = {row["event"].strip(): row["label"].strip() for row in rows}
+        labels = {row["event"]: row["label"] for row in csv_rows(self.manifest["publication"], "events.csv")}
         return model_html(self.name, self.diagnostics, self.settings, self.risks, labels)
 
     def _group(self, name: str) -> Any:
