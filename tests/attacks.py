@@ -9,6 +9,7 @@ Outcomes: ``refused`` (SavedModelError), ``unchanged`` (every score as before), 
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -262,7 +263,7 @@ def other_encoding(folder, rng):
 def forged_field(folder, rng):
     """A value of another kind, in a manifest that vouches for itself: structure alone can tell, and must not crash."""
     manifest = manifest_of(folder)
-    top = pick(rng, [key for key in manifest if key not in ("performance", "versions", "publication")])
+    top = pick(rng, [key for key in manifest if key != "publication"])
     paths = [p for p in paths_of(manifest) if p[0] == top]
     path = pick(rng, paths)
     parent_of(manifest, path)[path[-1]] = pick(rng, ODD)
@@ -403,6 +404,48 @@ def impossible_value(folder, rng):
     forge_member(folder, name, npy(array))
 
 
+def forged_risks(folder, rng):
+    """Arrays of the right shapes that no fit gives: a grade or an event above what it lies in, weights of no cohort."""
+    members = members_of(folder)
+    draws, weight = (array_of(members[f"{name}.npy"]).copy() for name in ("draws", "weight"))
+    movement = array_of(members["movement.npy"]).copy()
+    rows = csv.DictReader(io.StringIO(manifest_of(folder)["publication"]["events.csv"]))
+    places = {row["event"]: (i, row["parent"]) for i, row in enumerate(rows)}
+    inner, outer = pick(rng, [(i, places[parent][0]) for i, parent in places.values() if parent])
+    sample, cell = (int(rng.integers(size)) for size in draws.shape[:2])
+    match int(rng.integers(7)):
+        case 0:
+            draws[sample, cell, inner, 1] = draws[sample, cell, inner, 0] + np.float32(1e-4)
+        case 1:
+            draws[sample, cell, inner, 0] = draws[sample, cell, outer, 0] + np.float32(1e-4)
+        case 2:
+            draws[..., 1], draws[..., 0] = draws[..., 0].copy(), draws[..., 1].copy()
+        case 3:
+            weight[cell] = pick(rng, (1e308, 1e20, 1e-300, weight[cell] + 0.01))
+        case 4:
+            weight *= pick(rng, (2.0, 0.5, 1e300))
+        case 5:
+            weight[:] = 1e308
+        case _:
+            movement.flat[int(rng.integers(movement.size))] = pick(rng, (1e4, 3e38))
+    forge(
+        folder,
+        "scoring",
+        archive_of((members | {"draws.npy": npy(draws), "weight.npy": npy(weight), "movement.npy": npy(movement)}).items()),
+    )
+
+
+def forged_record(folder, rng):
+    """Settings, diagnostics, performance or versions of kinds and sizes that no fit gives."""
+    manifest = manifest_of(folder)
+    top = pick(rng, [key for key in ("settings", "diagnostics", "performance", "versions") if key in manifest])
+    key = pick(
+        rng, [*manifest[top], *(("overlap", "ordering", "selection", "power", "prior_scale") if top == "settings" else ())]
+    )
+    manifest[top][key] = pick(rng, [*ODD, -5.0, 1e300, "yes", "1"])
+    write_manifest(folder, manifest, sealed=True)
+
+
 def odd_members(folder, rng):
     members = list(members_of(folder).items())
     name, data = pick(rng, members)
@@ -466,7 +509,7 @@ GENERAL = (
         no_file,
     ),
     *(zip_bomb, compressed_member, huge_shape, object_dtype, other_dtype, strange_header, impossible_value, odd_members),
-    *(damaged_archive, foreign_posterior),
+    *(damaged_archive, foreign_posterior, forged_risks, forged_record),
 )
 ATTACKS = {attack.__name__: attack for attack in (*GENERAL, *CONTROLS)}
 ON_POSTERIOR = (
@@ -490,11 +533,14 @@ def answers(folder, patients, posterior):
     """All that could change: every score, and with `posterior` every draw."""
     import pyarrow as pa
 
+    from aemodel.serving.facts import model_facts
     from aemodel.serving.reading import load_model
     from aemodel.serving.scoring import score
+    from aemodel.serving.showing import shown
 
     model = load_model(folder)
     scored = score(model, pa.table(patients), new_levels="sample").to_pydict()
+    repr(model), model._repr_html_(), shown(model_facts(model.manifest, model.risks) | {"files": model.file_states()})
     if posterior:
         scored["posterior"] = {name: array.values.tobytes() for name, array in model.posterior.items()}
         scored["prior"] = {name: array.values.tobytes() for name, array in model.prior.items()}

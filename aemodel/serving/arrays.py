@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from aemodel.inference.risks import SUPPORT, RiskDraws, cell_count
+from aemodel.publication.events import Event, read_events
 from aemodel.publication.rules import Covariate
+from aemodel.publication.texts import csv_rows, read_about
 from aemodel.serving.manifest import SavedModelError, manifest_covariates
 
 MOST_HEADER_BYTES = 1024
@@ -25,10 +27,16 @@ WITHIN = {
     "draws": "not all probabilities",
     "levels": "not all levels",
     "weight": "not all positive numbers",
-    "movement": "not all numbers of zero or more",
+    "movement": "not all numbers of zero or more, or beyond reason",
     "source": "not all places in the list of sources",
     "published": "neither yes nor no",
 }
+MOST_MOVED = 1e3
+"""Log odds."""
+ROUNDED = 1e-6
+"""What a risk may be above another that it lies in: sums of the same draws of states, rounded to float32."""
+AT_ONCE = 2048
+"""Rows of risks that are compared while they are in a processor's cache."""
 Expected = Mapping[str, tuple[Any, tuple[int, ...]]]
 
 
@@ -44,6 +52,7 @@ def read_risks(manifest: Mapping[str, Any], content: Callable[[], bytes]) -> Ris
     SavedModelError
         The file is not what the manifest's samples, covariates, events and grades need.
     """
+    texts = manifest["publication"]
     covariates = manifest_covariates(manifest)
     events, grades = tuple(manifest["events"]), tuple(manifest["grades"])
     expected = _expected(covariates, manifest["samples"], (len(events), len(grades)))
@@ -53,6 +62,8 @@ def read_risks(manifest: Mapping[str, Any], content: Callable[[], bytes]) -> Ris
         raise SavedModelError(f"a scoring file of {size} bytes does not hold what the model's {need} bytes of arrays need")
     arrays = _read_arrays(content(), expected)
     _check_values(arrays, covariates)
+    _check_weights(arrays, covariates, read_about(texts["publication.toml"])["patients"])
+    _check_nesting(arrays["draws"], events, read_events(csv_rows(texts, "events.csv"), "events.csv"))
     return RiskDraws(covariates=covariates, events=events, grades=grades, chains=manifest["chains"], **arrays)
 
 
@@ -107,7 +118,7 @@ def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) ->
         "draws": np.array([arrays["draws"].min() >= 0, arrays["draws"].max() <= 1]),  # of NaN neither
         "levels": (arrays["levels"] >= 0) & (arrays["levels"] < np.array(sizes)),
         "weight": (arrays["weight"] > 0) & (arrays["weight"] < np.inf),
-        "movement": (arrays["movement"] >= 0) & (arrays["movement"] < np.inf),
+        "movement": (arrays["movement"] >= 0) & (arrays["movement"] < MOST_MOVED),
         "source": (arrays["source"] >= 0) & (arrays["source"] < len(SUPPORT)),
         "published": np.isin(arrays["published"].view(np.uint8), (0, 1)),
     }
@@ -117,3 +128,32 @@ def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) ->
     cells = np.sort(np.ravel_multi_index(tuple(arrays["levels"].T), sizes))
     if not np.array_equal(cells, np.arange(len(cells))):
         raise SavedModelError("the array 'levels' does not hold every combination of levels once")
+
+
+def _check_weights(arrays: Mapping[str, Any], covariates: Sequence[Covariate], patients: int) -> None:
+    """Weights are the cohort's patients, and cells of a new level have those of all levels."""
+    table = np.zeros(tuple(len(c.levels) + c.open for c in covariates))
+    table[tuple(arrays["levels"].T)] = arrays["weight"]
+    with np.errstate(over="ignore"):
+        usual = table[tuple(slice(len(c.levels)) for c in covariates)].sum()
+    if not abs(usual - patients) < ROUNDED * patients:
+        raise SavedModelError(f"the array 'weight' has {usual:.6g} patients, the publication {patients}")
+    for axis, covariate in enumerate(covariates):
+        if covariate.open:
+            new, rest = np.split(np.moveaxis(table, axis, -1), [len(covariate.levels)], axis=-1)[::-1]
+            if not np.allclose(new[..., 0], rest.sum(axis=-1), rtol=1e-6, atol=1e-6):
+                raise SavedModelError(f"the array 'weight' of a new {covariate.name} is not the sum over its levels")
+
+
+def _check_nesting(draws: Any, names: Sequence[str], events: Sequence[Event]) -> None:
+    """In each draw no risk above that of the lower grade, nor above that of the event it lies in."""
+    grades = draws.shape[3]
+    place = {name: i * grades for i, name in enumerate(names)}
+    within = [(place[e.name] + g, place[e.name] + g + 1) for e in events for g in range(grades - 1)]
+    within += [(place[e.parent] + g, place[e.name] + g) for e in events if e.parent is not None for g in range(grades)]
+    outer, inner = np.array(within).T
+    flat = draws.reshape(-1, len(names) * grades)
+    for first in range(0, len(flat), AT_ONCE):
+        part = np.ascontiguousarray(flat[first : first + AT_ONCE].T)
+        if (part[inner] > part[outer] + np.float32(ROUNDED)).any():
+            raise SavedModelError("the array 'draws' has risks above those of a lower grade, or of the event they lie in")

@@ -15,14 +15,23 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from aemodel.inference.diagnostics import Diagnostics
 from aemodel.publication.events import GRADES, read_events
 from aemodel.publication.rules import Covariate, read_covariates
-from aemodel.publication.texts import COLUMNS, FILES, csv_rows, digest_of, read_about, read_regular
+from aemodel.publication.texts import (
+    COLUMNS,
+    FILES,
+    MOST_CHARACTERS,
+    MOST_NAME,
+    csv_rows,
+    digest_of,
+    listed,
+    read_about,
+    read_regular,
+    shown,
+)
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -48,7 +57,32 @@ FIELDS = {
 }
 SINCE = {"performance": 2, "sha256": 2}
 """The format that brought a field; 1 where none is named."""
-PERFORMANCE = {"rows": int, "within50": float, "within90": float}
+COUNT, MEASURE, SHARE = (int, 0, 10**9), (float, -1e15, 1e15), (float, 0.0, 1.0)
+VALUES: dict[str, dict[str, Any]] = {
+    "settings": {
+        "seed": (int, 0, 2**64 - 1),
+        "draws": COUNT,
+        "chains": COUNT,
+        "tune": COUNT,
+        "patients": COUNT,
+        "ordering": (None, "both", "either", "order"),
+        "selection": (False, True),
+        "overlap": (None, "disjoint", "subset"),
+        "prior_scale": (float, 1e-9, 1e9),
+        "power": SHARE,
+        "priors": (dict,),
+    },
+    "diagnostics": {
+        **dict.fromkeys(("r_hat", "ess_bulk", "ess_tail", "bfmi"), MEASURE),
+        "divergences": COUNT,
+        "worst": (str,),
+    },
+    "performance": {"rows": COUNT, "within50": SHARE, "within90": SHARE},
+}
+"""What the manifest's records hold: a type, with the lowest and highest number; or the values there can be."""
+MOST_VERSIONS = 50
+MOST_SETTINGS = 20_000
+"""Characters of all settings; priors are most of them."""
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -112,7 +146,7 @@ def _no_constants(name: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is too large a number")
+        raise ValueError(f"{listed([text])} is too large a number")
     return value
 
 
@@ -120,10 +154,10 @@ def _check_fields(manifest: Any) -> None:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if type(found) is not int or not 1 <= found <= FORMAT:
         known = " and ".join(str(number) for number in range(1, FORMAT + 1))
-        raise ValueError(f"format {found!r} is not known; this version reads formats {known}. Upgrade aemodel or refit")
+        raise ValueError(f"format {shown(found)} is not known; this version reads formats {known}. Upgrade aemodel or refit")
     kinds = {key: kind for key, kind in FIELDS.items() if SINCE.get(key, 1) <= found}
     if odd := sorted(set(manifest) ^ set(kinds)):
-        raise ValueError(f"its fields are not those of format {found}: {odd}")
+        raise ValueError(f"its fields are not those of format {found}: {shown(odd)}")
     if wrong := [key for key, kind in kinds.items() if type(manifest[key]) is not kind]:
         raise ValueError(f"fields of another type than format {found} has: {wrong}")
     if _depth(manifest) > MOST_DEPTH:
@@ -155,24 +189,40 @@ def _check_entries(manifest: Mapping[str, Any]) -> None:
     for key in ("events", "grades"):
         names = manifest[key]
         if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-            raise ValueError(f"{key} must be different names; found {names}")
+            raise ValueError(f"{key} must be different names; found {shown(names)}")
     samples, chains = manifest["samples"], manifest["chains"]
     if chains < 1 or samples < 1 or samples % chains:
         raise ValueError(f"{samples} samples cannot come from {chains} chains")
-    if not all(isinstance(version, str) for version in manifest["versions"].values()):
-        raise ValueError("versions must be texts")
-    seed = manifest["settings"].get("seed")
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"settings must have a seed, a whole number of zero or more; found {seed!r}")
-    kinds = {"int": int, "str": str, "float": float}
-    _check_record("diagnostics", manifest["diagnostics"], {f.name: kinds[str(f.type)] for f in fields(Diagnostics)})
-    if "performance" in manifest:
-        _check_record("performance", manifest["performance"], PERFORMANCE)
+    versions = manifest["versions"]
+    if len(versions) > MOST_VERSIONS or not all(
+        isinstance(v, str) and len(name + v) <= MOST_NAME for name, v in versions.items()
+    ):
+        raise ValueError("versions must be short texts")
+    for name, kinds in VALUES.items():
+        if name in manifest:
+            _check_record(name, manifest[name], kinds)
+    settings = manifest["settings"]
+    if "seed" not in settings or (settings.get("patients") and settings.get("overlap") is None):
+        raise ValueError("settings must have a seed, and with patients say how they overlap with the cohort")
+    if len(json.dumps(settings)) > MOST_SETTINGS:
+        raise ValueError(f"settings of more than {MOST_SETTINGS} characters")
 
 
-def _check_record(name: str, found: Mapping[str, Any], expected: Mapping[str, type]) -> None:
-    if set(found) != set(expected) or any(type(found[key]) is not kind for key, kind in expected.items()):
-        raise ValueError(f"{name} must be {', '.join(expected)}; found {found}")
+def _check_record(name: str, found: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Each value one that there can be. Settings may be fewer, as in older models, or more."""
+    if name != "settings" and set(found) != set(kinds):
+        raise ValueError(f"{name} must be {', '.join(kinds)}; found {shown(sorted(found))}")
+    for key, kind in kinds.items():
+        if key in found and not _is(found[key], kind):
+            raise ValueError(f"{name}: {shown(found[key])} is no value of {key}")
+
+
+def _is(value: Any, kind: tuple[Any, ...]) -> bool:
+    if not isinstance(kind[0], type):
+        return any(type(value) is type(one) and value == one for one in kind)
+    return type(value) is kind[0] and (
+        kind[1] <= value <= kind[2] if len(kind) > 1 else not isinstance(value, str) or len(value) <= MOST_CHARACTERS
+    )
 
 
 def _check_files(files: Mapping[str, Any]) -> None:
@@ -181,7 +231,7 @@ def _check_files(files: Mapping[str, Any]) -> None:
         if not isinstance(entry, dict) or not _is_entry(entry, kind):
             raise ValueError(f"no proper entry for the {kind} file")
     if set(files) != {"scoring", "posterior"}:
-        raise ValueError(f"files that no saved model has: {sorted(set(files) - {'scoring', 'posterior'})}")
+        raise ValueError(f"files that no saved model has: {listed(sorted(set(files) - {'scoring', 'posterior'}))}")
 
 
 def _is_entry(entry: Mapping[str, Any], kind: str) -> bool:
@@ -196,7 +246,7 @@ def _check_publication(manifest: Mapping[str, Any]) -> None:
     """The publication inside is the one of the digest, and the one that the other fields speak of."""
     texts = manifest["publication"]
     if set(texts) != set(FILES) or not all(isinstance(text, str) for text in texts.values()):
-        raise ValueError(f"publication must hold the texts of {', '.join(FILES)}; found {sorted(texts)}")
+        raise ValueError(f"publication must hold the texts of {', '.join(FILES)}; found {listed(sorted(texts))}")
     if digest_of(texts) != manifest["digest"]:
         raise ValueError("the publication inside is not the one of its digest; copy the model again, or refit")
     about = read_about(texts["publication.toml"])
