@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from aemodel.serving.failing import Failed, one_line_errors
+from aemodel.serving.failing import Commands, Failed, one_line_errors, tell
 
 FORMATS = click.Choice(["table", "json", "csv"])
 ERROR: dict[str, Any] = {"default": "error", "show_default": True}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="aemodel")
-def main() -> None:
-    """Posterior risk of severe toxicity, from a trial's published tables.
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="""Posterior risk of severe toxicity, from a trial's published tables.
 
     \b
     Examples:
@@ -30,15 +30,15 @@ def main() -> None:
 
     \b
       eval "$(_AEMODEL_COMPLETE=bash_source aemodel)"
-    """
+    """,
+)
+@click.version_option(package_name="aemodel")
+def main() -> None:
+    """Commands; what each says of itself is no docstring, for `python -OO` has none."""
 
 
-@main.command()
-@click.argument("publication", default="aall1331")
-@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the frequencies.")
-@one_line_errors
-def tables(publication: str, form: str) -> None:
-    """Show a publication's frequencies as counts, and its discrepancies.
+@main.command(
+    help="""Show a publication's frequencies as counts, and its discrepancies.
 
     PUBLICATION is the name of a shipped publication or a folder with the files of one. Checked first: that the denominators
     are those of the cohort, and that some table of patients has all these counts. Last, which printed P-values follow from
@@ -48,7 +48,12 @@ def tables(publication: str, form: str) -> None:
     Examples:
       aemodel tables
       aemodel tables my/publication --format csv > frequencies.csv
-    """
+    """,
+)
+@click.argument("publication", default="aall1331")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the frequencies.")
+@one_line_errors
+def tables(publication: str, form: str) -> None:
     from aemodel.publication.summary import frequency_lines
     from aemodel.publication.tables import load_tables
     from aemodel.serving.printing import print_rows, print_wrapped
@@ -98,14 +103,27 @@ def _check_counts(read: Any) -> bool:
         from aemodel.publication.margins import family_margins
     except ModuleNotFoundError as error:
         message = f"Not checked, as {error.name} is missing: whether some table of patients has all these counts"
-        click.echo(f"{message}. pip install 'aemodel[fit]'", err=True)
+        tell(f"{message}. pip install 'aemodel[fit]'")
         return False
     for family in families:
         family_margins(family, cells, read.frequencies)
     return True
 
 
-@main.command()
+@main.command(
+    help="""Fit a publication's tables and save the model.
+
+    Takes a minute or two, most of it compiling. Exit code 1 if the sampler's diagnostics fail; the model is saved either
+    way, with the verdict in it.
+
+    \b
+    Examples:
+      aemodel fit --out models/mine
+      aemodel fit my/publication --out models/mine --seed 7 --draws 2000
+      aemodel fit --out models/margins-only --ordering none --no-selection
+      aemodel fit --out models/with-ours --patients ours.csv --overlap disjoint --power 0.5
+    """,
+)
 @click.argument("publication", default="aall1331")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the fitted model.")
 @click.option("--seed", type=int, default=1, show_default=True)
@@ -147,18 +165,6 @@ def fit(
     overlap: Any,
     power: float,
 ) -> None:
-    """Fit a publication's tables and save the model.
-
-    Takes a minute or two, most of it compiling. Exit code 1 if the sampler's diagnostics fail; the model is saved either
-    way, with the verdict in it.
-
-    \b
-    Examples:
-      aemodel fit --out models/mine
-      aemodel fit my/publication --out models/mine --seed 7 --draws 2000
-      aemodel fit --out models/margins-only --ordering none --no-selection
-      aemodel fit --out models/with-ours --patients ours.csv --overlap disjoint --power 0.5
-    """
     import time
     import warnings
 
@@ -170,7 +176,7 @@ def fit(
     check_folder(out)
     read = load_tables(publication)
     own = None if patients is None else read_frame(patients)
-    click.echo(f"Fitting {read.name}: compiling (half a minute), then {chains} chains of {draws} draws.", err=True)
+    tell(f"Fitting {read.name}: compiling (half a minute), then {chains} chains of {draws} draws.")
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the verdict is printed below
@@ -187,17 +193,13 @@ def fit(
             power=power,
         )
     saved = save_model(fitted, out)
-    click.echo(f"{fitted.diagnostics}.\nSaved in {saved.folder} after {time.monotonic() - started:.0f} s.")
+    tell(f"{fitted.diagnostics}.\nSaved in {saved.folder} after {time.monotonic() - started:.0f} s.")
     if not fitted.diagnostics.passed:
         raise Failed("the sampler's diagnostics failed: see above")
 
 
-@main.command()
-@click.argument("model", default="aall1331")
-@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the calibration table.")
-@one_line_errors
-def check(model: str, form: str) -> None:
-    """Check a saved model: diagnostics, observed against predicted for every published frequency, and evidence in words.
+@main.command(
+    help="""Check a saved model: diagnostics, observed against predicted for every published frequency, and evidence in words.
 
     MODEL is a shipped model's name or a saved model's folder.
     Exit code 1 if the diagnostics fail or fewer than 85 % of published counts lie in their 90 % interval.
@@ -206,7 +208,12 @@ def check(model: str, form: str) -> None:
     Examples:
       aemodel check
       aemodel check models/mine --format csv > calibration.csv
-    """
+    """,
+)
+@click.argument("model", default="aall1331")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the calibration table.")
+@one_line_errors
+def check(model: str, form: str) -> None:
     from aemodel.answers.calibration import calibration_table, coverage
     from aemodel.inference.waiting import waiting
     from aemodel.serving.checking import print_check
@@ -227,14 +234,8 @@ def check(model: str, form: str) -> None:
         raise Failed(f"only {fits['within90']:.0%} of published counts lie in their 90 % predictive interval")
 
 
-@main.command()
-@click.argument("model", default="aall1331")
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
-)
-@one_line_errors
-def show(model: str, form: str) -> None:
-    """Show what a saved model is: its data, covariates, events, diagnostics, settings, limits, digest and files.
+@main.command(
+    help="""Show what a saved model is: its data, covariates, events, diagnostics, settings, limits, digest and files.
 
     MODEL is a shipped model's name or a saved model's folder. Its files are checked against their digests first.
 
@@ -242,7 +243,14 @@ def show(model: str, form: str) -> None:
     Examples:
       aemodel show
       aemodel show models/mine --format json
-    """
+    """,
+)
+@click.argument("model", default="aall1331")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+)
+@one_line_errors
+def show(model: str, form: str) -> None:
     from aemodel.serving.facts import model_facts
     from aemodel.serving.reading import load_model
     from aemodel.serving.showing import shown
@@ -252,7 +260,22 @@ def show(model: str, form: str) -> None:
     click.echo(json.dumps(facts, indent=1) if form == "json" else shown(facts))
 
 
-@main.command()
+@main.command(
+    help="""Score a file of patients with a saved model.
+
+    MODEL is a shipped model's name or a saved model's folder. PATIENTS is CSV or Parquet with a column per covariate
+    (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; an existing
+    file OUT is replaced. Without, a readable table of risks is printed. Files are streamed: they may be larger than memory.
+    CSV cells come out as they went in, in Parquet as text; only text that a spreadsheet would run as a formula is given an
+    apostrophe in CSV.
+
+    \b
+    Examples:
+      aemodel score aall1331 patients.csv
+      aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
+      aemodel score aall1331 cohort.csv --by site
+    """,
+)
 @click.argument("model")
 @click.argument("patients", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path), required=False)
@@ -270,20 +293,6 @@ def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
     new_levels: Any, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
 ) -> None:  # fmt: skip
-    """Score a file of patients with a saved model.
-
-    MODEL is a shipped model's name or a saved model's folder. PATIENTS is CSV or Parquet with a column per covariate
-    (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; an existing
-    file OUT is replaced. Without, a readable table of risks is printed. Files are streamed: they may be larger than memory.
-    CSV cells come out as they went in, in Parquet as text; only text that a spreadsheet would run as a formula is given an
-    apostrophe in CSV.
-
-    \b
-    Examples:
-      aemodel score aall1331 patients.csv
-      aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
-      aemodel score aall1331 cohort.csv --by site
-    """
     from aemodel.serving.output import check_kind, check_output
     from aemodel.serving.reading import load_model
     from aemodel.serving.score_command import say_what_failed, score_groups, score_patients
@@ -314,11 +323,9 @@ def _listed(option: str, text: str | None) -> list[str] | None:
     return names
 
 
-@main.command(options_metavar="[OPTIONS] [MODEL] OUT")
-@click.argument("arguments", nargs=-1, metavar="")
-@one_line_errors
-def calculator(arguments: tuple[str, ...]) -> None:
-    """Write a web page that answers for one patient, with everything in it: no network, no server, no Python.
+@main.command(
+    options_metavar="[OPTIONS] [MODEL] OUT",
+    help="""Write a web page that answers for one patient, with everything in it: no network, no server, no Python.
 
     MODEL is a shipped model's name or a saved model's folder (by default aall1331), OUT the page, ending in .html.
 
@@ -326,7 +333,11 @@ def calculator(arguments: tuple[str, ...]) -> None:
     Examples:
       aemodel calculator risks.html
       aemodel calculator models/mine risks.html
-    """
+    """,
+)
+@click.argument("arguments", nargs=-1, metavar="")
+@one_line_errors
+def calculator(arguments: tuple[str, ...]) -> None:
     from aemodel.serving.calculator import write_calculator
     from aemodel.serving.reading import load_model
 
@@ -334,17 +345,11 @@ def calculator(arguments: tuple[str, ...]) -> None:
         raise click.UsageError(f"expected [MODEL] OUT, not {len(arguments)} arguments")
     *model, out = arguments
     path = write_calculator(load_model(model[0] if model else "aall1331"), out)
-    click.echo(f"Calculator written into {path} ({path.stat().st_size / 1000:.0f} kB).", err=True)
+    tell(f"Calculator written into {path} ({path.stat().st_size / 1000:.0f} kB).")
 
 
-@main.command()
-@click.argument("model")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--compare", metavar="MODEL", help="Another fit of the same publication, to show beside it.")
-@click.option("--tables", type=int, default=20, show_default=True, help="Tables of the covariates to draw; 0 for none.")
-@one_line_errors
-def report(model: str, out: Path, compare: str | None, tables: int) -> None:
-    """Write a web page that tells what a model is, what it rests on, and how far to believe it.
+@main.command(
+    help="""Write a web page that tells what a model is, what it rests on, and how far to believe it.
 
     MODEL is a shipped model's name or a saved model's folder, OUT the page, ending in .html. It can be read on a screen
     of any width and on paper, and needs no network. Takes half a minute or more.
@@ -353,7 +358,14 @@ def report(model: str, out: Path, compare: str | None, tables: int) -> None:
     Examples:
       aemodel report aall1331 report.html
       aemodel report models/mine report.html --compare models/margins-only
-    """
+    """,
+)
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--compare", metavar="MODEL", help="Another fit of the same publication, to show beside it.")
+@click.option("--tables", type=int, default=20, show_default=True, help="Tables of the covariates to draw; 0 for none.")
+@one_line_errors
+def report(model: str, out: Path, compare: str | None, tables: int) -> None:
     import time
 
     from aemodel.serving.reading import load_model
@@ -361,10 +373,10 @@ def report(model: str, out: Path, compare: str | None, tables: int) -> None:
 
     started = time.monotonic()
     loaded, other = load_model(model), None if compare is None else load_model(compare)
-    click.echo(f"Working out the report of {loaded.name}.", err=True)
+    tell(f"Working out the report of {loaded.name}.")
     path = write_report(loaded, out, other, tables=tables)
     size, seconds = path.stat().st_size / 1000, time.monotonic() - started
-    click.echo(f"Report written into {path} ({size:.0f} kB) after {seconds:.0f} s.", err=True)
+    tell(f"Report written into {path} ({size:.0f} kB) after {seconds:.0f} s.")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import xarray as xr
 import aemodel
 from aemodel.inference import fitting
 from aemodel.inference.design import all_margins, make_design
+from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.model import build_model, margin_data
 
 DRAWS, CHAINS = 300, 4
@@ -155,9 +156,8 @@ def test_fit_has_the_draws_asked_for(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", ["posterior", "prior", "sample_stats", "observed_data"])
-def test_fit_keeps_every_group(fitted, group):
-    assert group in fitted.idata.groups()
+def test_fit_keeps_every_group_once(fitted):
+    assert sorted(fitted.idata.groups()) == ["observed_data", "posterior", "prior", "sample_stats"]
 
 
 @pytest.mark.slow
@@ -271,3 +271,19 @@ def test_fit_does_not_use_the_global_generator(short, fit, invented):
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     fit(invented, seed=5, **SHORT)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ((1.0102, 900.0, 800.0, 0, 0.9), ["R-hat 1.0102 > 1.01"]),
+        ((1.0, 399.7, 800.0, 0, 0.9), ["effective sample size 399.7 < 400"]),
+        ((1.0, 900.0, 800.0, 0, 0.2999), ["E-BFMI 0.2999 < 0.3"]),
+        ((1.01, 400.0, 400.0, 0, 0.3), []),
+        ((1.0, 900.0, float("nan"), 0, 0.9), ["effective sample size nan < 400"]),
+        ((float("nan"), 99.0, 800.0, 0, 0.9), ["R-hat nan > 1.01", "effective sample size 99 < 400"]),
+    ],
+)
+def test_diagnostics_beside_their_gates_have_digits_that_tell(found, told):
+    failures = Diagnostics(*found, "scale").failures()
+    assert [failure[: len(start)] for failure, start in zip(failures, told, strict=True)] == told

@@ -1,1 +1,27 @@
 """From margins to a posterior: kernel, likelihood, priors, model, fitting, risks."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+
+
+def _give_pytensor_a_place() -> None:
+    """A folder of this process for what PyTensor compiles, where there is no home to write to: it is not imported otherwise.
+
+    A folder that other processes could find would need a name that other users could take first.
+    """
+    folder = os.path.expanduser("~/.pytensor")
+    while not os.path.exists(folder) and folder:
+        folder = os.path.dirname(folder)
+    flags = os.environ.get("PYTENSOR_FLAGS", "")
+    if (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)) or "base_compiledir" in flags:
+        return
+    with suppress(OSError):  # nothing can be written anywhere: PyTensor says so when it is needed
+        made = tempfile.mkdtemp(prefix="aemodel-")
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+        os.environ["PYTENSOR_FLAGS"] = ",".join([*filter(None, [flags]), f"base_compiledir={made}"])
+
+
+_give_pytensor_a_place()

@@ -27,19 +27,28 @@ class Diagnostics:
         """What the gate finds wrong, in words; empty if the run passed."""
         found = []
         if not self.r_hat <= GATE["r_hat"]:
-            found.append(f"R-hat {self.r_hat:.3f} > {GATE['r_hat']}: chains disagree")
-        if not min(self.ess_bulk, self.ess_tail) >= GATE["ess"]:
-            least = min(self.ess_bulk, self.ess_tail)
-            found.append(f"effective sample size {least:.0f} < {GATE['ess']:.0f} ({self.worst}): take more draws")
+            found.append(f"R-hat {_beside(self.r_hat, 'r_hat', 3)} > {GATE['r_hat']}: chains disagree")
+        least = min(self.ess_bulk, self.ess_tail, key=lambda size: (size == size, size))  # one that is none is the least
+        if not least >= GATE["ess"]:
+            told = _beside(least, "ess", 0)
+            found.append(f"effective sample size {told} < {GATE['ess']:.0f} ({self.worst}): take more draws")
         if self.divergences > GATE["divergences"]:
             found.append(f"{self.divergences} divergent transitions: the posterior was not explored everywhere")
         if not self.bfmi >= GATE["bfmi"]:
-            found.append(f"E-BFMI {self.bfmi:.2f} < {GATE['bfmi']}: energy explored too slowly")
+            found.append(f"E-BFMI {_beside(self.bfmi, 'bfmi', 2)} < {GATE['bfmi']}: energy explored too slowly")
         return found
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED: " + "; ".join(self.failures())
         return (
-            f"Sampler diagnostics {verdict} (R-hat {self.r_hat:.3f}, bulk ESS {self.ess_bulk:.0f}, "
-            f"tail ESS {self.ess_tail:.0f}, {self.divergences} divergences, E-BFMI {self.bfmi:.2f})"
+            f"Sampler diagnostics {verdict} (R-hat {_beside(self.r_hat, 'r_hat', 3)}, "
+            f"bulk ESS {_beside(self.ess_bulk, 'ess', 0)}, tail ESS {_beside(self.ess_tail, 'ess', 0)}, "
+            f"{self.divergences} divergences, E-BFMI {_beside(self.bfmi, 'bfmi', 2)})"
         )
+
+
+def _beside(value: float, gate: str, digits: int) -> str:
+    """A value in so many digits, or as many as tell it from its gate."""
+    while value != GATE[gate] and float(f"{value:.{digits}f}") == GATE[gate]:
+        digits += 1
+    return f"{value:.{digits}f}"

@@ -26,7 +26,7 @@ from aemodel.inference.ordering import Significance
 from aemodel.inference.own_patients import Overlap, make_own_profiles
 from aemodel.inference.risks import RiskDraws
 from aemodel.inference.summary import evidence_words, model_html
-from aemodel.inference.waiting import waiting
+from aemodel.inference.waiting import is_terminal, waiting
 from aemodel.publication.tables import Tables
 
 
@@ -34,7 +34,8 @@ from aemodel.publication.tables import Tables
 class Fitted:
     """A fitted model: the publication, the posterior and its diagnostics, and the risk draws that answers come from.
 
-    ``idata`` is ArviZ `InferenceData` with groups posterior, prior, sample_stats and observed_data.
+    ``idata`` is ArviZ `InferenceData` with groups posterior, prior, sample_stats and observed_data. There is no log_likelihood
+    for `arviz.loo`: the margins overlap, so that their likelihood is one number and leaves none of them out.
     ``settings`` records seed, draws, chains, priors, and how many patients were given beside the publication.
     """
 
@@ -181,7 +182,7 @@ def _check_power(value: Any, overlap: Any) -> None:
 
 def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> Any:
     if progress is None:
-        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+        progress = is_terminal(sys.stderr) or "ipykernel" in sys.modules
     with waiting("Compiling (half a minute)"):
         compiled = nutpie.compile_pymc_model(model)
     # Chains run in threads of their own; a BLAS that starts more for matrices this small only gets in their way.
@@ -194,7 +195,7 @@ def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, p
         except KeyboardInterrupt:
             sampler.cancel()
             raise
-    idata["posterior"] = idata["posterior"][_parameters(model)]
+    idata.posterior = idata["posterior"][_parameters(model)]  # as an item it would be listed twice
     return idata
 
 

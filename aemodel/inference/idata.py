@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import arviz as az
+import arviz.stats.stats_utils
 import arviz_stats
+import arviz_stats.base.stats_utils
 import numpy as np
 import xarray as xr
 from arviz_stats.ecdf_utils import ecdf_pit
 from numpy.typing import NDArray
 
 from aemodel.inference.diagnostics import Diagnostics
+
+if sys.flags.optimize > 1:
+    # ArviZ adds to docstrings of its own, which `python -OO` has removed: without this a fit fails once it is sampled.
+    for each in (arviz.stats.stats_utils, arviz_stats.base.stats_utils):
+        each.update_docstring = lambda *_: None
 
 
 def diagnose(idata: Any) -> Diagnostics:

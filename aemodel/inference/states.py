@@ -39,8 +39,11 @@ def make_paths(families: Sequence[Family]) -> Paths:
 
 
 def compiled(function):  # type: ignore[no-untyped-def]
-    """Compile a kernel once, and keep it on disk."""
-    return numba.njit(cache=True, error_model="numpy")(function)
+    """A kernel compiled once, and kept on disk wherever Numba may write."""
+    try:
+        return numba.njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # neither the package's folder nor the user's can be written to
+        return numba.njit(error_model="numpy")(function)
 
 
 @compiled

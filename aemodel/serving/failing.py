@@ -1,23 +1,131 @@
-"""How commands fail: one line for what the user can mend, and the exit code that says which kind it was."""
+"""How commands speak and fail: one line for what the user can mend, and the exit code that says which kind it was.
+
+Also where stdin, stdout or stderr is closed, full or a pipe whose reader has gone, and whatever the texts hold.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any
 
 import click
 
 INTERRUPTED = "Interrupted; nothing was saved."
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that give a terminal orders or turn its text around, and of those that cannot be encoded."""
+
+
+def printable(text: str) -> str:
+    """The text as it may be shown to people: characters nobody sees but the terminal are escaped, except line ends."""
+    if text.isprintable():
+        return text
+    return "".join(c if c == "\n" or unicodedata.category(c) not in UNSEEN else repr(c)[1:-1] for c in text)
+
+
+def tell(text: str) -> None:
+    """A message on stderr; where that cannot be written there is nobody to tell, and the work goes on."""
+    with suppress(OSError):
+        click.echo(printable(text), err=True)
 
 
 class Failed(click.ClickException):
     """The data or the model failed a check: exit code 1."""
 
     exit_code = 1
+
+
+class NotPrinted(click.ClickException):
+    """What was asked for could not be printed: exit code 2."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """Commands that need no stream but the one they print on, and do not take one that is closed for a file of theirs."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        run: Any = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **extra)
+        _hold_descriptors()
+        before = sys.stdout, sys.stderr
+        out = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+        sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+        sys.stdout = _Printed(out)
+        try:
+            code = run(*args, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            text = io.StringIO()
+            error.show(text)
+            tell(text.getvalue().removesuffix("\n"))
+            code = error.exit_code
+        except click.Abort:
+            tell(INTERRUPTED)
+            code = 130
+        finally:
+            _let_go(out)
+            _let_go(sys.stderr)
+            sys.stdout, sys.stderr = before
+        sys.exit(code or 0)
+
+
+def _hold_descriptors() -> None:
+    """Keep the numbers of closed streams from files that are opened: what is printed would be written into those.
+
+    Reading the first and writing the second still fail, as they should; what is told on the third is lost.
+    """
+    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, mode), True)  # it has the lowest number that is free
+
+
+def _let_go(stream: Any) -> None:
+    """What a stream still holds would be written again when the process ends, and failing then changes its exit code."""
+    try:
+        stream.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+class _Printed:
+    """stdout, where a command ends that cannot print: quietly if its reader has seen enough (`| head`), or saying so."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> Any:
+        with _ending():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _ending():
+            self._stream.flush()
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(0) from None
+    except (OSError, UnicodeEncodeError) as error:
+        reason = "it is closed" if getattr(error, "errno", None) == errno.EBADF else getattr(error, "strerror", error)
+        raise NotPrinted(f"stdout: cannot be written: {reason}") from error
 
 
 def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -32,11 +140,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
                 signal.signal(number, signal.default_int_handler)
         try:
             command(*args, **kwargs)
-        except BrokenPipeError:
-            # The reader of a pipe has seen enough (`| head`).
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
-            click.echo(INTERRUPTED, err=True)
+            tell(INTERRUPTED)
             raise SystemExit(130) from None
         except ModuleNotFoundError as error:
             remedy = "which the base install leaves out: pip install 'aemodel[fit]'"

@@ -1,4 +1,7 @@
-"""Rows on stdout: aligned, in colour on a terminal, plain in a pipe; JSON or CSV for programs. Light."""
+"""Rows on stdout: aligned, in colour on a terminal, plain in a pipe; JSON or CSV for programs. Light.
+
+People are shown no character that gives a terminal orders; programs are given the data as they are.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from typing import Any
 
 import click
 
+from aemodel.inference.waiting import is_terminal
 from aemodel.serving.csv_text import neutralised
-from aemodel.serving.failing import options_as_typed
+from aemodel.serving.failing import options_as_typed, printable
 
 Rows = Iterable[dict[str, Any]]
 WIDTH = 100
@@ -33,18 +37,21 @@ def print_rows(rows: Rows, form: str, title: str = "") -> None:
         _print_json(iter(rows))
     elif form == "csv":
         _print_csv(iter(rows))
-    elif sys.stdout.isatty():
+    elif is_terminal(sys.stdout):
         _print_rich(list(rows), title)
     else:
-        click.echo(title)
+        click.echo(_cell(title))
         _print_plain(list(rows))
 
 
 def _print_csv(rows: Iterator[dict[str, Any]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    """Exact in a file or a pipe; on a terminal as people are shown it."""
+    writer, shown = csv.writer(sys.stdout, lineterminator="\n"), is_terminal(sys.stdout)
     if first := next(rows, None):
         for line in chain([list(first), list(first.values())], (list(row.values()) for row in rows)):
-            writer.writerow([neutralised(cell) for cell in line])
+            cells = map(neutralised, line)
+            writer.writerow([printable(cell) if shown and isinstance(cell, str) else cell for cell in cells])
+    sys.stdout.flush()
 
 
 def _print_json(rows: Iterator[dict[str, Any]]) -> None:
@@ -63,7 +70,7 @@ def print_wrapped(text: str, indent: str = "") -> None:
     from shutil import get_terminal_size
 
     width = min(WIDTH, get_terminal_size((WIDTH, 24)).columns)
-    click.echo(click.wrap_text(text, width=width, initial_indent=indent, subsequent_indent=" " * len(indent)))
+    click.echo(click.wrap_text(printable(text), width=width, initial_indent=indent, subsequent_indent=" " * len(indent)))
 
 
 def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval: float) -> None:
@@ -118,7 +125,7 @@ def _in_words(risk: float | None, lower: float | None, upper: float | None) -> s
 
 def _print_plain(rows: list[dict[str, Any]]) -> None:
     names = list(rows[0]) if rows else []
-    widths = {name: max(len(name), *(len(_cell(row.get(name, ""))) for row in rows)) for name in names}
+    widths = {name: max(len(_cell(name)), *(len(_cell(row.get(name, ""))) for row in rows)) for name in names}
     for row in [dict(zip(names, names, strict=True)), *rows]:
         click.echo("  " + "  ".join(_padded(row.get(name, ""), widths[name]) for name in names).rstrip())
     click.echo()
@@ -130,7 +137,7 @@ def _padded(value: Any, width: int) -> str:
 
 def _cell(value: Any) -> str:
     """A value in one line; none at all is said in words, which no value is likely to be."""
-    return "(not known)" if value is None else re.sub(r"[\r\n\t]+", " ", str(value))
+    return "(not known)" if value is None else printable(re.sub(r"[\r\n\t]+", " ", str(value)))
 
 
 def _print_rich(rows: list[dict[str, Any]], title: str) -> None:
@@ -142,15 +149,15 @@ def _print_rich(rows: list[dict[str, Any]], title: str) -> None:
     console = Console()
     names = list(rows[0]) if rows else []
     cells = {name: [_cell(row.get(name, "")) for row in rows] for name in names}
-    width = sum(max(len(name), *map(len, cells[name])) + GAP for name in names)
+    width = sum(max(len(_cell(name)), *map(len, cells[name])) + GAP for name in names)
     if width > console.width + GAP:
         cells = {name: [_folded(cell) for cell in column] for name, column in cells.items()}
     table = Table(
-        title=Text(title), title_justify="left", box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0)
+        title=Text(_cell(title)), title_justify="left", box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0)
     )
     for name in names:
         number = isinstance(rows[0][name], (int, float))
-        table.add_column(Text(name), justify="right" if number else "left", no_wrap=number, overflow="fold")
+        table.add_column(Text(_cell(name)), justify="right" if number else "left", no_wrap=number, overflow="fold")
     for line in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, line))
     console.print(table)

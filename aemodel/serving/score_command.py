@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
 from aemodel.serving.cohort import cohort_rows
+from aemodel.serving.failing import tell
 from aemodel.serving.printing import MOST_SHOWN, counts_in_words, print_risks, print_rows, print_wrapped
 from aemodel.serving.scoring import score_rows
 
@@ -21,7 +20,7 @@ def score_patients(model: Any, patients: Any, out: Path | None, form: str, optio
     scored, counts = patients.read("Counting profiles", lambda frame: score_rows(model, frame, numbered=True, **options))
     if out is not None:
         patients.write(f"Scoring {counts['rows']} patients", scored, out)
-        click.echo(counts_in_words(counts, f"scored into {out}"), err=True)
+        tell(counts_in_words(counts, f"scored into {out}"))
         return
     if form == "table":
         print_risks(list(patients.records(scored, MOST_SHOWN)), counts["rows"], model.risks, options["interval"])
@@ -35,7 +34,7 @@ def score_groups(model: Any, patients: Any, out: Path | None, form: str, options
     coded, rows, counts = patients.read("Counting profiles", lambda frame: cohort_rows(model, frame, numbered=True, **options))
     if out is not None:
         patients.write_table(coded, options["by"] or [], rows, out)
-        click.echo(f"{len(rows)} expected numbers written to {out}.", err=True)
+        tell(f"{len(rows)} expected numbers written to {out}.")
     elif form == "table":
         shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]
         print_rows(shown, "table", "Patients expected to have each event")
@@ -50,9 +49,9 @@ def say_what_failed(model: Any) -> None:
     """A model whose sampler failed its checks still scores, but not without a word."""
     if not model.diagnostics.passed:
         failures = "; ".join(model.diagnostics.failures())
-        click.echo(f"Note: this model's sampler failed its checks ({failures}): do not use its answers.", err=True)
+        tell(f"Note: this model's sampler failed its checks ({failures}): do not use its answers.")
 
 
 def _say_who_is_left_out(counts: dict[str, Any], done: str) -> None:
     if counts["invalid"] or counts["new"]:
-        click.echo(counts_in_words(counts, done), err=True)
+        tell(counts_in_words(counts, done))

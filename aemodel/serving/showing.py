@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aemodel.serving.failing import printable
+
 WIDTH = 100
 
 
@@ -33,7 +35,7 @@ def shown(facts: Mapping[str, Any]) -> str:
             f"model digest {facts['digest']}",
         ],
     }
-    return "\n\n".join("\n".join([_printable(title), *_lines(lines)]) for title, lines in sections.items() if lines)
+    return "\n\n".join("\n".join([printable(title), *_lines(lines)]) for title, lines in sections.items() if lines)
 
 
 def _covariate(covariate: Mapping[str, Any]) -> list[str]:
@@ -84,7 +86,7 @@ def _lines(lines: Sequence[str]) -> list[str]:
     wrapped = []
     for line in lines:
         wrapped += textwrap.wrap(
-            _printable(line),
+            printable(str(line)),
             WIDTH,
             initial_indent="  ",
             subsequent_indent="      ",
@@ -92,7 +94,3 @@ def _lines(lines: Sequence[str]) -> list[str]:
             break_on_hyphens=False,
         )
     return wrapped
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))
