@@ -480,6 +480,104 @@ def foreign_posterior(folder, rng):
     forge(folder, "posterior", pick(rng, (b"", b"\x89HDF\r\n\x1a\n", b"CDF\x01" + b"\0" * 100, rng.bytes(5000), b"PK\x05\x06")))
 
 
+def damaged_posterior(folder, rng):
+    """Flipped bits and cuts under digests that vouch for them: the library itself must withstand these."""
+    content = bytearray(file_of(folder, "posterior").read_bytes())
+    for _ in range(int(rng.integers(1, 9))):
+        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+    forge(folder, "posterior", bytes(content[: pick(rng, (None, int(rng.integers(len(content)))))]))
+
+
+def forged_posterior(folder, rng):
+    """A file of the right digest that leads out of itself, swells when it is read, or holds what no draws are."""
+    forge_posterior(folder, rng, pick(rng, FORGED_POSTERIORS))
+
+
+def forge_posterior(folder, rng, kind):
+    import h5py
+
+    content, secret = io.BytesIO(file_of(folder, "posterior").read_bytes()), folder.parent / "secret.bin"
+    secret.write_bytes(np.full(10**6, 0.5, np.float32).tobytes())
+    with h5py.File(content, "r+") as file:
+        group = file[pick(rng, ("posterior", "prior"))]
+        name = pick(rng, [name for name, data in group.items() if data.ndim > 2])
+        values = group[name][:]
+        del group[name]
+        FORGED_POSTERIORS[kind](group, name, values, str(secret))
+    forge(folder, "posterior", content.getvalue())
+
+
+def virtual(group, name, values, secret):
+    import h5py
+
+    layout = h5py.VirtualLayout(values.shape, "f4")
+    layout[:] = h5py.VirtualSource(secret, "x", values.shape)
+    group.create_virtual_dataset(name, layout)
+
+
+def texts_of_one(group, name, values, secret):
+    import h5py
+
+    group.create_dataset(name, data=np.array(["x" * 200_000] * 30, object), dtype=h5py.string_dtype())
+
+
+def attribute(group, name, values, secret):
+    group.create_dataset(name, data=values).attrs["x"] = np.zeros(5000)
+
+
+def without_numbers(group, name, values, secret):
+    values.flat[0] = np.nan
+    group.create_dataset(name, data=values)
+
+
+def elsewhere(group, name, values, secret):
+    external = [(secret, 0, values.nbytes)]
+    group.create_dataset(name, values.shape, "f4", external=external)
+
+
+def linked(group, name, values, secret):
+    import h5py
+
+    group[name] = h5py.ExternalLink(secret, "/x")
+
+
+def softly(group, name, values, secret):
+    import h5py
+
+    group[name] = h5py.SoftLink(next(iter(group)))
+
+
+def made(*shape, **options):
+    """Another array in the place of the draws."""
+    return lambda group, name, values, secret: group.create_dataset(name, shape or None, **options)
+
+
+def holding(data, **options):
+    return lambda group, name, values, secret: group.create_dataset(name, data=values if data is None else data, **options)
+
+
+FORGED_POSTERIORS = {
+    "external storage": elsewhere,
+    "external link": linked,
+    "soft link": softly,
+    "virtual array": virtual,
+    "long texts": texts_of_one,
+    "large attribute": attribute,
+    "NaN": without_numbers,
+    "bomb": made(4, 10**5, 10**5, dtype="f4", compression="gzip", chunks=True),
+    "nothing stored": made(10**12, dtype="f8"),
+    "huge chunk": made(1, 1, dtype="f8", chunks=(10**4, 10**4), maxshape=(None, None)),
+    "foreign filter": holding(None, compression="lzf"),
+    "records": holding(np.array([(1, 2.0)], dtype="i4,f8")),
+    "opaque": holding(np.void(b"pickle")),
+    "whole numbers": holding(np.zeros((2, 5), int)),
+    "group in a group": lambda group, name, values, secret: group.create_group(name),
+    "type": lambda group, name, values, secret: group.__setitem__(name, np.dtype("f8")),
+    "array at the top": lambda group, name, values, secret: group.file.create_dataset(name, data=values),
+    "foreign group": lambda group, name, values, secret: group.file.create_group("elsewhere"),
+}
+
+
 # Controls: that the trial would tell.
 
 
@@ -511,7 +609,7 @@ GENERAL = (
     *(zip_bomb, compressed_member, huge_shape, object_dtype, other_dtype, strange_header, impossible_value, odd_members),
     *(damaged_archive, foreign_posterior, forged_risks, forged_record),
 )
-ATTACKS = {attack.__name__: attack for attack in (*GENERAL, *CONTROLS)}
+ATTACKS = {attack.__name__: attack for attack in (*GENERAL, damaged_posterior, forged_posterior, *CONTROLS)}
 ON_POSTERIOR = (
     "truncation",
     "growth",
@@ -522,6 +620,8 @@ ON_POSTERIOR = (
     "link",
     "no_file",
     "foreign_posterior",
+    "damaged_posterior",
+    "forged_posterior",
 )
 """Attacks on files that the posterior must withstand, too."""
 

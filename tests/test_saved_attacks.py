@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from aemodel.serving.reading import find_model
+from aemodel.serving.manifest import SavedModelError
+from aemodel.serving.reading import find_model, load_model
 from tests import attacks
 from tests.fixtures import FIXTURES
 
@@ -97,6 +100,41 @@ def test_some_attacks_of_each_kind_are_refused():
     found = tried(FIXTURES / "format2", [kind for kind in KINDS if kind != "foreign_posterior"], 3, small_patients())
     refused = Counter(attack["kind"] for attack in found if attack["outcome"] == "refused")
     assert [kind for kind in KINDS if not refused[kind]] == ["foreign_posterior"]
+
+
+REFUSALS = {
+    "external storage": "is stored elsewhere",
+    "external link": "is a link",
+    "soft link": "is a link",
+    "virtual array": "is stored elsewhere",
+    "long texts": "its labels have more than 2,000,000 characters",
+    "large attribute": "the attribute b'x' is of a kind that no draws have",
+    "NaN": "not all finite numbers",
+    "bomb": "its arrays take more than .* bytes, of a file of",
+    "nothing stored": "its arrays take more than .* bytes, of a file of",
+    "huge chunk": "its arrays take more than .* bytes, of a file of",
+    "foreign filter": "is packed by another filter than deflate",
+    "records": "is of a type that no draws have",
+    "opaque": "is of a type that no draws have",
+    "whole numbers": "not all finite numbers",
+    "group in a group": "is a GroupID",
+    "type": "is a TypeIntegerID|is a TypeFloatID",
+    "array at the top": "is a DatasetID",
+    "foreign group": "the group 'elsewhere' is not one of posterior, prior",
+}
+
+
+@pytest.mark.parametrize("kind", attacks.FORGED_POSTERIORS)
+def test_forged_posterior_is_refused_for_what_it_is(tmp_path, kind):
+    folder = shutil.copytree(FIXTURES / "format2", tmp_path / "model")
+    attacks.forge_posterior(folder, np.random.default_rng(1), kind)
+    model = load_model(folder)
+    with pytest.raises(SavedModelError, match=REFUSALS[kind]) as refused:
+        _ = model.posterior, model.prior
+    assert len(str(refused.value)) < 400
+    if kind not in ("NaN", "whole numbers"):
+        with pytest.raises(SavedModelError, match=REFUSALS[kind]):
+            _ = model.idata
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def read_about(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"{where}: lists or tables are nested too deep") from None
     except ValueError as error:
-        raise ValueError(f"{where}: {_plain(str(error))}") from None
+        raise ValueError(f"{where}: {said(error)}") from None
     _check(about, ABOUT, "", where)
     if about.get("format", 1) != 1:
         raise ValueError(f"{where}: format {shown(about['format'])} is not known; it must be 1")
@@ -213,9 +213,9 @@ def read_about(text: str) -> dict[str, Any]:
     return about
 
 
-def _plain(text: str) -> str:
-    """What a library says, on one line and not longer than a line or two."""
-    return " ".join(_CONTROL.sub("?", text).split())[:200]
+def said(error: Exception) -> str:
+    """What a library says of an error, on one line and not longer than two."""
+    return " ".join(_CONTROL.sub("?", str(error)).split())[:200]
 
 
 def _check(value: Any, kind: Kind, key: str, where: str) -> None:

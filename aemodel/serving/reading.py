@@ -16,8 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aemodel.inference.risks import RiskDraws
-from aemodel.publication.texts import csv_rows, read_regular
+from aemodel.publication.texts import csv_rows, listed, read_regular, said
 from aemodel.serving.arrays import read_risks
 from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest
 
@@ -58,7 +60,7 @@ class LoadedModel:
         try:
             return read_tables(self.manifest["publication"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SavedModelError(f"{self.folder}: the publication inside cannot be read ({error})") from error
+            raise SavedModelError(f"{self.folder}: the publication inside cannot be read ({said(error)})") from error
 
     @cached_property
     def posterior(self) -> Any:
@@ -75,11 +77,11 @@ class LoadedModel:
         """All groups as ArviZ `InferenceData`."""
         from aemodel.inference.idata import read_idata
 
-        content: Any = io.BytesIO(self.content("posterior"))
+        content = self._draws()
         try:
             return read_idata(content)
         except Exception as error:
-            raise SavedModelError(f"{self.folder}: the posterior cannot be read ({error})") from error
+            raise SavedModelError(f"{self.folder}: the posterior cannot be read ({said(error)})") from error
 
     def content(self, kind: str) -> bytes:
         """The bytes of the ``scoring`` or ``posterior`` file, checked against the manifest."""
@@ -116,15 +118,33 @@ class LoadedModel:
         labels = {row["event"]: row["label"] for row in csv_rows(self.manifest["publication"], "events.csv")}
         return model_html(self.name, self.diagnostics, self.settings, self.risks, labels)
 
+    def _draws(self) -> io.BytesIO:
+        """The posterior's file, once nothing in it leads out of it."""
+        from aemodel.serving.draws import check_draws
+
+        content = self.content("posterior")
+        try:
+            check_draws(content)
+        except Exception as error:
+            raise SavedModelError(f"{self.folder}: the posterior cannot be read ({said(error)})") from error
+        return io.BytesIO(content)
+
     def _group(self, name: str) -> Any:
         import xarray as xr
 
-        content = io.BytesIO(self.content("posterior"))
+        content = self._draws()
         try:
             with xr.open_dataset(content, group=name, engine="h5netcdf") as group:
-                return group.load()
+                found = group.load()
+            if odd := [str(key) for key, values in found.data_vars.items() if not _is_finite(values)]:
+                raise ValueError(f"not all finite numbers: {listed(odd)}")
+            return found
         except Exception as error:
-            raise SavedModelError(f"{self.folder}: the {name} cannot be read ({error})") from error
+            raise SavedModelError(f"{self.folder}: the {name} cannot be read ({said(error)})") from error
+
+
+def _is_finite(values: Any) -> bool:
+    return values.dtype.kind == "f" and bool(np.isfinite(values).all())
 
 
 def load_model(source: str | Path) -> LoadedModel:
@@ -172,7 +192,7 @@ def read_checked(folder: Path, manifest: Mapping[str, Any], kind: str) -> bytes:
     try:
         content = read_regular(path, entry["bytes"])
     except (OSError, ValueError, MemoryError) as error:
-        raise SavedModelError(f"{path}: cannot be read ({error})") from error
+        raise SavedModelError(f"{path}: cannot be read ({said(error)})") from error
     if len(content) != entry["bytes"]:
         raise SavedModelError(f"{path}: its size is not the {entry['bytes']} bytes of the manifest; copy the model again")
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
@@ -186,7 +206,7 @@ def _load(folder: Path, manifest: Mapping[str, Any]) -> LoadedModel:
     except SavedModelError:
         raise
     except Exception as error:
-        raise SavedModelError(f"{folder}: the risk draws cannot be read ({error})") from error
+        raise SavedModelError(f"{folder}: the risk draws cannot be read ({said(error)})") from error
 
 
 def _replaced(folder: Path, manifest: Mapping[str, Any]) -> bool:
