@@ -1,32 +1,117 @@
-"""Processes that save and read one folder, and are killed at it; forked, for starting them afresh would take seconds.
+"""Calls to the system that fail or are interrupted, and processes that share a folder (forked: starting them takes seconds).
 
-``python -m tests.interruptions kill FOLDER FIRST SECOND KIND KILLS SNAPSHOTS``: children save two models over each other
-in FOLDER; each is killed at a random moment, and the folder as it then was is copied to SNAPSHOTS.
-
-``python -m tests.interruptions share FOLDER FIRST SECOND SAVES``: two children save, two read, until the savers are done.
+``python -m tests.interruptions FOLDER FIRST SECOND SAVES``: two children save, two read, until the savers are done.
 Prints how often each reader read, and how often a save came between a reader's risks and its draws.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import io
 import json
 import os
-import shutil
-import signal
 import sys
-import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
 import aemodel
 
+REAL_CLOSE = os.close
 REPLACED = "another model was saved here since this one was loaded"
 
 
-def as_fitted(model):
-    return aemodel.Fitted(model.tables, model.idata, model.diagnostics, model.settings, model.risks)
+FAULTS = ("signal before", "signal after", "error before", "error after")
+CALLS = {os: "mkdir open close replace unlink rmdir fsync chmod chown".split(), fcntl: ["flock"], io: ["open"]}
+
+
+class Calls:
+    """The calls to the system that concern what is below a folder, in their order; one of them may go wrong.
+
+    Attributes
+    ----------
+    made
+        Name of each call and the path it was about, a rename's two.
+    at, fault
+        Which call goes wrong, and how: a signal (as Python brings it, an exception) or an error, before it is done, or
+        after it is.
+    before_each
+        Is called before each.
+    """
+
+    def __init__(self, root, at=None, fault="", before_each=lambda: None):
+        self.root, self.at, self.fault, self.before_each = root, at, fault, before_each
+        self.made, self.paths = [], {}
+
+    def __enter__(self):
+        self.patches = ExitStack()
+        for module, names in CALLS.items():
+            for name in names:
+                self.patches.enter_context(mock.patch.object(module, name, self.wrapped(name, getattr(module, name))))
+        return self
+
+    def __exit__(self, *_):
+        self.patches.close()
+
+    def wrapped(self, name, call):
+        def through(what, *rest, **options):
+            path = self.path(what, options.get("dir_fd"))
+            if self.root not in path.parents and self.root != path:
+                return call(what, *rest, **options)
+            both = (path, self.path(rest[0])) if name == "replace" else (path,)
+            result = self.step((name, *both), lambda: call(what, *rest, **options))
+            if name == "open":
+                self.paths[result if isinstance(result, int) else result.fileno()] = path
+                return result if isinstance(result, int) or not result.writable() else Written(result, self, path)
+            return result
+
+        return through
+
+    def path(self, what, folder=None):
+        if isinstance(what, int):
+            return self.paths.get(what, Path("/"))
+        return (self.paths.get(folder, Path.cwd()) / what).absolute()
+
+    def step(self, call, work):
+        self.before_each()
+        self.made.append(call)
+        kind, when = self.fault.split() if len(self.made) - 1 == self.at else (None, None)
+        problem = KeyboardInterrupt() if kind == "signal" else OSError(errno.EIO, os.strerror(errno.EIO))
+        if when == "before":
+            raise problem
+        result = work()
+        if when == "after":
+            if call[0] == "open":  # nobody hears of the descriptor
+                REAL_CLOSE(result) if isinstance(result, int) else result.close()
+            raise problem
+        return result
+
+
+class Written:
+    """A file whose writes are calls too."""
+
+    def __init__(self, file, calls, path):
+        self.file, self.calls, self.path = file, calls, path
+        self.fileno = file.fileno
+
+    def write(self, content):
+        return self.calls.step(("write", self.path), lambda: self.file.write(content) + bool(self.file.flush()))
+
+    def writelines(self, lines):
+        self.write("".join(lines))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.calls.step(("close", self.path), self.file.close)
+        finally:
+            self.file.close()
 
 
 def forked(work):
@@ -47,25 +132,6 @@ def save_by_turns(models, folder, done, saves=10**9):
     for i in range(saves):
         aemodel.save_model(models[i % 2], folder)
         os.write(done, b".")
-
-
-def kill(folder, models, kills, snapshots):
-    """Moments are spread over two saves' time, from the end of a save on."""
-    for _ in range(2):  # once without the clock: imports and compiling are no part of a save
-        started = time.monotonic()
-        for model in models:
-            aemodel.save_model(model, folder)
-        both = time.monotonic() - started
-    for i, moment in enumerate(np.random.default_rng(1).uniform(0, both, kills)):
-        reading, writing = os.pipe()
-        child = forked(lambda writing=writing: save_by_turns(models, folder, writing))
-        os.read(reading, 1)
-        time.sleep(moment)
-        os.kill(child, signal.SIGKILL)
-        assert os.waitpid(child, 0)[1] == signal.SIGKILL
-        os.close(reading)
-        os.close(writing)
-        shutil.copytree(folder, snapshots / str(i))
 
 
 def share(folder, models, saves):
@@ -102,16 +168,11 @@ def read_until(stop, folder, expected, out):
 
 
 def main():
-    what, folder, first, second, *rest = sys.argv[1:]
+    folder, first, second, saves = sys.argv[1:]
     models = [aemodel.load_model(path) for path in (first, second)]
-    if what == "kill":
-        kind, kills, snapshots = rest
-        models = [as_fitted(model) for model in models] if kind == "fitted" else models
-        kill(Path(folder), models, int(kills), Path(snapshots))
-    else:
-        for model in models:  # before the fork, so that children share it
-            assert len(model.posterior)
-        share(Path(folder), models, int(rest[0]))
+    for model in models:  # before the fork, so that children share it
+        assert len(model.posterior)
+    share(Path(folder), models, int(saves))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 
 import aemodel
 from aemodel import cli
-from aemodel.serving import pages
 from tests.browser import chromium, needs_chromium
 from tests.calculators import BOLD, LONG
 from tests.reports import drawn_model, hostile_texts, invented_texts
@@ -320,20 +319,6 @@ def test_on_paper_nothing_is_cut_off(show):
 def test_write_returns_the_path_and_leaves_nothing_beside_it(written):
     folder = written["both"].parent
     assert sorted(os.listdir(folder)) == ["alone.html", "both.html", "hostile.html"]
-
-
-def test_what_cannot_be_put_in_place_leaves_what_was_there(tmp_path, monkeypatch):
-    path = tmp_path / "page.html"
-    path.write_text("old")
-
-    def full(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(pages.os, "replace", full)
-    with pytest.raises(OSError, match="no space left"):
-        pages.replace_page(path, "new")
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["page.html"]
 
 
 @pytest.mark.parametrize(

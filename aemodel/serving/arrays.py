@@ -10,7 +10,6 @@ import io
 import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +39,11 @@ AT_ONCE = 2048
 Expected = Mapping[str, tuple[Any, tuple[int, ...]]]
 
 
-def write_risks(risks: RiskDraws, path: Path) -> None:
-    np.savez(path, **{name: getattr(risks, name) for name in RiskDraws.ARRAYS})
+def risks_bytes(risks: RiskDraws) -> bytes:
+    """The arrays of risk draws as the bytes of an npz file."""
+    file = io.BytesIO()
+    np.savez(file, **{name: getattr(risks, name) for name in RiskDraws.ARRAYS})
+    return file.getvalue()
 
 
 def read_risks(manifest: Mapping[str, Any], content: Callable[[], bytes]) -> RiskDraws:

@@ -133,13 +133,9 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        # What a scheduler sends, and a terminal that is gone, clean up as Ctrl-C does; under nohup the latter is still ignored.
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))}
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, signal.default_int_handler)
         try:
-            command(*args, **kwargs)
+            with interrupted_by(signal.default_int_handler):
+                command(*args, **kwargs)
         except KeyboardInterrupt:
             tell(INTERRUPTED)
             raise SystemExit(130) from None
@@ -153,11 +149,23 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             if type(error).__name__ == "SavedModelError":
                 raise Failed(" ".join(str(error).split())) from error
             raise
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     return wrapped
+
+
+@contextmanager
+def interrupted_by(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Ctrl-C, what a scheduler sends, and the loss of the terminal are alike; what is ignored, as under nohup, stays so."""
+    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in numbers}
+    heard = [number for number in numbers if before[number] is not signal.SIG_IGN]
+    try:
+        for number in heard:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 def _as_typed(message: str) -> str:

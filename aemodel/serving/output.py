@@ -1,11 +1,21 @@
-"""Files that are written: what they may be called, and that they stand under their name only once they are whole. Light."""
+"""Files that are written: what they may be called, and that they stand under their name only once they are whole. Light.
+
+What is written is made in a folder of its own beside its place, under a name that nobody else can have (not by process id:
+two containers may have the same ones). It is on the disk before it is renamed, and its folder after.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+NO_FOLDERS_SYNCED = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
+"""What file systems answer that see to folders themselves."""
 
 
 def check_kind(path: Path, argument: str) -> str:
@@ -21,42 +31,88 @@ def check_output(path: Path, patients: Path) -> None:
 
     Raises
     ------
-    ValueError
-        It is of another kind than CSV or Parquet, a folder, or the input itself.
+    ValueError, OSError
+        It is of another kind than CSV or Parquet, the input itself, or what `check_place` refuses.
     """
     check_kind(path, "out")
-    if path.is_dir():
-        raise ValueError(f"out: {str(path)!r} is a folder; name a file")
+    check_place(path, "out")
     if path.exists() and patients.exists() and path.samefile(patients):
         raise ValueError(f"out: {str(path)!r} is the file of patients itself; name another one")
 
 
+def check_place(path: Path, argument: str) -> None:
+    """Refuse what a file must not replace: a folder, a pipe, a device. Of a link, what it points to counts."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{argument}: {str(path)!r} is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{argument}: {str(path)!r} is a pipe, a socket or a device; name a file")
+    if Path(os.path.realpath(path)).is_symlink():
+        raise FileExistsError(f"{argument}: {str(path)!r} is a link that leads back to itself; name a file")
+
+
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, argument: str = "out") -> Iterator[Path]:
     """A name to write under, which becomes ``path`` when all is written, and is removed if anything fails before.
+
+    A file that is replaced leaves its permissions to the new one. Of a link, what it points to is replaced.
 
     Raises
     ------
     OSError
-        The file cannot be written.
+        The file cannot be written, or the place is one that `check_place` refuses.
     """
-    partial = _partial(path)
+    check_place(path, argument)
+    target = Path(os.path.realpath(path))
     try:
-        partial.touch()
-        yield partial
-        os.replace(partial, path)
+        with scratch(target.parent, ".writing-") as folder:
+            partial = folder / f"new{target.suffix}"
+            yield partial
+            settle(partial, target)
+            os.replace(partial, target)
+            settle_folder(target.parent)
     except OSError as error:
-        raise OSError(f"out: {str(path)!r} cannot be written: {error.strerror or error}") from error
+        raise OSError(f"{argument}: {str(path)!r} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def scratch(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder that is nobody else's, and is taken away again with all that is still in it."""
+    folder = parent / f"{prefix}{os.urandom(8).hex()}.partial"
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
     finally:
-        remove_partial(path)
+        shutil.rmtree(folder, ignore_errors=True)  # what cannot be removed must not hide what came of the work
 
 
-def remove_partial(path: Path) -> None:
-    """Remove what has been written of a file so far; DuckDB has a name of its own for it until it is whole."""
-    partial = _partial(path)
-    for unfinished in (partial, partial.with_name(f"tmp_{partial.name}")):
-        unfinished.unlink(missing_ok=True)
+def settle(partial: Path, target: Path) -> None:
+    """Give a file the permissions of the one that it will replace, and see it onto the disk."""
+    with partial.open("rb+") as file:
+        if target.exists():
+            _take_after(partial, target.stat())
+        os.fsync(file.fileno())
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _take_after(partial: Path, before: os.stat_result) -> None:
+    now = partial.stat()
+    for owner in ((before.st_uid, -1), (-1, before.st_gid)):
+        if owner not in ((now.st_uid, -1), (-1, now.st_gid)) and hasattr(os, "chown"):
+            with suppress(PermissionError):  # only root gives files away, and one's groups are few
+                os.chown(partial, *owner)
+    if before.st_mode != now.st_mode:  # not all file systems have modes
+        partial.chmod(stat.S_IMODE(before.st_mode))
+
+
+def settle_folder(folder: Path) -> None:
+    """See the names in a folder onto the disk, where folders can be opened (not on Windows, nor those one may not read)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in NO_FOLDERS_SYNCED:
+                raise
+        finally:
+            os.close(handle)

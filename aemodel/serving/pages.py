@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aemodel.inference.risks import RiskDraws
+from aemodel.serving.output import check_place, whole
 
 
 def check_page(model: Any, path: Path) -> None:
@@ -23,12 +23,11 @@ def check_page(model: Any, path: Path) -> None:
     Raises
     ------
     TypeError, ValueError, OSError
-        ``model`` is not a model; the path does not end in ``.html``, is a folder, or its folder is not there.
+        ``model`` is not a model; the path does not end in ``.html``, is no place for a file, or its folder is not there.
     """
     if not isinstance(getattr(model, "risks", None), RiskDraws):
         raise TypeError(f"model: expected a model from load_model or fit, not {type(model).__name__}")
-    if path.is_dir():
-        raise IsADirectoryError(f"path: {str(path)!r} is a folder; name a file in it")
+    check_place(path, "path")
     if path.suffix.lower() != ".html":
         raise ValueError(f"path: {str(path)!r} must end in .html")
     if not path.parent.is_dir():
@@ -59,10 +58,6 @@ def _digest(text: str) -> str:
 
 
 def replace_page(path: Path, page: str) -> None:
-    """Write the page beside its place, then rename it there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    """Write the page, which stands in its place only once it is whole."""
+    with whole(path, "path") as partial:
         partial.write_bytes(page.encode())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import duckdb
 from aemodel.publication.profiles import NUMBER
 from aemodel.serving.csv_text import RISKY_FIRST, changed, check_file, neutralised, open_csv, signature_of
 from aemodel.serving.engines import Coded, small_table
-from aemodel.serving.output import check_kind, remove_partial, whole
+from aemodel.serving.output import check_kind, whole
 from aemodel.serving.progress import watched
 from aemodel.serving.sql import literal, quoted
 
@@ -34,24 +34,30 @@ class DuckDBPatients:
 
     def read(self, label: str, work: Callable[[Any], Any]) -> Any:
         """What ``work`` makes of the relation, with a bar that shows how far its queries are."""
-        return watched(self.connection, label, lambda: work(self.relation))
+        with self._watched(label):
+            return work(self.relation)
 
     def records(self, scored: duckdb.DuckDBPyRelation, most: int | None = None) -> Iterator[dict[str, Any]]:
         """The rows of a scored relation, or so many of the first ones."""
         rows = scored if most is None else scored.limit(most)
-        return (dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall())
+        with self._watched("Scoring"):
+            found = rows.fetchall()
+        return (dict(zip(rows.columns, row, strict=True)) for row in found)
 
     def write(self, label: str, scored: duckdb.DuckDBPyRelation, path: Path) -> None:
         """Write a scored relation, with a bar."""
-
-        def work() -> None:
-            write_rows(scored, path, self.relation, self._check_unchanged)
-
-        watched(self.connection, label, work, lambda: remove_partial(path))
+        with whole(path) as partial, self._watched(label, partial.parent):
+            write_rows(scored, partial, self.relation)
+            self._check_unchanged()
 
     def write_table(self, coded: Coded, by: Sequence[str], rows: Sequence[dict[str, Any]], path: Path) -> None:
         """Write a small table of answers."""
-        write_rows(small_table(coded, by, rows), path)
+        with whole(path) as partial:
+            write_rows(small_table(coded, by, rows), partial)
+
+    def _watched(self, label: str, *unfinished: Path) -> AbstractContextManager[None]:
+        [(spill,)] = self.connection.sql("SELECT current_setting('temp_directory')").fetchall()
+        return watched(self.connection, label, Path(spill), *unfinished)
 
     def _check_unchanged(self) -> None:
         if signature_of(self.path) != self.signature:
@@ -75,17 +81,22 @@ def open_patients(path: Path) -> Iterator[DuckDBPatients]:
             raise unreadable(path, error) from error
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """A connection with bounded memory, that keeps the order of rows and fetches nothing from the network."""
-    connection = duckdb.connect()
+@contextmanager
+def connect() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with bounded memory, that keeps the order of rows and fetches nothing from the network.
+
+    What does not fit into memory goes into a folder that nobody else has: DuckDB's own name for it has the process id.
+    """
     threads = min(MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    connection.execute(f"SET threads = {threads}")
-    connection.execute(f"SET memory_limit = '{MEMORY}'")
-    connection.execute("SET preserve_insertion_order = true")
-    connection.execute("SET autoinstall_known_extensions = false")
-    connection.execute("SET enable_progress_bar = true")  # it is asked how far it is,
-    connection.execute("SET enable_progress_bar_print = false")  # and would otherwise print on stdout
-    return connection
+    with duckdb.connect() as connection:
+        connection.execute(f"SET threads = {threads}")
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute(f"SET temp_directory = {literal(os.path.abspath(f'.aemodel-{os.urandom(8).hex()}.tmp'))}")
+        connection.execute("SET preserve_insertion_order = true")
+        connection.execute("SET autoinstall_known_extensions = false")
+        connection.execute("SET enable_progress_bar = true")  # it is asked how far it is,
+        connection.execute("SET enable_progress_bar_print = false")  # and would otherwise print on stdout
+        yield connection
 
 
 def read_patients(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
@@ -136,34 +147,27 @@ def unreadable(path: Path, error: duckdb.Error) -> ValueError:
     return ValueError(f"patients: {str(path)!r} cannot be read as parquet: {shown.removeprefix('Invalid Input Error: ')[:300]}")
 
 
-def write_rows(
-    relation: duckdb.DuckDBPyRelation,
-    path: Path,
-    caller: duckdb.DuckDBPyRelation | None = None,
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Write a relation as CSV or Parquet, in its order; the file stands under its name only once it is whole.
+def write_rows(relation: duckdb.DuckDBPyRelation, path: Path, caller: duckdb.DuckDBPyRelation | None = None) -> None:
+    """Write a relation as CSV or Parquet, in its order.
 
     In CSV, text that a spreadsheet would run as a formula is given a leading apostrophe: in any column, or where it is
-    said, in those of the ``caller`` only. ``check`` may refuse what was written.
+    said, in those of the ``caller`` only.
 
     Raises
     ------
     OSError, ValueError
         The file cannot be written, or the patients cannot be read to their end.
     """
-    with whole(path) as partial:
-        try:
-            if check_kind(path, "out") == "parquet":
-                relation.write_parquet(str(partial))
-            else:
-                given = relation if caller is None else caller  # a relation's truth is its number of rows: a query of them
-                kinds = dict(zip(given.columns, given.types, strict=True))
-                safe = [_safe(name, str(kinds.get(name, ""))) for name in relation.columns]
-                relation.project(", ".join(safe)).write_csv(str(partial))
-        except duckdb.IOException as error:
-            raise OSError(str(error).splitlines()[0]) from error
-        check()
+    try:
+        if check_kind(path, "out") == "parquet":
+            relation.write_parquet(str(path))
+        else:
+            given = relation if caller is None else caller  # a relation's truth is its number of rows: a query of them
+            kinds = dict(zip(given.columns, given.types, strict=True))
+            safe = [_safe(name, str(kinds.get(name, ""))) for name in relation.columns]
+            relation.project(", ".join(safe)).write_csv(str(path))
+    except duckdb.IOException as error:
+        raise OSError(str(error).splitlines()[0]) from error
 
 
 def _safe(name: str, kind: str) -> str:

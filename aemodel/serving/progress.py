@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from aemodel.serving.failing import INTERRUPTED
+from aemodel.serving.failing import INTERRUPTED, interrupted_by, tell
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -20,46 +20,37 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 """Seconds before a bar is shown."""
 
-GRACE = 5.0
-"""Seconds that an interrupted query has to end; DuckDB's tasks can wait for each other for ever then."""
 
+@contextmanager
+def watched(connection: DuckDBPyConnection, label: str, *unfinished: Path) -> Iterator[None]:
+    """While queries run: a bar for people who watch, and an end of the process, exit code 130, when it is interrupted.
 
-def watched(
-    connection: DuckDBPyConnection, label: str, work: Callable[[], Any], clean_up: Callable[[], None] = lambda: None
-) -> Any:
-    """What ``work`` returns: its queries run in a thread of their own, so that Ctrl-C ends them at once.
-
-    On a terminal a bar on stderr shows how far they are and the time that remains. Queries that do not end within `GRACE`
-    seconds of an interruption end with the process, after ``clean_up``.
+    DuckDB's threads can wait for each other for ever when they are asked to end. So nobody waits for them: folders
+    ``unfinished`` are removed, and the process is gone.
     """
-    result: dict[str, Any] = {}
-    done = threading.Event()  # Thread.join takes a thread for ended when it is interrupted itself
+    done = threading.Event()
 
-    def run() -> None:
-        try:
-            result["value"] = work()
-        except BaseException as error:
-            result["error"] = error
-        finally:
-            done.set()
-
-    try:
-        threading.Thread(target=run, name="aemodel-query").start()
+    def show() -> None:
         with bar(label) as advance:
             while not done.wait(0.2):
                 advance(connection.query_progress())
-    except KeyboardInterrupt:
-        latest = time.monotonic() + GRACE
-        while not done.wait(0.1):
-            connection.interrupt()
-            if time.monotonic() > latest:
-                clean_up()
-                click.echo(INTERRUPTED, err=True)
-                os._exit(130)
-        raise
-    if "error" in result:
-        raise result["error"]
-    return result["value"]
+
+    def end(*_: Any) -> None:
+        done.set()
+        shown.join(timeout=1)  # the terminal gets its cursor back
+        for folder in unfinished:
+            shutil.rmtree(folder, ignore_errors=True)
+        tell(INTERRUPTED)
+        os._exit(130)
+
+    shown = threading.Thread(target=show, daemon=True)
+    shown.start()
+    with interrupted_by(end):
+        try:
+            yield
+        finally:
+            done.set()
+            shown.join()
 
 
 @contextmanager

@@ -6,25 +6,26 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from aemodel.answers.calibration import calibration_table, coverage
-from aemodel.serving.arrays import write_risks
+from aemodel.serving.arrays import risks_bytes
 from aemodel.serving.card import card
 from aemodel.serving.draws import draws_bytes
 from aemodel.serving.facts import model_facts
 from aemodel.serving.locks import locked
 from aemodel.serving.manifest import FILE_NAME, FORMAT, MANIFEST, manifest_digest
+from aemodel.serving.output import scratch, settle, settle_folder
 from aemodel.serving.reading import LoadedModel, load_model
 
 CARD = "card.md"
 SCRATCH = ".saving-"
+SUFFIXES = {"scoring": "npz", "posterior": "nc"}
 VERSIONS = ("aemodel", "numpy", "pymc", "nutpie", "pytensor", "numba", "arviz", "xarray")
 
 
@@ -52,17 +53,17 @@ def save_model(model: Any, folder: str | Path) -> LoadedModel:
     FileExistsError
         The folder holds something other than a saved model.
     OSError
-        It cannot be written; what was there stays.
+        It cannot be written: what was there stays, or the new model is there, whole.
     """
     folder = Path(folder)
     check_folder(folder)
-    with _made(folder), locked(folder):
+    with locked(folder):
         check_folder(folder)
         _remove_leftovers(folder)
-        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
-            files = _write(model, Path(scratch))
-            _publish(Path(scratch), folder, files)
-        _remove_old(folder, files)
+        with scratch(folder, SCRATCH) as new:
+            manifest = _write(model, new, folder)
+            _publish(new, folder, manifest)
+        _remove_old(folder, manifest)
         return load_model(folder)
 
 
@@ -75,20 +76,6 @@ def check_folder(folder: Path) -> None:
     raise FileExistsError(f"folder: {str(folder)!r} holds something that is not a saved model; name another folder")
 
 
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """The folder and its parents, made if need be, and taken away again if no model came to stand there."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException:
-        for path in missing:
-            with suppress(OSError):  # not empty: someone else's by now, or never made
-                path.rmdir()
-        raise
-
-
 def _is_leftover(path: Path) -> bool:
     return path.name.startswith(SCRATCH) or bool(FILE_NAME.fullmatch(path.name))
 
@@ -99,78 +86,61 @@ def _remove_leftovers(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _write(model: Any, scratch: Path) -> dict[str, Any]:
-    """All files of the model in the scratch folder, on disk; their entries in the manifest."""
-    _write_arrays(model, scratch)
-    files = {path.stem: _entry(path) for path in sorted(scratch.iterdir())}
+def _write(model: Any, new: Path, folder: Path) -> dict[str, Any]:
+    """All files of the model, under their names and on disk, but in a folder of their own; its manifest."""
+    arrays = _arrays(model)
+    files = {kind: _entry(kind, content) for kind, content in arrays.items()}
     manifest = make_manifest(model, files, _performance(model))
-    (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (scratch / CARD).write_text(card(model_facts(manifest, model.risks)), encoding="utf-8")
-    for path in scratch.iterdir():
-        _flush(path)
-    return files
+    contents = {files[kind]["name"]: content for kind, content in arrays.items()}
+    contents[MANIFEST] = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
+    contents[CARD] = card(model_facts(manifest, model.risks)).encode()
+    for name, content in contents.items():
+        (new / name).write_bytes(content)
+        settle(new / name, folder / name)
+    return manifest
 
 
-def _write_arrays(model: Any, scratch: Path) -> None:
+def _arrays(model: Any) -> dict[str, bytes]:
     if isinstance(model, LoadedModel):
-        (scratch / "scoring.npz").write_bytes(model.content("scoring"))
-        (scratch / "posterior.nc").write_bytes(model.content("posterior"))
-    else:
-        write_risks(model.risks, scratch / "scoring.npz")
-        (scratch / "posterior.nc").write_bytes(draws_bytes(model.idata))
+        return {kind: model.content(kind) for kind in SUFFIXES}
+    return {"scoring": risks_bytes(model.risks), "posterior": draws_bytes(model.idata)}
 
 
-def _publish(scratch: Path, folder: Path, files: Mapping[str, Any]) -> None:
-    """Move the files into place; until the manifest's own move, the last that can matter, the old model stands.
+def _publish(new: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Rename the files into place, the manifest last of those that matter: until then the old model stands.
 
-    The card has no digest in its name. The old one is put aside first: a model without card, for a moment, can do no
-    harm, a card of another model can.
+    Its rename may have been done whatever is reported of it, so no array is ever taken back: those that no manifest names
+    are removed by the next save. The card has no digest in its name. The old one is put aside first: a model without card,
+    for a moment, can do no harm, a card of another model can.
     """
-    names = {kind: entry["name"] for kind, entry in files.items()}
-    new = [folder / name for name in names.values() if not (folder / name).exists()]
-    aside = scratch / f"old-{CARD}"
+    text, aside = (new / MANIFEST).read_bytes(), new / f"old-{CARD}"
+    for entry in manifest["files"].values():
+        os.replace(new / entry["name"], folder / entry["name"])
     try:
-        for kind, name in names.items():
-            os.replace(scratch / f"{kind}{Path(name).suffix}", folder / name)
         if (folder / CARD).exists():
             os.replace(folder / CARD, aside)
-        _flush_folder(folder)
-        os.replace(scratch / MANIFEST, folder / MANIFEST)
+        settle_folder(folder)
+        os.replace(new / MANIFEST, folder / MANIFEST)
+        settle_folder(folder)
+        os.replace(new / CARD, folder / CARD)
+        settle_folder(folder)
     except BaseException:
-        for path in new:
-            path.unlink(missing_ok=True)
-        if aside.exists():
-            os.replace(aside, folder / CARD)
+        with suppress(OSError):  # no card, if it comes to that
+            stands = (folder / MANIFEST).read_bytes() == text
+            os.replace(new / CARD if stands else aside, folder / CARD)
         raise
-    os.replace(scratch / CARD, folder / CARD)
-    _flush_folder(folder)
 
 
-def _remove_old(folder: Path, files: Mapping[str, Any]) -> None:
-    current = {entry["name"] for entry in files.values()}
+def _remove_old(folder: Path, manifest: Mapping[str, Any]) -> None:
+    current = {entry["name"] for entry in manifest["files"].values()}
     for path in folder.iterdir():
         if FILE_NAME.fullmatch(path.name) and path.name not in current:
             path.unlink()
 
 
-def _entry(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"name": f"{path.stem}-{digest[:16]}{path.suffix}", "bytes": path.stat().st_size, "sha256": digest}
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Put renames on disk in their order, where a folder can be opened (not on Windows)."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _entry(kind: str, content: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(content).hexdigest()
+    return {"name": f"{kind}-{digest[:16]}.{SUFFIXES[kind]}", "bytes": len(content), "sha256": digest}
 
 
 def make_manifest(model: Any, files: dict[str, Any], performance: dict[str, Any] | None) -> dict[str, Any]:
