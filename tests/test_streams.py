@@ -156,13 +156,17 @@ def closed():
     return stream
 
 
-@pytest.mark.parametrize("stream", [None, closed(), object(), io.StringIO()], ids=["none", "closed", "odd", "file"])
+written = io.StringIO()
+
+
+@pytest.mark.parametrize("stream", [None, closed(), object(), written], ids=["none", "closed", "odd", "file"])
 def test_nobody_watches_where_there_is_no_terminal(stream, monkeypatch):
-    """As in a program without a console."""
+    """As in a program without a console; and nothing is left in a log."""
     monkeypatch.setattr(sys, "stderr", stream)
     assert not is_terminal(stream)
     with waiting("Boiling"):
         pass
+    assert stream is not written or written.getvalue() == ""
 
 
 # Orders for terminals, in data.
