@@ -24,6 +24,7 @@ from click.testing import CliRunner
 import aemodel
 from aemodel import cli
 from aemodel.inference.diagnostics import Diagnostics
+from aemodel.serving.failing import INTERRUPTED
 from tests.fixtures import FIXTURES, FORMATS
 from tests.streams import in_terminal
 
@@ -729,7 +730,7 @@ def test_interrupted_scoring_leaves_nothing_behind(tmp_path, kind):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)
-    assert (process.returncode, errors) == (130, "Interrupted; nothing was saved.\n")
+    assert (process.returncode, errors) == (130, f"{INTERRUPTED}\n")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -934,3 +935,25 @@ def test_termination_cleans_up_as_interruption_does(tmp_path, kind, number):
     running.send_signal(number)
     assert running.wait(timeout=60) == 130
     assert [each.name for each in tmp_path.iterdir()] == ["many.csv"]
+
+
+SPILLING = """
+from pathlib import Path
+from aemodel.serving import parquet_files, progress
+with parquet_files.connect() as connection:
+    [(spill,)] = connection.sql("SELECT current_setting('temp_directory')").fetchall()
+    connection.execute("SET memory_limit = '100MB'; SET threads = 2")
+    with progress.watched(connection, "Sorting", Path(spill)):
+        connection.sql("SELECT count(x) FROM (SELECT row_number() OVER (ORDER BY sin(i)) AS x FROM range(100_000_000) t(i))").fetchall()
+"""
+
+
+def test_interrupted_query_ends_with_the_process_and_takes_what_it_spilled_away(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", SPILLING], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    while not list(tmp_path.glob(".aemodel-*.tmp/*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, f"{INTERRUPTED}\n")
+    assert not list(tmp_path.iterdir())

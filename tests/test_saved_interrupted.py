@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ import pytest
 import aemodel
 from aemodel.inference.risks import RiskDraws
 from aemodel.serving import reading
+from aemodel.serving.locks import locked
 from tests.fixtures import FIXTURES
 from tests.interruptions import FAULTS, Calls
 
@@ -172,6 +176,40 @@ def test_two_savers_and_two_readers_at_one_folder(first, second, folder):
     assert all(reader["read"] > 0 for reader in counts)
     assert max(reader["models"] for reader in counts) == 2, "no reader met both models: the savers were too quick"
     assert contents(folder) in (contents(first.folder), contents(second.folder))
+
+
+def test_folder_that_a_failed_saver_takes_away_is_made_again_by_the_one_who_waits(tmp_path, monkeypatch):
+    folder, waits, held, flock = tmp_path / "some" / "new", threading.Event(), [], fcntl.flock
+
+    def tell_and_lock(handle, operation):
+        if threading.current_thread() is waiter:
+            waits.set()
+        flock(handle, operation)
+
+    def wait():
+        with locked(folder):
+            held.append(folder.is_dir())
+
+    waiter = threading.Thread(target=wait)
+    monkeypatch.setattr(fcntl, "flock", tell_and_lock)
+    with suppress(ZeroDivisionError), locked(folder):
+        waiter.start()
+        waits.wait()
+        raise ZeroDivisionError
+    waiter.join()
+    assert held == [True]
+
+
+def test_files_of_a_model_have_the_modes_of_the_umask_and_replaced_ones_keep_theirs(first, second, tmp_path):
+    before = os.umask(0o027)
+    try:
+        aemodel.save_model(first, tmp_path / "model")
+        (tmp_path / "model" / "card.md").chmod(0o600)
+        aemodel.save_model(second, tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {path.name.split("-")[0]: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert modes == {"manifest.json": 0o640, "card.md": 0o600, "scoring": 0o640, "posterior": 0o640}
 
 
 def test_reader_whose_files_are_replaced_starts_again(first, second, folder, monkeypatch):

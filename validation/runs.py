@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -15,6 +13,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aemodel.publication.tables import load_tables
+from aemodel.serving.output import whole
 from validation.laboratory import Laboratory, make_laboratory
 from validation.ranks import one_round
 
@@ -75,11 +74,8 @@ def _round(folder: Path, seed: int, what: Round) -> None:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".round-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    Path(name).replace(path)
+    with whole(path, "folder") as new:
+        new.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _check_options(folder: Path, options: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-INTERRUPTED = "Interrupted; nothing was saved."
+INTERRUPTED = "Interrupted; what was to be written is there whole, or not at all."
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of characters that give a terminal orders or turn its text around, and of those that cannot be encoded."""
 
