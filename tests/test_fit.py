@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -60,7 +61,9 @@ def fit(compiled):
 
 @pytest.fixture(scope="module")
 def fitted(fit, invented):
-    return fit(invented, seed=1, draws=DRAWS, chains=CHAINS, tune=300)[0]
+    """With numbers as NumPy has them."""
+    numbers = {"seed": np.uint64(1), "draws": np.int32(DRAWS), "chains": np.int64(CHAINS), "tune": np.int16(300)}
+    return fit(invented, **numbers, prior_scale=np.float32(1), power=np.float64(1))[0]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,14 @@ def saved(fitted, tmp_path_factory):
         ({"chains": 0}, ValueError, "chains: expected one or more, not 0"),
         ({"chains": 1}, ValueError, "chains: at least 2 are needed"),
         ({"tune": -5}, ValueError, "tune: expected one or more, not -5"),
+        ({"tune": 10**9}, ValueError, "tune: expected at most 100,000, not 1000000000"),
+        ({"seed": 2**64}, ValueError, "seed: expected at most 18,446,744,073,709,551,615, not 18446744073709551616"),
+        ({"seed": 16**9999}, ValueError, "seed: expected at most .*, not a number of thousands of digits"),
+        ({"seed": np.bool_(True)}, TypeError, "seed: expected a whole number, not "),
+        ({"draws": 10**5}, ValueError, "draws: 400,000 of all chains, at most 200,000 can be held in memory"),
+        ({"chains": "x" * 10**6}, TypeError, "chains: expected a whole number, not 'x.{50,70}'$"),
+        ({"prior_scale": 1e300}, ValueError, r"prior_scale: expected 0\.001 to 1,000, not 1e\+300"),
+        ({"prior_scale": np.float32(1e-9)}, ValueError, r"prior_scale: expected 0\.001 to 1,000"),
     ],
 )
 def test_wrong_argument_is_refused(invented, options, error, message):
@@ -165,6 +176,7 @@ def test_fit_records_its_settings(fitted):
     assert {name: fitted.settings[name] for name in ("seed", "draws", "chains", "tune")} == {
         "seed": 1, "draws": DRAWS, "chains": CHAINS, "tune": 300,
     }  # fmt: skip
+    assert json.loads(json.dumps(fitted.settings)) == fitted.settings
 
 
 @pytest.mark.slow

@@ -28,6 +28,14 @@ from aemodel.inference.risks import RiskDraws
 from aemodel.inference.summary import evidence_words, model_html
 from aemodel.inference.waiting import is_terminal, waiting
 from aemodel.publication.tables import Tables
+from aemodel.publication.texts import shown
+
+MOST = {"seed": 2**64 - 1, "draws": 100_000, "chains": 100, "tune": 100_000}
+"""Seeds are what nutpie and NumPy both take."""
+MOST_KEPT = 200_000
+"""Draws of all chains: of a few hundred parameters each, about 1 GB."""
+SCALES = (0.001, 1000.0)
+"""Of priors: beyond, effects are all none or all infinite."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +96,16 @@ def fit(
     tables
         From `load_tables`.
     seed
-        The same seed, package versions and machine give the same draws.
+        The same seed, package versions and machine give the same draws. Below 2**64.
     draws, chains, tune
-        Kept draws and warm-up draws per chain.
+        Kept draws and warm-up draws per chain: at most 100,000, and 200,000 draws of all chains.
     ordering
         Use the orderings of groups that the publication states, with significant tests at ``"both"`` grades, at
         ``"either"`` or both, or the ``"order"`` alone; None leaves them out.
     selection
         Use the tests that the publication states, or by not listing them implies, were not significant.
     prior_scale
-        Multiplies the prior scales of the effects: 0.5 and 2 show how much answers depend on them.
+        Multiplies the prior scales of the effects, 0.001 to 1,000: 0.5 and 2 show how much answers depend on them.
     patients
         A frame as for `posterior_epred`, with columns named as events that hold each patient's worst grade: 0 to 5, of which
         0 to 2 are none, or null where not known. Without its column, an event is known of nobody. No row is kept.
@@ -122,9 +130,8 @@ def fit(
     KeyboardInterrupt
         Stopped by the user; nothing is left behind.
     """
-    _check_arguments(tables, seed=seed, draws=draws, chains=chains, tune=tune)
-    _check_scale(prior_scale)
-    _check_power(power, overlap)
+    seed, draws, chains, tune = _check_arguments(tables, seed=seed, draws=draws, chains=chains, tune=tune)
+    prior_scale, power = _check_scale(prior_scale), _check_power(power, overlap)
     evidence = choose_evidence(tables, ordering, selection)
     design = make_design(tables)
     own = make_own_profiles(tables, design, patients, overlap)
@@ -144,40 +151,50 @@ def fit(
         "tune": tune,
         "ordering": ordering if evidence.orderings else None,
         "selection": bool(evidence.nulls),
-        "prior_scale": float(prior_scale),
+        "prior_scale": prior_scale,
         "patients": own.patients if own else 0,
         "overlap": overlap,
-        "power": float(power),
+        "power": power,
         "priors": priors.describe(),
     }
     risks = sourced_risks(tables, make_forward(design), idata["prior"], thinned(idata["posterior"]), seed)
     return Fitted(tables, idata, diagnostics, settings, risks)
 
 
-def _check_arguments(tables: Tables, **numbers: int) -> None:
+def _check_arguments(tables: Tables, **numbers: Any) -> list[int]:
+    """The numbers as Python's own, which a manifest can hold."""
     if not isinstance(tables, Tables):
         raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name}: expected a whole number, not {value!r}")
+            raise TypeError(f"{name}: expected a whole number, not {shown(value)}")
         if value < (0 if name == "seed" else 1):
-            raise ValueError(f"{name}: expected {'zero or more' if name == 'seed' else 'one or more'}, not {value}")
+            raise ValueError(f"{name}: expected {'zero or more' if name == 'seed' else 'one or more'}, not {shown(value)}")
+        if value > MOST[name]:
+            raise ValueError(f"{name}: expected at most {MOST[name]:,}, not {shown(value)}")
     if numbers["chains"] < 2:
         raise ValueError(f"chains: at least 2 are needed to compare, not {numbers['chains']}")
     if numbers["draws"] < 4:
         raise ValueError(f"draws: at least 4 are needed to judge the chains, not {numbers['draws']}")
+    if (kept := int(numbers["draws"]) * int(numbers["chains"])) > MOST_KEPT:
+        raise ValueError(f"draws: {kept:,} of all chains, at most {MOST_KEPT:,} can be held in memory")
+    return [int(value) for value in numbers.values()]
 
 
-def _check_scale(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < np.inf:
-        raise ValueError(f"prior_scale: expected a number above 0, not {value!r}")
+def _check_scale(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not 0 < value < np.inf:
+        raise ValueError(f"prior_scale: expected a number above 0, not {shown(value)}")
+    if not SCALES[0] <= value <= SCALES[1]:
+        raise ValueError(f"prior_scale: expected {SCALES[0]} to {SCALES[1]:,.0f}, not {shown(value)}")
+    return float(value)
 
 
-def _check_power(value: Any, overlap: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise ValueError(f"power: expected a number above 0 and at most 1, not {value!r}")
+def _check_power(value: Any, overlap: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not 0 < value <= 1:
+        raise ValueError(f"power: expected a number above 0 and at most 1, not {shown(value)}")
     if value != 1 and overlap == "subset":
         raise ValueError("power: patients who are a subset of the published cohort are no other cohort; leave power at 1")
+    return float(value)
 
 
 def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> Any:
