@@ -234,14 +234,14 @@ def test_programs_are_given_the_data_as_they_are(hostile, form):
 
 @pytest.mark.slow
 def test_a_package_that_cannot_be_written_to_fits_without_a_home(tmp_path, invented_folder):
-    """Neither Numba nor PyTensor has a place of its own for what it compiles; Matplotlib says so of itself."""
+    """Where neither Numba nor PyTensor nor Matplotlib has a place of its own for what it keeps; and not a word of it."""
     package = shutil.copytree(Path(aemodel.__file__).parent, tmp_path / "aemodel", ignore=shutil.ignore_patterns("__pycache__"))
     for folder in [package, *package.rglob("*/")]:
         if folder.is_dir():
             (folder / "__pycache__").touch()  # a file in the place of a folder, which no permission overcomes
     home = tmp_path / "file"
     home.touch()
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "PYTENSOR", "XDG"))}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "PYTENSOR", "MPL", "XDG"))}
     variables |= {"HOME": str(home / "none"), "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
     code = f"""
 import warnings
@@ -257,6 +257,5 @@ assert sorted(groups) == ["observed_data", "posterior", "prior", "sample_stats"]
         [sys.executable, "-c", code], env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=900
     )
     assert ended.returncode == 0, ended.stderr
-    hints = [line for line in ended.stderr.splitlines() if "Matplotlib" not in line]
-    assert hints == []
+    assert ended.stderr == ""
     assert not list(tmp_path.glob("aemodel-*"))

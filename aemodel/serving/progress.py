@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aemodel.inference.waiting import is_terminal
 from aemodel.serving.failing import INTERRUPTED, interrupted_by, tell
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def bar(label: str) -> Iterator[Callable[[float], None]]:
 
     def advance(percent: float) -> None:
         nonlocal update
-        if update is None and sys.stderr.isatty() and time.monotonic() - started > PATIENCE:
+        if update is None and is_terminal(sys.stderr) and time.monotonic() - started > PATIENCE:
             update = shown.enter_context(_rich_bar(label))
         if update is not None:
             update(percent)
