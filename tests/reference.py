@@ -7,7 +7,7 @@ from itertools import pairwise, product
 from math import factorial, prod
 
 import numpy as np
-from scipy.stats import hypergeom
+from scipy.stats import binom, hypergeom
 
 
 def enumerate_margin_logprob(p, n, incidence, counts):
@@ -68,6 +68,14 @@ def additive_logit_loglik(eta, n, x):
 def state_log_probabilities(logits, taken, refused):
     """Log probabilities of states (..., state) from branch logits (..., branch) and 0/1 paths (state, branch)."""
     return -np.logaddexp(0.0, -logits) @ taken.T - np.logaddexp(0.0, logits) @ refused.T
+
+
+def predictive_summary(rates, n: int, observed: int):
+    """Quantiles at 25, 75, 5 and 95 % and two-sided mid-P of a binomial count mixed over rates, from binomial tails."""
+    cumulative = np.array([binom.cdf(k, n, rates).mean() for k in range(n + 1)])
+    quantiles = [int(np.argmax(cumulative >= q)) for q in (0.25, 0.75, 0.05, 0.95)]
+    at = binom.pmf(observed, n, rates).mean()
+    return *quantiles, min(1.0, 2 * min(cumulative[observed], binom.sf(observed - 1, n, rates).mean()) - at)
 
 
 def fisher_exact(with_event, patients) -> float:

@@ -11,6 +11,7 @@ import xarray as xr
 import aemodel
 from aemodel.answers.calibration import rate_draws
 from aemodel.inference.risks import SUPPORT
+from tests.reference import predictive_summary
 
 DIMS = ("chain", "draw", "patient", "event", "grade")
 UNKNOWN = {"age_band": None, "relapse_group": None, "sex": None, "race_ethnicity": None}
@@ -398,6 +399,16 @@ def test_fitted_and_loaded_models_simulate_the_same_outcomes(fitted, patients, o
 
 def test_fitted_and_loaded_models_score_alike(fitted, shipped, patients):
     pd.testing.assert_frame_equal(aemodel.score(fitted, patients), aemodel.score(shipped, patients), rtol=0, atol=FLOAT32)
+
+
+def test_calibration_is_that_of_binomials_mixed_over_the_draws(shipped):
+    rows = shipped.tables.frequencies
+    table = aemodel.calibration_table(shipped)
+    columns = ["lower50", "upper50", "lower90", "upper90", "tail_probability"]
+    # The smallest denominators and counts, and the largest.
+    for i in {*rows["n"].argsort()[:4], *rows["observed"].argsort()[:4], rows["n"].argmax(), rows["observed"].argmax()}:
+        expected = predictive_summary(rate_draws(shipped, rows.iloc[[i]])[:, 0], rows["n"][i], rows["observed"][i])
+        np.testing.assert_allclose(table.loc[i, columns].to_numpy(float), expected, rtol=0, atol=1e-10)
 
 
 def test_fitted_and_loaded_models_predict_the_same_rates(fitted, shipped):

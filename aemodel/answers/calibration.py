@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import gammaln
 
 from aemodel.answers.states import make_model_forward
 
@@ -62,13 +62,22 @@ def rate_draws(model: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
 
 def _predictive(rates: NDArray[np.float64], n: int, observed: int) -> tuple[float, ...]:
     """Quantiles and tail probability of a binomial count mixed over draws of its rate, without simulation."""
-    counts = np.arange(n + 1)
-    cumulative = binom.cdf(counts[:, None], n, np.clip(rates, 0, 1)[None, :]).mean(axis=1)
+    cumulative = np.cumsum(_mass(rates, n))
     lower50, upper50, lower90, upper90 = (int(np.searchsorted(cumulative, q)) for q in (0.25, 0.75, 0.05, 0.95))
     below = cumulative[observed - 1] if observed else 0.0
     at = cumulative[observed] - below
     tail = 2 * min(below + at / 2, 1 - cumulative[observed] + at / 2)
     return lower50, upper50, lower90, upper90, min(1.0, tail)
+
+
+def _mass(rates: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Probability of each count from 0 to n, (n + 1,): binomial, its mean over draws of the rate."""
+    rates = np.clip(rates, 1e-300, 1 - 2.0**-53)
+    nobody, log_odds = n * np.log1p(-rates), np.log(rates) - np.log1p(-rates)
+    counts = np.arange(n + 1)
+    ways = gammaln(n + 1) - gammaln(counts + 1) - gammaln(n - counts + 1)
+    # One count at a time: draws times counts would not fit into memory for a trial of ten thousands.
+    return np.array([np.exp(way + count * log_odds + nobody).mean() for count, way in zip(counts, ways, strict=True)])
 
 
 def coverage(table: pd.DataFrame) -> dict[str, float]:

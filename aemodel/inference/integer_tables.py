@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from aemodel.inference.states import compiled
+from aemodel.inference.kernels import compiled
 from aemodel.publication.cells import coarse_cells, cohort_sets
 from aemodel.publication.tables import Tables
 

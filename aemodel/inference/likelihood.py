@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +14,12 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
 from aemodel.inference import saddlepoint, states
+from aemodel.inference.kernels import source_key
 from aemodel.inference.saddlepoint import joint_loglik, pack
 from aemodel.inference.states import pull_back, state_probabilities
 from aemodel.publication.margins import reduce_margins
 
-_KERNELS = zlib.crc32(b"".join(Path(str(module.__file__)).read_bytes() for module in (saddlepoint, states)))
-"""PyTensor keeps compiled functions on disk under this key: it must change with the kernels they call."""
+_KERNELS = source_key(str(saddlepoint.__file__), str(states.__file__))
 
 
 class JointMargins(Op):  # type: ignore[misc]

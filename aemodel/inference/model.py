@@ -11,7 +11,9 @@ import pytensor.tensor as pt
 from aemodel.inference import priors
 from aemodel.inference.design import Design, family_averages
 from aemodel.inference.evidence import Evidence, evidence_logp
+from aemodel.inference.kernels import held
 from aemodel.inference.likelihood import StateProbabilities, joint_margins
+from aemodel.inference.normal import half_normal_quantile
 from aemodel.inference.own_patients import OwnProfiles, patients_logp
 from aemodel.inference.saddlepoint import Packed, pack
 from aemodel.inference.states import make_paths
@@ -66,7 +68,7 @@ def coordinates(design: Design) -> dict[str, list[str]]:
 
 def prior_logits(design: Design, prior_scale: Any = 1.0) -> Any:
     """The hierarchical prior, inside a `pm.Model`: logits of branches in every cell, (branch, cell)."""
-    centre, spread = np.array([priors.INTERCEPT[branch.pool] for branch in design.branches]).T
+    centre, spread = map(np.array, zip(*[priors.INTERCEPT[branch.pool] for branch in design.branches], strict=True))
     intercept = pm.Normal("intercept", centre, spread, dims="branch")
     return branch_logits(design, intercept, _coefficients(design, prior_scale))
 
@@ -102,8 +104,7 @@ def _coefficients(design: Design, prior_scale: Any) -> Any:
     # Half-normal, by its quantile function of a normal score: in the log of a scale the posterior is too steep for the
     # sampler where the scale is large, and too flat where it is small.
     score = pm.Normal("scale_score", dims=("pool", "term"))
-    half_normal = np.sqrt(2) * pt.erfcinv(0.5 * pt.erfc(score / np.sqrt(2)))
-    scale = pm.Deterministic("scale", prior_scale * spread * half_normal, dims=("pool", "term"))
+    scale = pm.Deterministic("scale", prior_scale * spread * half_normal_quantile(score), dims=("pool", "term"))
     alike = pm.Beta("alike", *priors.ALIKE, dims=("sharing_pool", "term"))
     # 0/1 matrices pick scales: cheaper to differentiate and to compile than indexing.
     to_contrast = np.eye(len(design.terms))[:, design.term_of]
@@ -140,5 +141,5 @@ def family_state_logp(design: Design, p: Any, margins: tuple[FamilyMargins, ...]
     """Log probabilities of states in each family's own cells, laid end to end: averages over the cohort's other covariates."""
     edges = np.cumsum([0] + [len(family.grades) for family in design.families])
     averages = family_averages(design, margins)
-    parts = [pt.dot(average, p[edges[i] : edges[i + 1]].T).flatten() for i, average in enumerate(averages)]
+    parts = [pt.dot(held(average), p[edges[i] : edges[i + 1]].T).flatten() for i, average in enumerate(averages)]
     return pt.log(pt.concatenate(parts))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, norm, qmc
 
 from aemodel.inference.design import Design
+from aemodel.inference.kernels import held
 from aemodel.publication.evidence import Ordering
 
 Significance = Literal["both", "either", "order"]
@@ -56,7 +57,7 @@ def ordering_logp(design: Design, ordering: Ordering, rates: Floats, p: Any, sig
     having = np.array([design.states_having(ordering.event, grade) for grade in ordering.tiers], dtype=float)
     risks = pt.dot(pt.dot(having, p), share.T).T.flatten()
     m = pt.dot(region.whiten, risks)
-    return pt.logsumexp(pt.dot(region.points, m) + region.log_weight) - 0.5 * pt.dot(m, m)
+    return pt.logsumexp(pt.dot(held(region.points), m) + region.log_weight) - 0.5 * pt.dot(m, m)
 
 
 def make_region(ordering: Ordering, n: Floats, rates: Floats, significance: Significance) -> Region:

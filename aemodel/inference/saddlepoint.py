@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.states import compiled
+from aemodel.inference.kernels import compiled
 from aemodel.publication.margins import Margins
 
 Floats = NDArray[np.float64]

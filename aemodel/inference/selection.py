@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from aemodel.inference.design import Design
+from aemodel.inference.normal import normal_log_cdf
 from aemodel.inference.saddlepoint import pack
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
@@ -65,7 +65,7 @@ def log_noncentral_chi_square(x: float, df: int, noncentrality: Any) -> Any:
     p = (df + 2 * noncentrality) / mean**2
     m = (h - 1) * (1 - 3 * h)
     z = ((x / mean) ** h - (1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p))) / (h * pt.sqrt(2 * p) * (1 + 0.5 * m * p))
-    return pm.logcdf(pm.Normal.dist(), z)
+    return normal_log_cdf(z)
 
 
 def null_weights(design: Design, nulls: Sequence[Null], margins: Sequence[FamilyMargins]) -> NDArray[np.float64]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.inference.kernels import compiled
 from aemodel.publication.families import Family
 
 
@@ -36,14 +36,6 @@ def make_paths(families: Sequence[Family]) -> Paths:
             start.append(len(branch))
         offset += len(family.branches)
     return Paths(np.array(start), np.array(branch), np.array(yes))
-
-
-def compiled(function):  # type: ignore[no-untyped-def]
-    """A kernel compiled once, and kept on disk wherever Numba may write."""
-    try:
-        return numba.njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written to
-        return numba.njit(error_model="numpy")(function)
 
 
 @compiled

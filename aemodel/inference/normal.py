@@ -1,0 +1,104 @@
+"""Two functions of normal scores, for NumPy (the kernels) and in PyTensor, with closed-form derivatives.
+
+PyTensor's own `erfcinv` and `erfcx` call SciPy by address, which nothing kept on disk can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.scalar as ps
+from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_cache_key
+from pytensor.link.numba.dispatch.scalar import scalar_op_cache_key
+from pytensor.tensor.elemwise import Elemwise
+
+from aemodel.inference.kernels import compiled, source_key
+
+ROOT_2 = math.sqrt(2)
+LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)
+FAR = -30.0
+"""Below this the distribution function is near the smallest of floats, and its asymptotic series exact to rounding."""
+
+
+@compiled
+def normal_log_cdf_kernel(x):  # type: ignore[no-untyped-def]
+    """Log of P(X < x), X standard normal."""
+    if x > 0:
+        return np.log1p(-0.5 * math.erfc(x / ROOT_2))
+    if x > FAR:
+        return np.log(0.5 * math.erfc(-x / ROOT_2))
+    r = 1 / (x * x)
+    return -0.5 * x * x - np.log(-x) - LOG_ROOT_2_PI + np.log1p(-r * (1 - 3 * r * (1 - 5 * r * (1 - 7 * r * (1 - 9 * r)))))
+
+
+@compiled
+def half_normal_quantile_kernel(z):  # type: ignore[no-untyped-def]
+    """The h with P(|X| < h) = P(X < z), by Newton's method.
+
+    Below z = 0 on erf, from below; above, on the logarithm of the upper tail. Both are concave, so that no step after the
+    first goes beyond the root.
+    """
+    if z <= 0:
+        wanted = 0.5 * math.erfc(-z / ROOT_2)
+        h = wanted * math.sqrt(math.pi / 2)
+    else:
+        wanted = normal_log_cdf_kernel(-z) - math.log(2)
+        h = z + 0.7 / (1 + z)
+    for _ in range(50):
+        if z <= 0:
+            step = (math.erf(h / ROOT_2) - wanted) * math.sqrt(math.pi / 2) * np.exp(0.5 * h * h)
+        else:
+            tail = normal_log_cdf_kernel(-h)
+            step = (wanted - tail) * np.exp(tail + 0.5 * h * h + LOG_ROOT_2_PI)
+        h -= step
+        if abs(step) <= 1e-9 * h:  # the next one would be its square
+            break
+    return h
+
+
+class NormalLogCdf(ps.UnaryScalarOp):  # type: ignore[misc]
+    """Log of P(X < x), X standard normal."""
+
+    kernel = staticmethod(normal_log_cdf_kernel)
+
+    def impl(self, x: float) -> float:
+        return float(self.kernel(x))
+
+    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
+        x = inputs[0]
+        return [output_gradients[0] * ps.exp(-0.5 * x * x - LOG_ROOT_2_PI - outputs[0])]
+
+
+class HalfNormalQuantile(ps.UnaryScalarOp):  # type: ignore[misc]
+    """The quantile of |X| at P(X < z), X standard normal: half-normal if z is normal."""
+
+    kernel = staticmethod(half_normal_quantile_kernel)
+
+    def impl(self, x: float) -> float:
+        return float(self.kernel(x))
+
+    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
+        z, h = inputs[0], outputs[0]
+        return [output_gradients[0] * 0.5 * ps.exp(0.5 * (h - z) * (h + z))]
+
+
+_KEY = source_key(__file__)
+
+
+@register_funcify_and_cache_key(NormalLogCdf)  # type: ignore[untyped-decorator]
+@register_funcify_and_cache_key(HalfNormalQuantile)  # type: ignore[untyped-decorator]
+def _numba_of_scores(op: Any, **_: Any) -> Any:
+    kernel = op.kernel
+
+    @numba_njit
+    def of_score(x):  # type: ignore[no-untyped-def]
+        return kernel(x)
+
+    return of_score, scalar_op_cache_key(op, kernels=_KEY)
+
+
+normal_log_cdf = Elemwise(NormalLogCdf(ps.upgrade_to_float, name="normal_log_cdf"))
+half_normal_quantile = Elemwise(HalfNormalQuantile(ps.upgrade_to_float, name="half_normal_quantile"))
