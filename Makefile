@@ -1,4 +1,4 @@
-# make demo: fit the published tables and print three patients' risks.  make test: lint, types, tests.
+# make demo: fit the published tables and print three patients' risks.  make test: lint, types, all but slow tests.
 # Everything is installed into .venv, with the versions in constraints.txt.
 
 PYTHON ?= $(shell python3.11 --version >/dev/null 2>&1 && echo python3.11 || echo python3)
@@ -6,8 +6,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 AEMODEL := $(VENV)/bin/aemodel
 comma := ,
+# Tests marked as one group share a process, and what it has compiled.
+PYTEST := $(PY) -m pytest -q -n 2 --dist loadgroup
 
-.PHONY: demo test lint fit notebooks docs examples validate bench clean
+.PHONY: demo test slow durations lint fit notebooks docs examples validate bench clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.installed-fit
@@ -17,7 +19,15 @@ demo: $(VENV)/.installed-fit
 	$(AEMODEL) score build/aall1331 notebooks/patients.csv
 
 test: lint
-	$(PY) -m pytest -q
+	$(PYTEST) -m "not slow"
+
+# What `make test` leaves out: fits, a thousand attacks, pages and notebooks that fit.
+slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
+
+# How long tests take: what is to be marked slow next.
+durations: $(VENV)/.installed-dev
+	$(PYTEST) --durations=100 | sed -n '/slowest/,$$p' > tests/durations.txt
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check --quiet .
@@ -42,7 +52,7 @@ examples: notebooks
 
 # The tests of the experiments in validation/, slow ones too; docs/validation.md says how the experiments themselves are run.
 validate: $(VENV)/.installed-dev
-	$(PY) -m pytest -q validation
+	$(PYTEST) validation
 
 bench: $(VENV)/.installed-bench
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done

@@ -14,10 +14,7 @@ FLAGS = (
     "--disable-sync"
 ).split()
 
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None and os.environ.get("CI") != "true",
-    reason="no chromium, chromium-browser or google-chrome on the PATH (with CI=true this fails)",
-)
+needs_chromium = pytest.mark.xdist_group("browser")
 
 
 @contextmanager
@@ -25,6 +22,8 @@ def chromium():
     """A browser with a new, empty user-data folder."""
     from playwright.sync_api import sync_playwright
 
+    if CHROMIUM is None and os.environ.get("CI") != "true":
+        pytest.skip("no chromium, chromium-browser or google-chrome on the PATH (with CI=true this fails)")
     assert CHROMIUM is not None, "CI=true needs a Chromium on the PATH: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)

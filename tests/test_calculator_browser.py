@@ -412,9 +412,9 @@ def test_a_doi_that_is_none_is_no_link(show):
 # How it looks.
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, DESK])
-@pytest.mark.parametrize("name", ["shipped", "hostile", "failed"])
+@pytest.mark.parametrize(
+    ("name", "size", "scheme"), [("hostile", PHONE, "dark"), ("hostile", DESK, "light"), ("failed", PHONE, "light")]
+)
 def test_axe_finds_nothing(show, name, size, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
@@ -430,7 +430,7 @@ def test_axe_finds_nothing_wrong_with_a_patient_chosen(show):
 
 
 @pytest.mark.parametrize("name", ["shipped", "hostile"])
-@pytest.mark.parametrize("width", [320, 390, 700, 960, 1280])
+@pytest.mark.parametrize("width", [320, 700, 1280])
 def test_nothing_is_wider_than_the_screen(show, name, width):
     page = show(name, size=(width, 800))
     assert page.evaluate("document.documentElement.scrollWidth") <= width

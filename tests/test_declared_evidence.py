@@ -216,6 +216,7 @@ def test_model_has_the_potentials_asked_for(invented_evidence, ordering, selecti
     assert {potential.name for potential in model.potentials} == expected
 
 
+@pytest.mark.slow
 def test_evidence_adds_its_log_probability_to_the_model(invented_evidence):
     """At the sampler's start: finite, and what `evidence_logp` says."""
     design = make_design(invented_evidence)

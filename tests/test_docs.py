@@ -10,6 +10,8 @@ import pytest
 from tests.pages import NEVER_RUN, PAGES, ROOT, blocks_of, run_page, same_output, small_fits
 
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+RUN = [pytest.param(name, marks=pytest.mark.xdist_group("spark" if name.endswith("spark.md") else "pages")) for name in NAMES]
+"""Pages that fit share their fits."""
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def short():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 def test_blocks_run_and_print_what_is_shown(name, short, tmp_path, request):
     if name.endswith("spark.md"):
         request.getfixturevalue("spark")

@@ -18,6 +18,8 @@ from aemodel.inference.selection import log_noncentral_chi_square, null_logp, nu
 from aemodel.publication.evidence import Ordering
 from tests.reference import chi_square_statistics, difference_quotient, in_order, simulate_groups
 
+pytestmark = pytest.mark.xdist_group("evidence")
+
 UNCOMPILED = "FAST_COMPILE"
 SIMULATIONS = 8000
 KINDS = [

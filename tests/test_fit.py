@@ -18,6 +18,8 @@ from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.model import build_model, margin_data
 
+pytestmark = pytest.mark.xdist_group("fits")
+
 DRAWS, CHAINS = 300, 4
 UNCOMPILED = {"mode": "FAST_COMPILE"}
 """PyTensor runs the graph in Python: nothing to compile, and nothing to say about a missing BLAS."""

@@ -69,22 +69,13 @@ def loaded_after(code):
     return set(json.loads(result.stdout.splitlines()[-1]))
 
 
-@pytest.fixture(scope="module")
-def after_scoring():
-    return loaded_after(SCORE)
-
-
 def test_import_loads_nothing_but_the_package():
     assert loaded_after("") & {*HEAVY, *FRAMES, "numpy", "narwhals", "duckdb", "click", "rich"} == set()
 
 
-@pytest.mark.parametrize("library", HEAVY)
-def test_scoring_does_not_load(after_scoring, library):
-    assert library not in after_scoring
-
-
-def test_scoring_a_pyarrow_table_loads_no_polars(after_scoring):
-    assert "polars" not in after_scoring
+def test_scoring_loads_nothing_heavy_nor_another_frame():
+    """But pandas, which PyArrow itself loads."""
+    assert loaded_after(SCORE) & {*HEAVY, "polars", "dask", "pyspark"} == set()
 
 
 HIDE = """
@@ -146,9 +137,15 @@ def test_help_on_the_command_line_loads_no_numbers():
     assert found & {*HEAVY, "pandas", "numpy", "narwhals", "duckdb"} == set()
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_light_module_loads_nothing_heavy(module):
-    assert loaded_after(f"import {module}") & {*HEAVY, *FRAMES} == set()
+def test_light_modules_load_nothing_heavy():
+    """One after the other in one process: the first that does is named."""
+    heavy = {*HEAVY, *FRAMES}
+    loaded_after(f"""
+from importlib import import_module
+for name in {LIGHT!r}:
+    import_module(name)
+    assert not {heavy!r} & set(sys.modules), name
+""")
 
 
 def test_one_module_touches_arviz():
@@ -160,20 +157,16 @@ def test_one_module_touches_arviz():
 # Public names.
 
 
-@pytest.mark.parametrize("name", aemodel.__all__)
-def test_public_name_exists(name):
-    assert getattr(aemodel, name).__name__ == name
+def test_public_names_exist_and_have_docstrings():
+    for name in aemodel.__all__:
+        assert getattr(aemodel, name).__name__ == name
+        assert getattr(aemodel, name).__doc__, name
 
 
 def test_everything_can_be_imported_by_star():
     names = {}
     exec("from aemodel import *", names)
     assert set(aemodel.__all__) <= set(names)
-
-
-@pytest.mark.parametrize("name", aemodel.__all__)
-def test_public_name_has_a_docstring(name):
-    assert getattr(aemodel, name).__doc__
 
 
 def test_contract_names_are_public():
@@ -237,19 +230,23 @@ def own(path, *, lazy):
     return [name for name, inside in imports_of(path) if name.startswith("aemodel.") and (lazy or not inside)]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_rooms_import_one_way(path):
+def test_rooms_import_one_way():
     """Lazily too, except that what reads a saved model may call for more of it."""
-    here = ROOMS.index(room_of(path))
-    for name in own(path, lazy=True):
-        assert ROOMS.index(name.split(".")[1]) <= here, f"{path.name} imports {name}"
-    assert "validation" not in {name.split(".")[0] for name, _ in imports_of(path)}, path.name
+    for path in modules():
+        here = ROOMS.index(room_of(path))
+        for name in own(path, lazy=True):
+            assert ROOMS.index(name.split(".")[1]) <= here, f"{path.name} imports {name}"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_command_line_and_models_read_back_import_lazily(path):
-    lazy = {name for name, inside in imports_of(path) if inside and name.startswith("aemodel.")}
-    assert not lazy or path.stem in ("cli", "reading"), lazy
+def test_the_package_does_not_know_of_its_validation():
+    for path in modules():
+        assert "validation" not in {name.split(".")[0] for name, _ in imports_of(path)}, path.name
+
+
+def test_only_the_command_line_and_models_read_back_import_lazily():
+    for path in modules():
+        lazy = {name for name, inside in imports_of(path) if inside and name.startswith("aemodel.")}
+        assert not lazy or path.stem in ("cli", "reading"), (path.name, lazy)
 
 
 def test_modules_do_not_import_in_circles():

@@ -13,6 +13,8 @@ import pytest
 
 from tests.pages import same_output
 
+pytestmark = pytest.mark.xdist_group("notebooks")
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NAMES = [path.name for path in sorted(FOLDER.glob("*.ipynb"))]
 RESIDUE = re.compile(r"Warning|Traceback|it/s|\d%\||━|\x1b|\r|/home/|/Users/|/tmp/|0x[0-9a-f]{6,}")

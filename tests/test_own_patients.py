@@ -30,6 +30,8 @@ from aemodel.publication.cells import remaining_cells
 from tests.publications import EVENTS, LEVELS
 from tests.reference import patients_loglik
 
+pytestmark = pytest.mark.xdist_group("fits")
+
 NAMES = [line.split(",")[0] for line in EVENTS.splitlines()[1:]]
 NOTHING = dict.fromkeys(NAMES, 0)
 
@@ -211,7 +213,9 @@ def test_all_patients_are_the_rows_and_no_margins(invented_patients, profiles, p
         assert patients_value(own, p) == patients_value(profiles(invented_patients), p)
 
 
-@pytest.mark.parametrize("family", [0, 1, 2], ids=["any_toxicity", "stomach_upset", "neuropathy"])
+@pytest.mark.parametrize(
+    "family", [pytest.param(0, marks=pytest.mark.slow), 1, 2], ids=["any_toxicity", "stomach_upset", "neuropathy"]
+)
 def test_margins_are_the_sum_over_what_one_patient_may_have_had(family, invented, design, profiles, probabilities):
     """Law of total probability: P(margins) = sum over states of P(state) P(margins of the others).
 

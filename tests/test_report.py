@@ -269,9 +269,9 @@ def show(browser, written):
 
 
 @needs_chromium
-@pytest.mark.parametrize("name", ["both", "hostile"])
-@pytest.mark.parametrize("size", [PHONE, DESK])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("name", "size", "scheme"), [("hostile", PHONE, "dark"), ("hostile", DESK, "light"), ("both", PHONE, "light")]
+)
 def test_axe_finds_nothing(show, name, size, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
@@ -281,7 +281,7 @@ def test_axe_finds_nothing(show, name, size, scheme):
 
 @needs_chromium
 @pytest.mark.parametrize("name", ["both", "alone", "hostile"])
-@pytest.mark.parametrize("width", [320, 390, 700, 1280])
+@pytest.mark.parametrize("width", [320, 700, 1280])
 def test_nothing_is_wider_than_the_screen(show, name, width):
     page = show(name, size=(width, 800))
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -31,6 +31,8 @@ SHIPPED_PATIENTS = {
 KINDS = [attack.__name__ for attack in attacks.GENERAL]
 MANY, FEW, POSTERIOR = 28, 2, 15
 """Attacks of each kind on the small model, on the shipped one, and on the small one's posterior: over 1,000 in all."""
+QUICK = 6
+"""Attacks of each kind on the small model and its posterior, with every change of the code."""
 
 
 def small_patients():
@@ -86,6 +88,10 @@ def test_attacks_on_the_posterior():
     assert findings(found) == []
 
 
+def test_some_attacks_on_the_posterior():
+    assert findings(tried(FIXTURES / "format2", attacks.ON_POSTERIOR, QUICK, small_patients(), posterior=True)) == []
+
+
 def test_there_are_a_thousand_attacks():
     assert len(KINDS) * (MANY + FEW) + len(attacks.ON_POSTERIOR) * POSTERIOR >= 1000
 
@@ -95,9 +101,10 @@ def test_trial_tells_what_changes_and_what_does_not():
     assert [attack["outcome"] for attack in found] == ["unchanged", "CHANGED"]
 
 
-def test_some_attacks_of_each_kind_are_refused():
+def test_some_attacks_of_each_kind_are_refused_and_others_change_nothing():
     """One that never does harm would test nothing. The posterior is not read here."""
-    found = tried(FIXTURES / "format2", [kind for kind in KINDS if kind != "foreign_posterior"], 3, small_patients())
+    found = tried(FIXTURES / "format2", [kind for kind in KINDS if kind != "foreign_posterior"], QUICK, small_patients())
+    assert findings(found) == []
     refused = Counter(attack["kind"] for attack in found if attack["outcome"] == "refused")
     assert [kind for kind in KINDS if not refused[kind]] == ["foreign_posterior"]
 

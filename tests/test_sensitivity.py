@@ -17,6 +17,8 @@ from aemodel.inference.forward import logit
 from aemodel.inference.idata import power_scaling
 from aemodel.publication.families import POOLS
 
+pytestmark = pytest.mark.xdist_group("fits")
+
 
 @pytest.fixture(scope="module")
 def table(shipped):

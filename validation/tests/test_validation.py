@@ -32,6 +32,8 @@ from validation.simulation import draw_prior, family_edges, print_significant, s
 from validation.summary import coverage_table, rank_table
 from validation.withheld import _log_ratio, _one_row, bridge, clusters, elpd_table, log_states, one_cluster
 
+pytestmark = pytest.mark.xdist_group("validation")
+
 
 @pytest.fixture(scope="module")
 def design(invented):
