@@ -87,46 +87,60 @@ def saved_with(model, folder, root, at, fault):
     return calls.made, False
 
 
-@pytest.mark.parametrize("place", ["over another model", "in a new folder"])
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 7])
-def test_fault_at_each_call_of_a_save_leaves_the_old_or_the_new_model(first, second, tmp_path, place, every):
-    """Whole, always; and what else it leaves, the next save removes. The renames are tried in any case."""
-    models, new, root = (first, second), place == "in a new folder", tmp_path / "work"
-    work = root / "some" / "new" / "model" if new else root
+@pytest.fixture(params=["over another model", "in a new folder"])
+def place(request, first, tmp_path):
+    """Makes ready what a save meets: the folder below which all happens, and the one to save in."""
+    root = tmp_path / "work"
 
     def start():
         shutil.rmtree(root, ignore_errors=True)
-        root.mkdir() if new else shutil.copytree(first.folder, work)
+        if request.param == "in a new folder":
+            root.mkdir()
+            return root, root / "some" / "new" / "model"
+        return root, shutil.copytree(first.folder, root)
 
-    start()
-    plain, failed = saved_with(second, work, root, None, "")
+    start.standing = None if request.param == "in a new folder" else first
+    return start
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 7])
+def test_fault_at_each_call_of_a_save_leaves_the_old_or_the_new_model(first, second, place, every):
+    """Whole, always; and what else it leaves, the next save removes. The renames are tried in any case."""
+    root, folder = place()
+    plain, failed = saved_with(second, folder, root, None, "")
     assert not failed
     counts = Counter()
     for at, (name, *_) in enumerate(plain):
         for fault in FAULTS if name == "replace" or at % every == 0 else ():
-            start()
-            made, failed = saved_with(second, work, root, at, fault)
+            place()
+            made, failed = saved_with(second, folder, root, at, fault)
             assert made[at][0] == name, "the save went another way"
-            left = old_or_new(work, models)
+            left = old_or_new(folder, (first, second))
+            assert left in (place.standing, second), f"{fault} {plain[at]}: the model is lost"
             assert left is second or failed, f"{fault} {plain[at]}: nothing was saved, and nothing said so"
-            assert left is not None or new, f"{fault} {plain[at]}: the model is lost"
-            counts[fault, "none" if left is None else "old" if left is first else "new"] += 1
-            aemodel.save_model(second, work)
-            assert contents(work) == contents(second.folder), f"{fault} {plain[at]}: left over after the next save"
-            assert sorted(os.listdir(work)) == sorted(os.listdir(second.folder))
-    print(f"{len(plain)} calls of a save {place}; {sum(counts.values())} faults: {dict(counts)}")
-    assert {kept for _, kept in counts} == {"none" if new else "old", "new"}
+            counts[fault, "new" if left is second else "old"] += 1
+            aemodel.save_model(second, folder)
+            assert contents(folder) == contents(second.folder), f"{fault} {plain[at]}: left over after the next save"
+            assert sorted(os.listdir(folder)) == sorted(os.listdir(second.folder))
+    print(f"{len(plain)} calls of a save, {sum(counts.values())} faults: {dict(counts)}")
+    assert {kept for _, kept in counts} == {"old", "new"}
 
 
-def test_kill_before_each_call_of_a_save_leaves_the_old_or_the_new_model(first, second, folder, tmp_path):
-    """The card may be missing then, and is never another model's."""
+def test_kill_before_each_call_of_a_save_leaves_the_old_or_the_new_model(first, second, place, tmp_path):
+    """The card may be missing then, and is never another model's. What else is left, the next save removes."""
+    root, folder = place()
     snapshots = tmp_path / "snapshots"
-    with Calls(folder, before_each=lambda: shutil.copytree(folder, snapshots / str(len(os.listdir(snapshots))))) as calls:
-        snapshots.mkdir()
+    snapshots.mkdir()
+    with Calls(root, before_each=lambda: shutil.copytree(root, snapshots / str(len(os.listdir(snapshots))))) as calls:
         aemodel.save_model(second, folder)
-    found = [old_or_new(snapshots / str(at), (first, second), card_may_be_missing=True) for at in range(len(calls.made))]
+    kept = [snapshots / str(at) / folder.relative_to(root) for at in range(len(calls.made))]
+    found = [old_or_new(each, (first, second), card_may_be_missing=True) for each in kept]
     renamed = [call[0] == "replace" and call[-1].name == "manifest.json" for call in calls.made].index(True)
-    assert found == [first] * (renamed + 1) + [second] * (len(found) - renamed - 1)
+    assert found == [place.standing] * (renamed + 1) + [second] * (len(found) - renamed - 1)
+    for call, each in zip(calls.made, kept, strict=True):
+        if call[0] == "replace":
+            aemodel.save_model(first, each)
+            assert sorted(os.listdir(each)) == sorted(os.listdir(first.folder))
 
 
 def unsynced(calls):

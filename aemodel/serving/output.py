@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -100,7 +99,7 @@ def _take_after(partial: Path, before: os.stat_result) -> None:
             with suppress(PermissionError):  # only root gives files away, and one's groups are few
                 os.chown(partial, *owner)
     if before.st_mode != now.st_mode:  # not all file systems have modes
-        partial.chmod(stat.S_IMODE(before.st_mode))
+        partial.chmod(before.st_mode & 0o777)  # nobody's rights go with a file that is written anew
 
 
 def settle_folder(folder: Path) -> None:
