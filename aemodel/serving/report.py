@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from importlib.metadata import version
-from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from markdown_it import MarkdownIt
 
 from aemodel.serving.card import card_sections
 from aemodel.serving.pages import check_page, filled, policy, replace_page, source
@@ -17,6 +17,8 @@ from aemodel.serving.report_evidence import evidence
 from aemodel.serving.report_published import calibration, diagnostics, discrepancies, frequencies
 from aemodel.serving.report_support import identification, prior, sensitivity, uncertainty
 
+MARKDOWN = MarkdownIt("zero").enable(["list", "backticks"])
+"""The card's few kinds of Markdown: paragraphs, lists and code spans; a publication's words can make nothing else."""
 STYLES = ("theme.css", "report.css")
 WHAT_IT_IS = ("Model details", "Source of data", "Participants", "Outcome", "Predictors", "Missing data", "Analytical methods")
 LIMITS = ("Intended use", "Out-of-scope use", "Uncertainty", "Fairness", "Limitations", "Registration and availability")
@@ -112,21 +114,5 @@ def _section(key: str, title: str, body: str) -> str:
 
 
 def _card(card: dict[str, str], headings: tuple[str, ...]) -> str:
-    return "".join(f"<h3>{escape(heading)}</h3>\n{_html(card[heading])}" for heading in headings)
-
-
-def _html(markdown: str) -> str:
-    """The card's few kinds of Markdown: paragraphs, lists and code spans."""
-    blocks = []
-    for block in markdown.split("\n\n"):
-        lines = block.replace("\n  ", " ").splitlines()
-        for listed, group in groupby(lines, key=lambda line: line.startswith("- ")):
-            texts = [_inline(line.removeprefix("- ") if listed else line) for line in group]
-            items = "".join(f"<li>{text}</li>\n" for text in texts)
-            blocks.append(f"<ul>\n{items}</ul>\n" if listed else f"<p>{' '.join(texts)}</p>\n")
-    return "".join(blocks)
-
-
-def _inline(text: str) -> str:
-    # The card escapes one character, for Markdown's sake.
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text.replace("&lt;", "<")))
+    # The card escapes one character, for readers of Markdown that take HTML for HTML; this one escapes all.
+    return "".join(f"<h3>{escape(heading)}</h3>\n{MARKDOWN.render(card[heading].replace('&lt;', '<'))}" for heading in headings)
