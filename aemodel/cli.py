@@ -150,6 +150,7 @@ def _check_counts(read: Any) -> bool:
     type=click.Choice(["disjoint", "subset"]),
     help="None of these patients is in the published cohort, or all of them are. Must be given with --patients.",
 )
+@click.option("--na", help="Cells of a CSV file of patients that are missing values, separated by commas.")
 @click.option("--power", type=float, default=1.0, show_default=True, help="How much a published patient counts (power prior).")
 @one_line_errors
 def fit(
@@ -163,6 +164,7 @@ def fit(
     prior_scale: float,
     patients: Path | None,
     overlap: Any,
+    na: str | None,
     power: float,
 ) -> None:
     import time
@@ -175,7 +177,7 @@ def fit(
 
     check_folder(out)
     read = load_tables(publication)
-    own = None if patients is None else read_frame(patients)
+    own = None if patients is None else read_frame(patients, _listed("na", na) or [])
     tell(f"Fitting {read.name}: compiling (half a minute), then {chains} chains of {draws} draws.")
     started = time.monotonic()
     with warnings.catch_warnings():
@@ -283,6 +285,7 @@ def show(model: str, form: str) -> None:
 @click.option("--events", help="Events to score, separated by commas; by default all.")
 @click.option("--grades", help="Grades to score: 3-5, 4-5 or both separated by a comma; by default both.")
 @click.option("--new-levels", type=click.Choice(["error", "sample"]), **ERROR, help="Groups the publication does not have.")
+@click.option("--na", help="Cells of a CSV file that are missing values, separated by commas, as NA; empty ones always are.")
 @click.option("--on-invalid", type=click.Choice(["error", "null"]), **ERROR, help="Impossible values; null: no risks for them.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
 @click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
@@ -291,7 +294,7 @@ def show(model: str, form: str) -> None:
 @one_line_errors
 def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
-    new_levels: Any, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
+    new_levels: Any, na: str | None, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
 ) -> None:  # fmt: skip
     from aemodel.serving.output import check_kind, check_output
     from aemodel.serving.reading import load_model
@@ -307,7 +310,7 @@ def score(
     options: dict[str, Any] = {"events": _listed("events", events), "grades": _listed("grades", grades)}
     options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
     loaded = load_model(model)
-    with files.open_patients(patients) as opened:
+    with files.open_patients(patients, _listed("na", na) or []) as opened:
         if cohort or by is not None:
             score_groups(loaded, opened, out, form, options | {"by": _listed("by", by), "seed": seed})
         else:

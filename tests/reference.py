@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise, product
-from math import factorial, prod
+from math import factorial, inf, prod
 
 import numpy as np
 from scipy.stats import binom, hypergeom
@@ -150,3 +152,61 @@ def patients_loglik(rows, cells, n, families, p) -> float:
             probability = sum(n[c] * sum(states[s][c] for s in possible) for c in here) / sum(n[c] for c in here)
             total += float(np.log(probability))
     return total
+
+
+def levels_left(row, covariate) -> list[str]:
+    """Levels a patient can have of a covariate, a table of a publication, whose ``row`` has values by column.
+
+    A missing value leaves all, a text that is none of an open covariate's levels the level "(new)", contradictions none.
+    Numbers may be texts, written with ASCII digits.
+    """
+    raw = {
+        column: [level["when"][column] for level in covariate["levels"]] for column in covariate["levels"][0].get("when", {})
+    }
+    tests = {covariate["name"]: [level["name"] for level in covariate["levels"]]} if covariate["name"] in row else {}
+    tests |= raw if set(raw) <= set(row) else {}
+    left = [level["name"] for level in covariate["levels"]]
+    for column, wanted in tests.items():
+        value = row[column]
+        if is_none(value):
+            continue
+        if isinstance(wanted[0], str) and value not in wanted and covariate.get("open"):
+            return ["(new)"]
+        fits = [value == test if isinstance(test, str) else in_range(value, test) for test in wanted]
+        left = [level["name"] for level, fit in zip(covariate["levels"], fits, strict=True) if fit and level["name"] in left]
+    return left
+
+
+def is_none(value) -> bool:
+    return value is None or (isinstance(value, (float, Decimal)) and value != value)
+
+
+def in_range(value, test) -> bool:
+    """Whether a value is a number, or the text of one, in a range."""
+    if isinstance(value, str):
+        text = value.strip(" \t\r\n")
+        digits = text.lstrip("+-").lower().partition("e")[0].partition(".")[0]
+        if not text.isascii() or "_" in text or not any(c.isdigit() for c in text) or len(digits) > 30:
+            return False
+        try:
+            value = float(text)
+        except ValueError:
+            return False
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, Fraction)):
+        return False
+    return test.get("min", -inf) <= value < test.get("below", inf) and -inf < value < inf
+
+
+def mean_and_quantiles(sets, levels, weight, draws, covariates, tails):
+    """Posterior mean and quantiles (event, grade) of a patient with these levels left, as a random one of the cohort.
+
+    ``sets`` hold names of levels by covariate, ``levels`` (cell, covariate) positions, "(new)" the last; ``draws`` (draw,
+    cell, event, grade).
+    """
+    total, sums = 0.0, np.zeros((len(draws), *draws.shape[2:]))
+    for cell, places in enumerate(levels):
+        names = [([level["name"] for level in c["levels"]] + ["(new)"])[k] for c, k in zip(covariates, places, strict=True)]
+        if all(name in left for name, left in zip(names, sets, strict=True)):
+            total += weight[cell]
+            sums += weight[cell] * draws[:, cell].astype(float)
+    return (sums / total).mean(axis=0), *np.quantile(sums / total, tails, axis=0)

@@ -427,8 +427,8 @@ def test_state_probabilities_sum_to_the_risk_draws(shipped):
     np.testing.assert_allclose((having @ first).T.reshape(shipped.risks.draws.shape[1:]), shipped.risks.draws[0], atol=FLOAT32)
 
 
-@pytest.mark.parametrize("seed", [None, True, -1, "a", 1.5])
+@pytest.mark.parametrize("seed", [None, True, "a", 1.5])
 def test_seed_that_is_none_is_refused(seed):
     patient = pd.DataFrame([{"age_band": None, "relapse_group": None, "sex": None, "race_ethnicity": None}])
-    with pytest.raises(ValueError, match="seed: expected a whole number"):
+    with pytest.raises(TypeError, match="seed: expected a whole number"):
         aemodel.posterior_predict(aemodel.load_model("aall1331"), patient, seed=seed)

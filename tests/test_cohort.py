@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
+import dask.dataframe as dd
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -73,6 +78,79 @@ def test_groups_by_several_columns(shipped, patients):
     assert sum(found["patients"].to_pylist()) == 300
 
 
+BIG = 2**53
+LABELS = [
+    pa.array([BIG, BIG + 1, None, BIG]),
+    pa.array([2**64 - 1, 2**64 - 2, None, 2**64 - 1], pa.uint64()),
+    pa.array([1, 2, None, 1], pa.timestamp("ns")),
+    pa.array([1, 2, None, 1], pa.timestamp("us", "Europe/Paris")),
+    pa.array([1, 2, None, 1], pa.date32()),
+    pa.array([b"a", b"\\x00\0", None, b"a"]),
+    pa.array([Decimal("10.5"), Decimal("9.5"), None, Decimal("10.5")]),
+    pa.array([1.5, 2.0, None, 1.5], pa.float32()),
+    pa.array([True, False, None, True]),
+    pa.array(['a"\\', "'b\n", None, "a'\x01"]),
+    pa.array(["A", "a", None, "A"]).dictionary_encode(),
+]
+
+
+@pytest.mark.parametrize("engine", ["pandas", "polars", "polars lazy", "pyarrow", "duckdb", "dask"])
+@pytest.mark.parametrize("labels", LABELS, ids=lambda labels: str(labels.type))
+def test_labels_of_groups_are_kept_exactly(request, tmp_path, shipped, engine, labels):
+    engines = Engines(request, tmp_path)
+    table = random_patients(4).append_column("site", labels)
+    nullable = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame = table.to_pandas(types_mapper=nullable.get) if engine == "pandas" else engines.make(engine, table)
+    if engine == "dask":
+        frame = dd.from_pandas(table.to_pandas(types_mapper=nullable.get), npartitions=2, sort=False)
+    found = aemodel.score_cohort(shipped, frame, by="site", events=["sepsis"], grades=["3-5"])
+    found = engines.arrow({"polars lazy": "polars", "dask": "pandas"}.get(engine, engine), found)
+    given = engines.arrow(engine, frame)["site"]
+    assert found["site"].type == given.type or pa.types.is_dictionary(given.type)
+    plain, shown = (
+        column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column for column in (given, found["site"])
+    )
+    distinct = pa.table({"site": plain}).group_by("site").aggregate([([], "count_all")]).sort_by("site")
+    assert shown.combine_chunks().equals(distinct["site"].cast(shown.type).combine_chunks())
+    assert found["patients"].to_pylist() == distinct["count_all"].to_pylist()
+
+
+def labels_of(model, values):
+    frame = pd.DataFrame([{"age": 9, "relapse_group": None, "sex": None, "race_ethnicity": None}] * len(values))
+    frame["site"] = pd.Series(values, dtype=object)
+    found = aemodel.score_cohort(model, frame, by="site", events=["sepsis"], grades=["3-5"])
+    return list(zip(found["site"], found["patients"], strict=True))
+
+
+def test_labels_of_several_types_are_kept_apart_and_sorted(shipped):
+    values = ["101A", 101, None, 9, "101", 101, b"x", True, 1, date(2020, 1, 1)]
+    groups = [(1, 1), (9, 1), (101, 2), (True, 1), (b"x", 1), (date(2020, 1, 1), 1), ("101", 1), ("101A", 1), (None, 1)]
+    found = labels_of(shipped, values)
+    assert [(str(value), rows) for value, rows in found] == [(str(value), rows) for value, rows in groups]
+    assert labels_of(shipped, [10**400, 10**400 + 1]) == [(10**400, 1), (10**400 + 1, 1)]
+
+
+def with_site(values):
+    return random_patients(2).append_column("site", pa.array(values))
+
+
+NO_GROUPS = {
+    "list": lambda: with_site([[1], [2]]),
+    "struct": lambda: with_site([{"a": 1}, {"a": 2}]),
+    "objects": lambda: with_site([[1], [2]]).to_pandas(),
+    "period": lambda: random_patients(2).to_pandas().assign(site=pd.period_range("2020", periods=2, freq="Y")),
+    "polars objects": lambda: pl.from_arrow(random_patients(2)).with_columns(site=pl.Series([1, "a"], dtype=pl.Object)),
+    "interval": lambda: duckdb.connect().from_arrow(random_patients(2)).project("*, INTERVAL 1 MONTH AS site"),
+    "uuid": lambda: duckdb.connect().from_arrow(random_patients(2)).project("*, uuid() AS site"),
+}
+
+
+@pytest.mark.parametrize("frame", NO_GROUPS)
+def test_values_that_make_no_groups_are_refused(shipped, frame):
+    with pytest.raises(ValueError, match=r"by: column 'site' (is|holds) .* make no groups.*give it as text"):
+        aemodel.score_cohort(shipped, NO_GROUPS[frame](), by="site")
+
+
 def test_engines_agree(request, tmp_path, engine, shipped, patients):
     engines = Engines(request, tmp_path)
     found = aemodel.score_cohort(shipped, engines.make(engine, patients), by="site", events=["sepsis"])
@@ -126,13 +204,15 @@ def test_invalid_patients_are_refused_or_left_out(shipped, patients):
         ({"by": "hospital"}, "by: no column 'hospital' to group by; columns are "),
         ({"by": "id"}, "by: more than 1000 groups by id"),
         ({"interval": 2.0}, "interval: expected a probability"),
-        ({"seed": -1}, "seed: expected a whole number"),
+        ({"seed": -1}, "seed: expected zero or more, not -1"),
         ({"events": ["nausea"]}, "events: unknown"),
+        ({"by": [["site"]]}, r"by: expected names, not \['site'\]"),
+        ({"seed": 1.0}, "seed: expected a whole number, not 1.0"),
     ],
 )
 def test_wrong_options_are_refused(shipped, options, message):
     table = random_patients(1500)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         aemodel.score_cohort(shipped, table, **options)
 
 

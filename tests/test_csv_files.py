@@ -10,6 +10,8 @@ from dataclasses import replace
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -19,7 +21,8 @@ import aemodel
 from aemodel import cli
 from aemodel.publication.profiles import make_layout
 from aemodel.serving import csv_rows, csv_text
-from aemodel.serving.engines import count_codes, read_frame
+from aemodel.serving.engines import read_frame
+from aemodel.serving.groups import count_codes
 from aemodel.serving.parquet_files import connect
 from aemodel.serving.parquet_files import read_frame as read_pandas
 
@@ -204,29 +207,74 @@ def test_many_rows_keep_their_order(tmp_path, source, into):
 def test_chunks_make_no_difference(tmp_path, shipped, monkeypatch):
     rows = [f"p{i},{1 + i % 30},bm,{i % 50},,hispanic" for i in range(500)]
     file = opened(tmp_path, "\n".join([HEADER, *rows[:100], "", *rows[100:]]))
-    expected = sorted(count_codes(read_frame(file, shipped.risks.covariates)))
+    expected = codes_and_counts(file, shipped)
     for cells in (1, 7, 10**6):
         monkeypatch.setattr(csv_text, "CELLS_A_CHUNK", cells)
-        assert sorted(count_codes(read_frame(file, shipped.risks.covariates))) == expected
-    assert sum(rows for _, rows in expected) == 500
+        assert codes_and_counts(file, shipped) == expected
+    assert sum(expected[1]) == 500
+
+
+def codes_and_counts(file, model):
+    found = count_codes(read_frame(file, model.risks.covariates))
+    return found.codes.tolist(), found.counts[0].tolist()
 
 
 def test_more_different_cells_than_are_remembered(tmp_path, shipped, monkeypatch):
     rows = [f"p{i},{1 + i % 30}.{i},bm,{i % 50},,hispanic" for i in range(200)]
     file = opened(tmp_path, "\n".join([HEADER, *rows]))
-    expected = count_codes(read_frame(file, shipped.risks.covariates))
+    expected = codes_and_counts(file, shipped)
     monkeypatch.setattr(csv_rows, "MOST_KEPT", 3)
-    assert count_codes(read_frame(file, shipped.risks.covariates)) == expected
+    assert codes_and_counts(file, shipped) == expected
 
 
 def test_too_many_groups_are_refused_before_they_fill_memory(tmp_path, monkeypatch):
-    from aemodel.serving import engines
+    from aemodel.serving import groups
 
-    monkeypatch.setattr(engines, "MOST_COUNTED", 1000)
+    monkeypatch.setattr(groups, "MOST_COUNTED", 1000)
     opened(tmp_path, "\n".join([HEADER, *(f"p{i},9,bm,20,male,hispanic" for i in range(5000))]))
     result = run("score", "aall1331", tmp_path / "patients.csv", "--by", "id")
     assert result.exit_code == 2
     assert "by: more than 1000 groups and profiles by id" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_markers_of_missing_values_can_be_named(tmp_path, kind):
+    rows = ["p1,NA,bm,20,male,NA", "NA,9,-,20,NA,hispanic", "p3,9,bm,-,,hispanic"]
+    for name, text in (
+        ("marked", "\n".join([HEADER, *rows])),
+        ("empty", "\n".join([HEADER, *rows]).replace("NA", "").replace("-", "")),
+    ):
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+        result = run("score", "aall1331", tmp_path / f"{name}.csv", tmp_path / f"{name}.{kind}.{kind}", "--na", "NA,-")
+        assert result.exit_code == 0, result.output
+    marked, empty = (
+        pq.read_table(path).to_pylist() if kind == "parquet" else list(csv.DictReader(path.read_text().splitlines()))
+        for path in (tmp_path / f"{name}.{kind}.{kind}" for name in ("marked", "empty"))
+    )
+    assert [row["sepsis_g3_risk"] for row in marked] == [row["sepsis_g3_risk"] for row in empty]
+    assert [row["id"] for row in marked] == (["p1", "NA", "p3"] if kind == "csv" else ["p1", None, "p3"])
+    grouped = run(
+        "score", "aall1331", tmp_path / "marked.csv", "--na", "NA, -", "--by", "id", "--events", "sepsis", "--format", "json"
+    )
+    assert [row["id"] for row in json.loads(grouped.stdout)] == ["p1", "p1", "p3", "p3", None, None]
+
+
+def test_markers_of_missing_values_are_recognised(tmp_path):
+    opened(tmp_path, f"{HEADER}\np1,9,bm,20,male,NA\n")
+    refused = run("score", "aall1331", tmp_path / "patients.csv", tmp_path / "scored.csv")
+    sampled = run("score", "aall1331", tmp_path / "patients.csv", tmp_path / "scored.csv", "--new-levels", "sample")
+    opened(tmp_path, f"{HEADER}\np1,n/a,bm,20,male,\n")
+    number = run("score", "aall1331", tmp_path / "patients.csv", tmp_path / "scored.csv")
+    assert [result.exit_code for result in (refused, sampled, number)] == [2, 0, 2]
+    for result, value in ((refused, "NA"), (sampled, "NA"), (number, "n/a")):
+        said = " ".join(result.stderr.split())
+        assert f"'{value}' stands for missing values, give nulls (of a CSV file: --na {value})" in said
+
+
+def test_markers_of_missing_values_are_for_csv(tmp_path):
+    pq.write_table(pa.table({"sex": ["NA"]}), tmp_path / "patients.parquet")
+    result = run("score", "aall1331", tmp_path / "patients.parquet", "--na", "NA")
+    assert (result.exit_code, "na: it names the cells of a CSV file" in result.stderr) == (2, True)
 
 
 def test_rows_that_change_between_counting_and_writing_are_no_answer(tmp_path, shipped):

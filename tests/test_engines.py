@@ -382,6 +382,64 @@ def test_relation_of_a_connection_closed_to_variables_of_python(shipped, closed)
     assert expected[1][-1] == "invalid"
 
 
+PATIENT = "SELECT 12.0::DOUBLE AS age, 'bm' relapse_site, 20 months_to_relapse, 'male' sex, 'nh_white' race_ethnicity, 'A' site"
+
+
+def test_nothing_in_a_catalog_of_duckdb_is_taken_for_ours(shipped):
+    """A macro for every function and operator there is, tables of all names that the package has used, other settings."""
+    plain = duckdb.connect()
+    calls = (
+        lambda relation: aemodel.score(shipped, relation, events=EVENTS).fetchall(),
+        lambda relation: aemodel.score(shipped, relation.project("* REPLACE (' 12' AS age)"), events=EVENTS).fetchall(),
+        lambda relation: aemodel.score_summary(shipped, relation),
+        lambda relation: aemodel.score_cohort(shipped, relation, by="site", events=EVENTS).fetchall(),
+    )
+    expected = [call(plain.sql(PATIENT)) for call in calls]
+    connection = duckdb.connect()
+    connection.execute(f"CREATE TABLE patients AS {PATIENT}")
+    for (name,) in connection.execute("SELECT DISTINCT function_name FROM duckdb_functions()").fetchall():
+        quoted = name.replace('"', '""')
+        connection.execute(f'CREATE MACRO "{quoted}"() AS 9, (a) AS 9, (a, b) AS 9, (a, b, c) AS 9')
+    for name in ("__aemodel_values", "__aemodel_code", "caller", "answers", "number", "place"):
+        connection.execute(f"CREATE TABLE {name} AS SELECT 9 AS __aemodel_code, 9 AS n, 0.99 AS f0, 0.99 AS __aemodel_code_0")
+    connection.execute("SET default_collation = 'NOCASE'; SET errors_as_json = true; SET integer_division = true")
+    connection.execute("SET default_null_order = 'nulls_first'; SET default_order = 'DESC'")
+    assert [call(connection.table("patients")) for call in calls] == expected
+    with pytest.raises(ValueError, match=r"column 'age': impossible value 99\.0 \(1 row\)"):
+        aemodel.score(shipped, connection.table("patients").project("* REPLACE (99.0 AS age)"))
+
+
+def test_nothing_is_left_in_a_catalog_of_duckdb(shipped):
+    connection = duckdb.connect()
+    connection.execute(f"CREATE TABLE caller AS {PATIENT}")
+    found = [
+        aemodel.score(shipped, connection.table("caller"), events=EVENTS),
+        aemodel.score_cohort(shipped, connection.table("caller"), by="site", events=EVENTS),
+    ]
+    assert all(relation.fetchall() for relation in found)
+    views = connection.execute("SELECT count(*) FROM duckdb_views() WHERE NOT internal").fetchall()
+    assert (views, connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()) == ([(0,)], [(1,)])
+
+
+@pytest.mark.parametrize(
+    ("collation", "text"), [("NOCASE", "NH_WHITE"), ("NOACCENT", "nh_whité"), ("NOCASE.NOACCENT", "NH_WHITÉ")]
+)
+@pytest.mark.parametrize("by_default", [True, False])
+def test_collations_of_duckdb_make_no_text_a_level(shipped, collation, text, by_default):
+    connection = duckdb.connect()
+    if by_default:
+        connection.execute(f"SET default_collation = '{collation}'")
+    kind = "VARCHAR" if by_default else f'VARCHAR COLLATE "{collation}"'
+    columns = f"age DOUBLE, relapse_site {kind}, months_to_relapse INT, sex {kind}, race_ethnicity {kind}, site {kind}"
+    connection.execute(f"CREATE TABLE patients({columns})")
+    connection.execute(f"INSERT INTO patients {PATIENT} UNION ALL SELECT * REPLACE ('a' AS site) FROM ({PATIENT})")
+    groups = aemodel.score_cohort(shipped, connection.table("patients"), by="site", events=EVENTS, grades=["3-5"])
+    assert groups.project("site, patients").fetchall() == [(site, 1) for site in "Aa" for _ in EVENTS]
+    connection.execute(f"UPDATE patients SET race_ethnicity = '{text}'")
+    with pytest.raises(ValueError, match=f"column 'race_ethnicity': impossible value '{text}'"):
+        aemodel.score(shipped, connection.table("patients"))
+
+
 def test_scored_relations_of_one_connection_keep_their_own_values(shipped):
     connection = duckdb.connect()
     columns = "SELECT {} AS age, 'bm' relapse_site, 20 months_to_relapse, 'male' sex, 'nh_white' race_ethnicity"
@@ -429,6 +487,41 @@ def test_pyspark_scores_a_file_of_several_partitions(spark, shipped, patients, e
     aemodel.score(shipped, frame, events=EVENTS).write.parquet(str(tmp_path / "scored"))
     found = pd.read_parquet(tmp_path / "scored").set_index("id").loc[patients["id"].to_pylist()]
     np.testing.assert_allclose(found[RISKS], expected.to_pandas()[RISKS], rtol=0, atol=1e-12)
+
+
+ODD_NAMES = [None, 1, ("a", "b"), math.nan]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=repr)
+def test_columns_of_pandas_may_have_names_that_are_no_text(shipped, name):
+    frame = pd.DataFrame([KNOWN]).assign(x=7)
+    frame.columns = pd.Index([*KNOWN, name], tupleize_cols=False)
+    found = aemodel.score(shipped, frame, events=EVENTS)
+    assert found.iloc[0, len(KNOWN)] == 7
+    assert list(found.columns[-len(ADDED) :]) == ADDED
+
+
+@pytest.mark.parametrize("call", [aemodel.score, aemodel.score_summary, aemodel.score_cohort, aemodel.posterior_epred])
+def test_names_on_several_levels_or_given_twice_are_refused(shipped, call):
+    frame = pd.DataFrame([KNOWN])
+    twice = pd.concat([frame, frame[["age"]]], axis=1)
+    tables = [twice, pa.table([*rows_of({}).columns, [1]], names=[*KNOWN, "age"])]
+    if call != aemodel.posterior_epred:
+        tables.append(duckdb.connect().sql(f"SELECT *, 1 AS age FROM ({PATIENT})"))
+    for table in tables:
+        with pytest.raises(ValueError, match=r"several columns are named \['age'\]; rename or drop all but one"):
+            call(shipped, table)
+    frame.columns = pd.MultiIndex.from_product([["given"], frame.columns])
+    with pytest.raises(ValueError, match="its columns have names on 2 levels; give each a single name"):
+        call(shipped, frame)
+
+
+def test_an_index_of_pandas_named_as_a_column_is_no_column(shipped):
+    frame = pd.DataFrame([KNOWN, KNOWN]).assign(site=["A", "B"])
+    for name in ("age", "site", "__aemodel_code"):
+        named = frame.set_index(pd.Index([5, 5], name=name))
+        pd.testing.assert_index_equal(aemodel.score(shipped, named).index, named.index)
+        assert list(aemodel.score_cohort(shipped, named, by="site", events=["death"], grades=["3-5"])["site"]) == ["A", "B"]
 
 
 def test_pandas_objects_that_are_no_text_are_refused(shipped):

@@ -240,7 +240,7 @@ def stages_of(model):
     return model.tables.covariate("stage").names
 
 
-@pytest.mark.parametrize("by", [[], ["arm", "arm"], ["dose"], "arm"])
+@pytest.mark.parametrize("by", [[], ["arm", "arm"], ["dose"], "arm", [["arm"]], np.array(["dose"])])
 def test_profiles_by_what_is_no_covariate_are_refused(model, by):
     with pytest.raises(ValueError, match="by: expected one or more of arm, stage, region, each once"):
         aemodel.profile_table(model, by)

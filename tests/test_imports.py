@@ -38,6 +38,7 @@ LIGHT = (
     "aemodel.serving.calculator",
     "aemodel.serving.cohort",
     "aemodel.serving.engines",
+    "aemodel.serving.groups",
     "aemodel.serving.progress",
     "aemodel.serving.pages",
     "aemodel.serving.printing",

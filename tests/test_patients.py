@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -251,6 +254,63 @@ def test_other_categories_than_levels_do_not_matter_unless_used(covariates):
     assert read(covariates, pd.DataFrame([LEVELS]).assign(sex=sexes))[0]["sex"] == ["male"]
 
 
+def arrow(kind, values):
+    return pd.array(values, dtype=pd.ArrowDtype(kind))
+
+
+NUMBERS = [
+    pd.Series([Decimal(12), None], dtype=object),
+    pd.Series([Fraction(12), Decimal("sNaN")], dtype=object),
+    pd.Series([np.float16(12), np.datetime64("NaT")], dtype=object),
+    pd.Series(pd.arrays.SparseArray([12.0, math.nan])),
+    pd.Series(pd.Categorical([12, None])),
+    pd.Series(arrow(pa.decimal256(5, 2), [Decimal(12), None])),
+    pd.Series(arrow(pa.uint64(), [12, None])),
+    pa.array([12, None], pa.decimal32(4, 1)),
+    pa.array([Decimal(12), None], pa.decimal256(60, 1)),
+    pa.array([np.float16(12), None], pa.float16()),
+    pa.array([12, None]).dictionary_encode(),
+    pa.array(["12", None], pa.string_view()),
+    pl.Series([12, None], dtype=pl.Int128),
+    pl.Series([12, None], dtype=pl.UInt128),
+    pl.Series([Decimal(12), None]),
+    pl.Series([12, None], dtype=pl.Object),
+]
+TEXTS = [
+    pd.Series(pd.arrays.SparseArray(["male", None])),
+    pd.Series(arrow(pa.string_view(), ["male", None])),
+    pd.Series(arrow(pa.large_string(), ["male", None])),
+    pd.Series(arrow(pa.dictionary(pa.int32(), pa.string()), ["male", None])),
+    pa.array(["male", None], pa.string_view()),
+    pa.array(["male", None], pa.large_string()).dictionary_encode(),
+    pa.compute.run_end_encode(pa.array(["male", None])),
+    pl.Series(["male", None], dtype=pl.Object),
+]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [*(("age", v) for v in NUMBERS), *(("sex", v) for v in TEXTS)],
+    ids=lambda v: str(getattr(v, "dtype", getattr(v, "type", v))),
+)
+def test_types_that_few_know_are_read(shipped, column, values):
+    """By each library that has them, lazy polars and DuckDB included where they can be handed over."""
+    rows = [KNOWN, KNOWN]
+    if isinstance(values, pd.Series):
+        frames = [pd.DataFrame(rows).assign(**{column: values})]
+    elif isinstance(values, pl.Series):
+        frames = [pl.DataFrame(rows).with_columns(values.alias(column))]
+        frames += [] if values.dtype == pl.Object else [frames[0].lazy()]
+    else:
+        table = pa.Table.from_pylist(rows)
+        frames = [table.set_column(table.column_names.index(column), column, values)]
+    expected = aemodel.score(shipped, pa.Table.from_pylist([KNOWN, KNOWN | {column: None}]))["sepsis_g3_risk"]
+    for frame in frames:
+        found = aemodel.score(shipped, frame)
+        found = found.collect() if isinstance(found, pl.LazyFrame) else found
+        np.testing.assert_allclose(list(map(float, found["sepsis_g3_risk"].to_numpy())), expected, rtol=0, atol=1e-12)
+
+
 # Refused: columns.
 
 
@@ -373,6 +433,35 @@ def test_several_contradictions_are_counted(shipped):
 def test_age_and_age_band_that_agree_are_accepted(shipped):
     found = aemodel.posterior_epred(shipped, pd.DataFrame([KNOWN | {"age_band": "10-18"}]))
     np.testing.assert_array_equal(found, aemodel.posterior_epred(shipped, pd.DataFrame([KNOWN])))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (10**400, "must be a number; found above 1.8e308"),
+        (-(10**5000), "impossible value below -1.8e308"),
+        (12 + 0j, "must be a number; found"),
+        (np.complex128(12), "must be a number; found"),
+        (b"12", "must be a number; found b'12'"),
+        (np.timedelta64(12, "D"), "must be a number; found"),
+        (np.datetime64("2020-01-01"), "must be a number; found"),
+        (np.array([1, 2]), "must be a number; found"),
+        ([12], r"must be a number; found \[12\]"),
+        (np.True_, "must be a number; found"),
+        ("\ud800", "must be a number; found '.ud800'"),
+        ("x" * 10**6, "must be a number; found 'x{20,60}[.]{3}x{20,60}'"),
+    ],
+    ids=lambda value: str(type(value)),
+)
+def test_objects_that_are_no_ages_are_named(shipped, value, said):
+    frame = pd.DataFrame([KNOWN, KNOWN]).astype({"age": object})
+    frame["age"] = pd.Series([12, value], dtype=object)
+    with pytest.raises(ValueError, match=rf"column 'age'(:)? {said}.*\(row 1\)") as caught:
+        aemodel.score(shipped, frame)
+    assert len(str(caught.value)) < 500
+    frame["age"], frame["sex"] = 12, pd.Series(["male", value], dtype=object)
+    with pytest.raises(ValueError, match="column 'sex'"):
+        aemodel.score(shipped, frame)
 
 
 def test_at_most_five_wrong_values_are_shown(shipped):

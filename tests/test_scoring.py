@@ -156,6 +156,28 @@ def test_wrong_options_are_refused(shipped, options, message):
         aemodel.score(shipped, pd.DataFrame(ROWS), **options)
 
 
+@pytest.mark.parametrize("kind", [tuple, np.array, pd.Series, pd.Index, pl.Series, iter], ids=lambda kind: kind.__name__)
+def test_names_may_stand_in_any_list(shipped, kind):
+    frame = pd.DataFrame(ROWS)
+    expected = aemodel.score_cohort(shipped, frame, events=["sepsis", "death"], grades=["4-5"], by=["sex"])
+    found = aemodel.score_cohort(shipped, frame, events=kind(["sepsis", "death"]), grades=kind(["4-5"]), by=kind(["sex"]))
+    pd.testing.assert_frame_equal(found, expected)
+    scored = aemodel.score(shipped, frame, events=kind(["sepsis", "death"]), grades=kind(["4-5"]))
+    assert list(scored.columns[len(ROWS[0]) :]) == new_columns(["sepsis", "death"], ["g4"])
+
+
+def test_numbers_may_be_those_of_numpy(shipped):
+    frame = pd.DataFrame(ROWS)
+    for given, plain in ((np.float64(0.8), 0.8), (np.float32(0.5), 0.5)):
+        pd.testing.assert_frame_equal(
+            aemodel.score(shipped, frame, interval=given), aemodel.score(shipped, frame, interval=plain)
+        )
+    for given in (np.int64(3), np.uint8(3)):
+        pd.testing.assert_frame_equal(
+            aemodel.score_cohort(shipped, frame, seed=given), aemodel.score_cohort(shipped, frame, seed=3)
+        )
+
+
 @pytest.mark.parametrize("argument", ["events", "grades"])
 def test_a_text_is_no_list_of_names(shipped, argument):
     with pytest.raises(TypeError, match=f"{argument}: expected a list"):

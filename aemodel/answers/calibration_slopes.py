@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aemodel.answers.states import make_model_forward
 from aemodel.inference.forward import logit
 from aemodel.inference.integer_tables import sample_tables
+from aemodel.publication.arguments import real_number, whole_number
 from aemodel.publication.evidence import FEWEST
 
 Floats = NDArray[np.float64]
@@ -51,11 +52,11 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
 
     Raises
     ------
-    ValueError
-        ``replicates`` is below 20, or ``probability`` not between 0 and 1.
+    TypeError, ValueError
+        ``replicates`` is below 20, ``probability`` not between 0 and 1, or ``seed`` no whole number.
     """
-    if replicates < 20 or not 0 < probability < 1:
-        raise ValueError(f"replicates must be 20 or more and probability between 0 and 1; found {replicates}, {probability}")
+    seed, replicates = whole_number("seed", seed), whole_number("replicates", replicates, 20)
+    probability = real_number("probability", probability, "a number between 0 and 1", below=1)
     rows = model.tables.frequencies
     rows = rows[~rows["derived"] & rows["grade"].isin(["3-5", "4-5"])].reset_index(drop=True)
     predicted, simulated = _simulate(model, rows, seed, replicates)

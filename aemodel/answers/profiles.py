@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.publication.texts import shown
 
 
 def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd.DataFrame:
@@ -39,9 +40,10 @@ def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd
     interval = check_interval(interval)
     risks: RiskDraws = model.risks
     names = [c.name for c in risks.covariates]
-    if isinstance(by, str) or not by or len(set(by)) < len(by) or not set(by) <= set(names):
-        raise ValueError(f"by: expected one or more of {', '.join(names)}, each once, not {by!r}")
-    chosen = [names.index(name) for name in by]
+    given = [] if isinstance(by, str) else list(by)
+    if not given or any(name not in names or given.count(name) > 1 for name in given):
+        raise ValueError(f"by: expected one or more of {', '.join(names)}, each once, not {shown(by)}")
+    chosen = [names.index(name) for name in given]
     combos = np.array(list(product(*(range(len(risks.covariates[k].levels)) for k in chosen))))
     sets = np.repeat([[c.everything for c in risks.covariates]], len(combos), axis=0)
     sets[:, chosen] = 1 << combos

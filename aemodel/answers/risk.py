@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aemodel.answers.states import make_model_forward
 from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.publication.arguments import whole_number
 from aemodel.publication.patients import NewLevels, as_frame, read_sets
 
 
@@ -74,7 +75,7 @@ def posterior_predict(
     TypeError, ValueError
         As for `posterior_epred`.
     """
-    _check_seed(seed)
+    seed = whole_number("seed", seed)
     sets, names = _read(model, patients, id_column, new_levels)
     risks: RiskDraws = model.risks
     rng = np.random.default_rng(seed)
@@ -125,11 +126,6 @@ def risk_table(
     keys = pd.MultiIndex.from_product([names, risks.events, risks.grades], names=["patient", "event", "grade"])
     columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(profiles)]}
     return pd.DataFrame({name: values[row].ravel() for name, values in columns.items()}, index=keys).reset_index()
-
-
-def _check_seed(seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed: expected a whole number of zero or more, not {seed!r}")
 
 
 def _read(model: Any, patients: Any, id_column: str | None, new_levels: NewLevels) -> tuple[NDArray[np.int64], Any]:

@@ -16,6 +16,7 @@ from aemodel.inference.design import Design, all_margins, family_averages
 from aemodel.inference.forward import logit, make_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.saddlepoint import Packed, joint_loglik, pack
+from aemodel.publication.arguments import whole_number
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
 
@@ -52,12 +53,13 @@ def table_uncertainty(model: Any, *, seed: int, tables: int = 100, association: 
 
     Raises
     ------
-    ValueError
-        The model was fitted with too few draws, or no whole table matches the cohort's counts.
+    TypeError, ValueError
+        A number is none, the model was fitted with too few draws, or no whole table matches the cohort's counts.
     """
+    seed, tables, draws = whole_number("seed", seed), whole_number("tables", tables, 1), whole_number("draws", draws, 2)
     forward, thin, _ = make_model_forward(model)
     size = thin.sizes["chain"] * thin.sizes["draw"]
-    if not 2 <= draws <= size:
+    if draws > size:
         raise ValueError(f"draws: expected 2 to {size}, not {draws}")
     design = forward.forward.design
     chosen = np.linspace(0, size - 1, draws).astype(int)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from aemodel.inference.own_patients import Overlap, make_own_profiles
 from aemodel.inference.risks import RiskDraws
 from aemodel.inference.summary import evidence_words, model_html
 from aemodel.inference.waiting import is_terminal, waiting
+from aemodel.publication.arguments import real_number, whole_number
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
 
@@ -165,36 +167,28 @@ def _check_arguments(tables: Tables, **numbers: Any) -> list[int]:
     """The numbers as Python's own, which a manifest can hold."""
     if not isinstance(tables, Tables):
         raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name}: expected a whole number, not {shown(value)}")
-        if value < (0 if name == "seed" else 1):
-            raise ValueError(f"{name}: expected {'zero or more' if name == 'seed' else 'one or more'}, not {shown(value)}")
-        if value > MOST[name]:
-            raise ValueError(f"{name}: expected at most {MOST[name]:,}, not {shown(value)}")
+    numbers = {name: whole_number(name, value, name != "seed", MOST[name]) for name, value in numbers.items()}
     if numbers["chains"] < 2:
         raise ValueError(f"chains: at least 2 are needed to compare, not {numbers['chains']}")
     if numbers["draws"] < 4:
         raise ValueError(f"draws: at least 4 are needed to judge the chains, not {numbers['draws']}")
-    if (kept := int(numbers["draws"]) * int(numbers["chains"])) > MOST_KEPT:
+    if (kept := numbers["draws"] * numbers["chains"]) > MOST_KEPT:
         raise ValueError(f"draws: {kept:,} of all chains, at most {MOST_KEPT:,} can be held in memory")
-    return [int(value) for value in numbers.values()]
+    return list(numbers.values())
 
 
 def _check_scale(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not 0 < value < np.inf:
-        raise ValueError(f"prior_scale: expected a number above 0, not {shown(value)}")
-    if not SCALES[0] <= value <= SCALES[1]:
+    scale = real_number("prior_scale", value, "a number above 0", below=math.inf)
+    if not SCALES[0] <= scale <= SCALES[1]:
         raise ValueError(f"prior_scale: expected {SCALES[0]} to {SCALES[1]:,.0f}, not {shown(value)}")
-    return float(value)
+    return scale
 
 
 def _check_power(value: Any, overlap: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not 0 < value <= 1:
-        raise ValueError(f"power: expected a number above 0 and at most 1, not {shown(value)}")
-    if value != 1 and overlap == "subset":
+    power = real_number("power", value, "a number above 0 and at most 1", most=1)
+    if power != 1 and overlap == "subset":
         raise ValueError("power: patients who are a subset of the published cohort are no other cohort; leave power at 1")
-    return float(value)
+    return power
 
 
 def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.publication.arguments import real_number
 from aemodel.publication.rules import Covariate
 
 SUPPORT = ("data", "pooled", "prior")
@@ -177,9 +178,7 @@ def sorted_quantile(ordered: NDArray[np.floating[Any]], q: float) -> NDArray[np.
 
 def check_interval(interval: Any) -> float:
     """The interval's probability, if it is one."""
-    if not isinstance(interval, float) or not 0 < interval < 1:
-        raise ValueError(f"interval: expected a probability between 0 and 1, such as 0.9, not {interval!r}")
-    return float(interval)
+    return real_number("interval", interval, "a probability between 0 and 1, such as 0.9", below=1)
 
 
 def cell_count(covariates: tuple[Covariate, ...]) -> int:

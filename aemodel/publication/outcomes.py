@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from aemodel.publication.events import Event
 from aemodel.publication.families import Family
+from aemodel.publication.texts import shown
 
 UNKNOWN = -1
 SHOWN_ROWS = 5
@@ -65,9 +66,9 @@ def _read_grades(frame: nw.DataFrame[Any], event: Event) -> Ints:
     if event.relation == "fatal":
         allowed, words = [0, 5], "5, or 0 for none"
     if (wrong := given.notna() & ~numbers.isin(allowed)).any():
-        shown = ", ".join(map(repr, given[wrong].unique()[:SHOWN_ROWS]))
+        values = ", ".join(map(shown, given[wrong].unique()[:SHOWN_ROWS]))
         raise ValueError(
-            f"patients: column {event.name!r}: impossible grade {shown} ({shown_rows(wrong.to_numpy())}); allowed: {words}, "
+            f"patients: column {event.name!r}: impossible grade {values} ({shown_rows(wrong.to_numpy())}); allowed: {words}, "
             "or null where it is not known"
         )
     return numbers.fillna(UNKNOWN).to_numpy(dtype=np.int64)
@@ -77,7 +78,7 @@ def _as_number(value: Any) -> float:
     """NaN for what is none; True and False are none, or they would be grades 1 and 0."""
     try:
         return math.nan if isinstance(value, (bool, np.bool_)) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -15,9 +18,12 @@ from numpy.typing import NDArray
 from aemodel.publication.profiles import NUMBER, Layout, Source, make_layout, number_in
 from aemodel.publication.profiles import NewLevels as NewLevels
 from aemodel.publication.rules import Covariate, allowed_words
+from aemodel.publication.texts import shown
 
 OnInvalid = Literal["error", "null"]
 SHOWN_VALUES = 5
+MARKERS = frozenset("na n/a #n/a <na> nan null none missing unknown nd nk . - ?".split())
+"""What people write, in small letters, where a value is missing."""
 NEAR = 0.85
 """How alike a text must be to a level that was perhaps meant: a slip of the finger is, another band's bounds are not."""
 
@@ -53,6 +59,7 @@ def as_frame(patients: Any, argument: str = "patients") -> nw.DataFrame[Any]:
     TypeError
         It is not a pandas, polars or pyarrow table.
     """
+    check_columns(patients, argument)
     try:
         return nw.from_native(patients, eager_only=True)
     except TypeError:
@@ -60,6 +67,24 @@ def as_frame(patients: Any, argument: str = "patients") -> nw.DataFrame[Any]:
             f"{argument}: expected a pandas or polars DataFrame or a pyarrow Table, not {type(patients).__name__}; "
             "collect a lazy frame first"
         ) from None
+
+
+def check_columns(frame: Any, argument: str, same: Callable[[str], str] = str) -> None:
+    """Refuse a table of whose columns two have the same name, or that names them on several levels.
+
+    Raises
+    ------
+    ValueError
+        It does; naming them.
+    """
+    names: Any = () if nw.dependencies.is_polars_lazyframe(frame) else getattr(frame, "columns", ())
+    if nw.dependencies.is_pyarrow_table(frame):
+        names = frame.column_names
+    if getattr(names, "nlevels", 1) > 1:
+        raise ValueError(f"{argument}: its columns have names on {names.nlevels} levels; give each a single name")
+    times = Counter(same(name) for name in names if isinstance(name, str))
+    if again := [name for name, number in times.items() if number > 1]:
+        raise ValueError(f"{argument}: several columns are named {shown(again[:5])}; rename or drop all but one")
 
 
 def read_sets(
@@ -103,10 +128,10 @@ def read_codes(frame: nw.DataFrame[Any], layout: Layout) -> NDArray[np.int64]:
 
 
 def unmixed(frame: nw.DataFrame[Any], layout: Layout) -> nw.DataFrame[Any]:
-    """The source columns, those that hold Python objects (pandas only) as text or numbers."""
+    """The source columns as types that Narwhals knows; those that hold Python objects as text or numbers."""
     columns = []
     for column in layout.columns:
-        series = frame[column]
+        series = known_type(frame[column])
         if isinstance(series.dtype, nw.Object):
             text = any(source.texts for source in layout.sources if source.column == column)
             series = _as_text(series) if text else _as_numbers(series)
@@ -114,22 +139,54 @@ def unmixed(frame: nw.DataFrame[Any], layout: Layout) -> nw.DataFrame[Any]:
     return frame.select(columns)
 
 
+def known_type(series: nw.Series[Any]) -> nw.Series[Any]:
+    """A column of a type that its library keeps to itself, as one that Narwhals knows."""
+    native: Any = series.to_native()
+    if series.implementation.is_pandas():
+        if str(native.dtype) == "string_view[pyarrow]":
+            return _like(series, native.array.__arrow_array__().to_pylist(), nw.String())
+        return nw.from_native(native.astype(object), series_only=True) if series.dtype == nw.Unknown else series
+    if series.implementation.is_pyarrow():
+        import pyarrow as pa
+        import pyarrow.compute
+
+        kind = native.type
+        if pa.types.is_run_end_encoded(kind):
+            native = pa.chunked_array(map(pa.compute.run_end_decode, native.chunks), kind := kind.value_type)
+        if pa.types.is_string_view(kind):
+            native = native.cast(pa.string())
+        elif pa.types.is_decimal(kind) and series.dtype == nw.Unknown:
+            native = native.cast(pa.float64())
+        if native.type != series.to_native().type:
+            return nw.from_native(native, series_only=True).alias(series.name)
+    return series
+
+
 def _as_text(series: nw.Series[Any]) -> nw.Series[Any]:
     """Text and missing values as strings; a column that holds anything else stays as it is, of the wrong kind."""
     values = [None if is_missing(value) else value for value in series.to_list()]
     if not all(value is None or isinstance(value, str) for value in values):
         return series
-    return _like(series, values, nw.String())
+    # Half of a surrogate pair, which no library can hold, is no level's.
+    texts = [None if value is None else str(value).encode(errors="replace").decode() for value in values]
+    return _like(series, texts, nw.String())
 
 
 def _as_numbers(series: nw.Series[Any]) -> nw.Series[Any]:
-    values = [None if is_missing(value) else _as_float(value) for value in series.to_list()]
+    values = [None if is_missing(value) else as_float(value) for value in series.to_list()]
     return _like(series, values, nw.Float64())
 
 
 def _like(series: nw.Series[Any], values: Sequence[Any], dtype: Any) -> nw.Series[Any]:
     """A new column in the place of an old one."""
     return indexed_as(series, nw.new_series(series.name, values, dtype, backend=series.implementation))
+
+
+def positional(frame: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
+    """A frame whose rows are known by their position alone: of pandas without the index, which may have a column's name."""
+    if not frame.implementation.is_pandas():
+        return frame
+    return nw.from_native(frame.to_native().reset_index(drop=True), eager_only=True)
 
 
 def indexed_as(like: nw.Series[Any] | nw.DataFrame[Any], series: nw.Series[Any]) -> nw.Series[Any]:
@@ -143,31 +200,57 @@ def indexed_as(like: nw.Series[Any] | nw.DataFrame[Any], series: nw.Series[Any])
 
 def is_missing(value: Any) -> bool:
     """Whether a value is one of the libraries' ways to write that there is none."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+    kind = type(value).__name__
+    if kind == "Decimal":
+        return bool(value.is_nan())
+    return value is None or kind in ("NAType", "NaTType") or (isinstance(value, (Real, np.generic)) and bool(value != value))
 
 
-def _as_float(value: Any) -> float:
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number, of Python or of NumPy; a truth value is none."""
+    known: Any = value
+    return (isinstance(known, Real) or type(known).__name__ == "Decimal") and not isinstance(known, (bool, np.timedelta64))
+
+
+def as_float(value: Any) -> float:
     """A number, or infinity for what is none."""
     if isinstance(value, str):
         return number_in(value)
-    try:
-        return np.inf if isinstance(value, (bool, np.bool_)) else float(value)
-    except (TypeError, ValueError):
+    if not is_number(value):
         return np.inf
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
 
 
 def examples_in(frame: nw.DataFrame[Any], found: NDArray[np.int64]) -> Examples:
     """Looks up rows of an eager frame by their profile codes, (patient,)."""
 
     def find(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
-        rows = np.flatnonzero(np.isin(found, codes))
-        alike: dict[str, list[int]] = {}  # by what is printed: values of Python objects may have no hash
-        for row, values in zip(rows.tolist(), zip(*(frame[c][rows].to_list() for c in columns), strict=True), strict=True):
-            alike.setdefault(repr(values), []).append(row)
-        most = sorted(alike.values(), key=lambda rows: (-len(rows), rows[0]))[:SHOWN_VALUES]
+        most = sorted(alike(frame, found, columns, codes).values(), key=lambda rows: (-len(rows), rows[0]))[:SHOWN_VALUES]
         return [Example({column: frame[column][rows[0]] for column in columns}, len(rows), rows[0]) for rows in most]
 
     return Examples(find, numbered=True)
+
+
+def alike(
+    frame: nw.DataFrame[Any], found: NDArray[np.int64], columns: Sequence[str], codes: NDArray[np.int64]
+) -> dict[str, list[int]]:
+    """Rows that have one of the codes, by what is printed of their values: those of Python objects may have no hash."""
+    rows, together = np.flatnonzero(np.isin(found, codes)), dict[str, list[int]]()
+    for row, values in zip(
+        rows.tolist(), zip(*(known_type(frame[c])[rows].to_list() for c in columns), strict=True), strict=True
+    ):
+        together.setdefault(_printed(values), []).append(row)
+    return together
+
+
+def _printed(values: tuple[Any, ...]) -> str:
+    try:
+        return repr(values)
+    except Exception:  # a number of too many digits, or an object of a caller's
+        return shown(values)
 
 
 def refuse_invalid(
@@ -222,7 +305,7 @@ def new_values(layout: Layout, codes: NDArray[np.int64], counts: NDArray[np.int6
         new = (classes == source.other) & bool(source.texts) & source.covariate.open
         if new.any():
             shown, values = _shown([source], new, codes, counts, examples)
-            lines.append(f"column {source.column!r}: taken for new levels: {shown}{_meant(source, values)}")
+            lines.append(f"column {source.column!r}: taken for new levels: {shown}{_meant(source, values)}{_marker(values)}")
     return lines
 
 
@@ -243,12 +326,13 @@ def _explain(
         contradicting &= ~wrong
         no_number = wrong & (classes == source.other) & (not source.texts and not schema[source.column].is_numeric())
         if no_number.any():
-            shown, _ = _shown([source], no_number, codes, counts, examples)
-            lines.append(f"column {source.column!r} must be a number; found {shown}. Use null where it is not known")
+            shown, values = _shown([source], no_number, codes, counts, examples)
+            hint = f"Use null where it is not known{_marker(values)}"
+            lines.append(f"column {source.column!r} must be a number; found {shown}. {hint}")
         wrong &= ~no_number & (classes != source.wrong)
         if wrong.any():
             shown, values = _shown([source], wrong, codes, counts, examples)
-            hint = _hint(source, values) if source.texts else ""
+            hint = _hint(source, values) + _marker(values) if source.texts else ""
             allowed = allowed_words(covariate, source.column)
             lines.append(f"column {source.column!r}: impossible value {shown}; allowed: {allowed}, or null{hint}")
     if contradicting.any():
@@ -281,10 +365,18 @@ def _hint(source: Source, values: Sequence[str]) -> str:
     )
 
 
+def _marker(values: Sequence[Any]) -> str:
+    """What to do if one of the values says that there is none."""
+    found = next((value for value in values if isinstance(value, str) and value.strip().casefold() in MARKERS), None)
+    if found is None:
+        return ""
+    return f"; if {shown(found)} stands for missing values, give nulls (of a CSV file: --na {shlex.quote(found.strip())})"
+
+
 def _meant(source: Source, values: Sequence[str]) -> str:
     levels = {_plain(text): text for text in source.texts}
-    near = [(value, get_close_matches(_plain(value), levels, n=1, cutoff=NEAR)) for value in values]
-    meant = ", ".join(f"{levels[match[0]]!r} for {value!r}" for value, match in near if match)
+    near = [(value, get_close_matches(_plain(str(value)), levels, n=1, cutoff=NEAR)) for value in values]
+    meant = ", ".join(f"{levels[match[0]]!r} for {shown(value)}" for value, match in near if match)
     return f"; did you mean {meant}?" if meant else ""
 
 
@@ -296,8 +388,8 @@ def _plain(text: str) -> str:
 def _value(source: Source, value: Any) -> str:
     """A value as an error names it: numbers are numbers, whether written as text or not."""
     if source.texts or is_missing(value) or (isinstance(value, str) and not re.search(NUMBER, value)):
-        return repr(value)
+        return shown(value)
     try:
-        return repr(float(value))
-    except (TypeError, ValueError):
-        return repr(value)
+        return repr(float(value)) if is_number(value) or isinstance(value, str) else shown(value)
+    except OverflowError:
+        return "above 1.8e308" if value > 0 else "below -1.8e308"

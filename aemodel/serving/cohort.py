@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.inference.risks import CHUNK, SUPPORT, RiskDraws, check_interval
-from aemodel.publication.patients import OnInvalid, check_choices, is_missing, refuse_invalid
+from aemodel.publication.arguments import names_in, whole_number
+from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
 from aemodel.publication.profiles import NewLevels
-from aemodel.serving.engines import Coded, count_codes, examples_of, read_frame, small_table
-from aemodel.serving.scoring import choose, risks_of, row_counts
+from aemodel.serving.engines import Coded, read_frame
+from aemodel.serving.groups import Groups, count_codes, examples_of, small_table
+from aemodel.serving.scoring import risks_of, row_counts
 
-MOST_GROUPS = 1000
 COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
 
 
@@ -58,14 +59,14 @@ def score_cohort(
     TypeError, ValueError
         The frame, an argument or a value does not fit.
     """
-    coded, rows, _ = cohort_rows(
+    coded, groups, columns, _ = cohort_columns(
         model, frame, by=by, interval=interval, events=events, grades=grades, new_levels=new_levels, on_invalid=on_invalid,
         seed=seed,
     )  # fmt: skip
-    return small_table(coded, _names(by), rows)
+    return small_table(coded, groups, columns)
 
 
-def cohort_rows(
+def cohort_columns(
     model: Any,
     frame: Any,
     *,
@@ -77,62 +78,37 @@ def cohort_rows(
     on_invalid: OnInvalid,
     seed: int,
     numbered: bool = False,
-) -> tuple[Coded, list[dict[str, Any]], dict[str, Any]]:
-    """The rows of `score_cohort`'s table, and `row_counts`; errors name rows of a ``numbered`` DuckDB relation by number."""
-    interval = check_interval(interval)
+) -> tuple[Coded, Groups, dict[str, list[Any]], dict[str, Any]]:
+    """The columns of `score_cohort`'s table but those of ``by``, and `row_counts`.
+
+    Errors name rows of a ``numbered`` DuckDB relation by number.
+    """
+    interval, seed = check_interval(interval), whole_number("seed", seed)
     check_choices(new_levels, on_invalid)
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed: expected a whole number of zero or more, not {seed!r}")
     risks = risks_of(model)
-    risks = risks.of(choose("events", events, risks.events), choose("grades", grades, risks.grades))
+    risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
     coded = read_frame(frame, risks.covariates)
-    names = _names(by)
+    names = () if by is None else names_in("by", [by] if isinstance(by, str) else by)
     for name in names:
         if name not in coded.schema or name in COLUMNS:
             raise ValueError(f"by: no column {name!r} to group by; columns are {[c for c in coded.schema if c not in COLUMNS]}")
-    groups, counts, codes = _grouped(count_codes(coded, names), names)
+    groups = count_codes(coded, names)
+    if not len(groups.codes):
+        raise ValueError("frame: it has no rows, so no patients to count")
+    codes, total = groups.codes, groups.counts.sum(axis=0)
     found = examples_of(coded, numbered=numbered)
-    total = counts.sum(axis=0)
     refuse_invalid(coded.layout, coded.schema, codes, total, found, new_levels=new_levels, on_invalid=on_invalid)
     sets = coded.layout.sets(codes, new_levels)
     valid = (sets > 0).all(axis=1)
-    expected = _rows(risks, groups, names, sets[valid], counts[:, valid], interval, seed)
-    return coded, expected, row_counts(coded, codes, total, new_levels, found if numbered else None)
+    columns = _columns(risks, sets[valid], groups.counts[:, valid], interval, seed)
+    return coded, groups, columns, row_counts(coded, codes, total, new_levels, found if numbered else None)
 
 
-def _names(by: str | Sequence[str] | None) -> list[str]:
-    return [] if by is None else [by] if isinstance(by, str) else list(dict.fromkeys(by))
-
-
-def _grouped(
-    counted: list[tuple[Any, ...]], names: Sequence[str]
-) -> tuple[list[tuple[Any, ...]], NDArray[np.int64], NDArray[np.int64]]:
-    """Groups in order, missing values last; patients by group and code, (group, code); and the codes."""
-    keys = [tuple(None if is_missing(value) else value for value in row[:-2]) for row in counted]
-    groups = sorted(set(keys), key=lambda key: tuple((value is None, value) for value in key))
-    if not groups:
-        raise ValueError("frame: it has no rows, so no patients to count")
-    if len(groups) > MOST_GROUPS:
-        raise ValueError(f"by: more than {MOST_GROUPS} groups by {', '.join(names)}; name columns with fewer values")
-    codes = np.unique(np.array([row[-2] for row in counted], dtype=np.int64))
-    counts = np.zeros((len(groups), len(codes)), dtype=np.int64)
-    place = {group: i for i, group in enumerate(groups)}
-    for key, row in zip(keys, counted, strict=True):
-        counts[place[key], np.searchsorted(codes, row[-2])] += row[-1]
-    return groups, counts, codes
-
-
-def _rows(
-    risks: RiskDraws,
-    groups: list[tuple[Any, ...]],
-    names: Sequence[str],
-    sets: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    interval: float,
-    seed: int,
-) -> list[dict[str, Any]]:
+def _columns(
+    risks: RiskDraws, sets: NDArray[np.int64], counts: NDArray[np.int64], interval: float, seed: int
+) -> dict[str, list[Any]]:
     profiles, which = np.unique(sets, axis=0, return_inverse=True)
-    patients = np.zeros((len(groups), len(profiles)), dtype=np.int64)
+    patients = np.zeros((len(counts), len(profiles)), dtype=np.int64)
     np.add.at(patients.T, which, counts.T)
     expected, simulated = cohort_counts(risks, profiles, patients, np.random.default_rng(seed))
     tails = (1 - interval) / 2, (1 + interval) / 2
@@ -140,22 +116,19 @@ def _rows(
     # Half of the patients have this flag or a stronger one.
     flags = risks.support(profiles)
     reached = np.stack([np.einsum("gp,pek->gek", patients, flags <= flag) for flag in range(len(SUPPORT))])
-    support = (reached * 2 < patients.sum(axis=1)[:, None, None]).sum(axis=0)
-    return [
-        dict(zip(names, group, strict=True))
-        | {
-            "event": event,
-            "grade": grade,
-            "patients": int(patients[g].sum()),
-            "expected": float(expected[g, i, j]),
-            "lower": int(lower[g, i, j]),
-            "upper": int(upper[g, i, j]),
-            "support": SUPPORT[support[g, i, j]] if patients[g].any() else "invalid",
-        }
-        for g, group in enumerate(groups)
-        for i, event in enumerate(risks.events)
-        for j, grade in enumerate(risks.grades)
-    ]
+    number = patients.sum(axis=1)
+    support = (reached * 2 < number[:, None, None]).sum(axis=0)
+    support[number == 0] = len(SUPPORT)
+    pairs = [(event, grade) for event in risks.events for grade in risks.grades]
+    return {
+        "event": [event for event, _ in pairs] * len(counts),
+        "grade": [grade for _, grade in pairs] * len(counts),
+        "patients": np.repeat(number, len(pairs)).tolist(),
+        "expected": expected.ravel().tolist(),
+        "lower": lower.astype(np.int64).ravel().tolist(),
+        "upper": upper.astype(np.int64).ravel().tolist(),
+        "support": np.array([*SUPPORT, "invalid"])[support.ravel()].tolist(),
+    }
 
 
 def cohort_counts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from aemodel.serving.csv_rows import ScoredCsv, write_rows
 from aemodel.serving.csv_text import CsvFile, open_csv
 from aemodel.serving.engines import Coded
+from aemodel.serving.groups import Groups, rows_of
 from aemodel.serving.output import whole
 from aemodel.serving.progress import bar
 
@@ -35,19 +36,19 @@ class CsvPatients:
         with bar(label) as advance, whole(path) as partial:
             replace(scored, file=replace(self.file, advance=advance)).write(partial)
 
-    def write_table(self, coded: Coded, by: Sequence[str], rows: Sequence[dict[str, Any]], path: Path) -> None:
+    def write_table(self, coded: Coded, groups: Groups, columns: Mapping[str, Sequence[Any]], path: Path) -> None:
         """Write a small table of answers."""
         with whole(path) as partial:
-            write_rows(rows, partial, self.file.delimiter)
+            write_rows(rows_of(groups, columns), partial, self.file.delimiter)
 
 
 @contextmanager
-def open_patients(path: Path) -> Iterator[CsvPatients]:
-    """A CSV file, read whenever its rows are asked for.
+def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[CsvPatients]:
+    """A CSV file, read whenever its rows are asked for; cells that are empty or one of ``na`` are missing.
 
     Raises
     ------
     FileNotFoundError, ValueError
         As `open_csv` and `CsvFile.rows` do.
     """
-    yield CsvPatients(open_csv(path))
+    yield CsvPatients(open_csv(path, na))

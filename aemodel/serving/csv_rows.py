@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.patients import SHOWN_VALUES, Example, Examples
-from aemodel.publication.profiles import Layout, Source
+from aemodel.publication.profiles import MISSING, Layout, Source
 from aemodel.serving.csv_text import RISKY_FIRST, CsvFile, neutralised
 
 MOST_KEPT = 1 << 16
@@ -33,11 +33,11 @@ _RISKY = frozenset(RISKY_FIRST)
 class _Parts(dict[str, int]):
     """What a source column's cells add to the profile code, each worked out when first met."""
 
-    def __init__(self, source: Source, stride: int) -> None:
-        self.source, self.stride = source, stride
+    def __init__(self, source: Source, stride: int, missing: frozenset[str]) -> None:
+        self.source, self.stride, self.missing = source, stride, missing
 
     def __missing__(self, cell: str) -> int:
-        part = self.source.class_of_cell(cell) * self.stride
+        part = MISSING if cell in self.missing else self.source.class_of_cell(cell) * self.stride
         if len(self) < MOST_KEPT:
             self[cell] = part
         return part
@@ -46,7 +46,8 @@ class _Parts(dict[str, int]):
 def _coded(file: CsvFile, layout: Layout) -> Iterator[tuple[list[list[str]], list[int]]]:
     """Rows, some at a time, and the profile code of each; column by column, so that no step of Python's is one cell's."""
     places = [file.columns.index(source.column) for source in layout.sources]
-    parts = [_Parts(source, stride).__getitem__ for source, stride in zip(layout.sources, layout.strides, strict=True)]
+    sources = zip(layout.sources, layout.strides, strict=True)
+    parts = [_Parts(source, stride, file.missing).__getitem__ for source, stride in sources]
     for chunk in file.chunks():
         columns = list(zip(*chunk, strict=True))
         codes = zip(*(map(part, columns[place]) for part, place in zip(parts, places, strict=True)), strict=True)
@@ -58,7 +59,8 @@ def count_rows(file: CsvFile, layout: Layout, by: Sequence[str], most: int) -> l
     places = [file.columns.index(name) for name in by]
     counts: Counter[tuple[Any, ...]] = Counter()
     for chunk, codes in _coded(file, layout):
-        counts.update(zip(*([row[place] or None for row in chunk] for place in places), codes, strict=True))
+        values = ([None if row[place] in file.missing else row[place] for row in chunk] for place in places)
+        counts.update(zip(*values, codes, strict=True))
         if len(counts) > most:
             break
     return [(*key, rows) for key, rows in counts.items()]
@@ -73,7 +75,7 @@ def examples_in_file(file: CsvFile, layout: Layout) -> Examples:
         rows = chain.from_iterable(zip(*coded, strict=True) for coded in _coded(file, layout))
         for number, (row, code) in enumerate(rows):
             if code in wanted:
-                values = tuple(row[place] or None for place in places)
+                values = tuple(None if row[place] in file.missing else row[place] for place in places)
                 if values in alike or len(alike) < MOST_TOLD_APART:
                     alike.setdefault(values, [0, number])[0] += 1
         most = sorted(alike.items(), key=lambda item: (-item[1][0], item[1][1]))[:SHOWN_VALUES]
@@ -104,7 +106,9 @@ class ScoredCsv:
         names = (*self.file.columns, *self.added)
         coded = _coded(self.file, self.layout)
         rows = chain.from_iterable(zip(chunk, _looked_up(self.values, codes), strict=True) for chunk, codes in coded)
-        return (dict(zip(names, (*(cell or None for cell in row), *added), strict=True)) for row, added in islice(rows, most))
+        missing = self.file.missing
+        cells = (((None if cell in missing else cell for cell in row), added) for row, added in islice(rows, most))
+        return (dict(zip(names, (*row, *added), strict=True)) for row, added in cells)
 
     def write(self, path: Path) -> None:
         """Write all rows as CSV with the file's delimiter, formulas neutralised."""
@@ -112,7 +116,7 @@ class ScoredCsv:
         texts = {values: f"{between}{between.join(map(_cell, values))}\n" for values in set(self.values.values())}
         added = {code: texts[values] for code, values in self.values.items()}
         with path.open("w", encoding="utf-8", newline="") as out:
-            header = [neutralised(name) for name in (*self.file.columns, *self.added)]
+            header = [neutralised(name) for name in (*self.file.header, *self.added)]
             out.write(f"{_lines([header], between)[0]}\n")
             for chunk, codes in _coded(self.file, self.layout):
                 lines = _lines(_neutralised_rows(chunk), between)

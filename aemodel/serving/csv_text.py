@@ -6,7 +6,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO, TextIOWrapper
 from itertools import chain, islice
@@ -30,6 +30,10 @@ class CsvFile:
 
     Attributes
     ----------
+    header
+        The columns' names as they are written: of a name that is empty ``columns`` has another.
+    missing
+        Cells that stand for values that are missing.
     signature
         What the file was when it was opened: it must be the same whenever it is read.
     advance
@@ -38,7 +42,9 @@ class CsvFile:
 
     path: Path
     columns: tuple[str, ...]
+    header: tuple[str, ...]
     delimiter: str
+    missing: frozenset[str]
     signature: tuple[int, ...]
     advance: Callable[[float], None] = lambda percent: None
 
@@ -147,8 +153,10 @@ def check_file(path: Path) -> None:
         raise ValueError(f"patients: {error}") from None
 
 
-def open_csv(path: Path) -> CsvFile:
+def open_csv(path: Path, na: Sequence[str] = ()) -> CsvFile:
     """A file's columns, and what separates them: commas, semicolons or tabs, whichever the first line has most of.
+
+    A cell is missing if it is empty, or one of ``na``.
 
     Raises
     ------
@@ -166,12 +174,13 @@ def open_csv(path: Path) -> CsvFile:
         raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it holds binary data")
     headers = {delimiter: _header(text, delimiter) for delimiter in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda each: len(headers[each]))
-    header = [name or f"column{place}" for place, name in enumerate(headers[delimiter])]
+    header = tuple(headers[delimiter])
+    columns = tuple(name or f"column{place}" for place, name in enumerate(header))
     if not header:
         raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it is empty; its first line must name the columns")
-    if again := [name for name, times in Counter(name.lower() for name in header).items() if times > 1]:
+    if again := [name for name, times in Counter(name.lower() for name in columns).items() if times > 1]:
         raise ValueError(f"patients: {str(path)!r} has several columns named {again[:5]} (small and capital letters are alike)")
-    return CsvFile(path, tuple(header), delimiter, signature)
+    return CsvFile(path, columns, header, delimiter, frozenset(("", *na)), signature)
 
 
 def _header(text: str, delimiter: str) -> list[str]:

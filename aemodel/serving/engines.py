@@ -16,22 +16,18 @@ import numpy as np
 from narwhals import Implementation
 from numpy.typing import NDArray
 
-from aemodel.publication.patients import SHOWN_VALUES, Example, Examples, examples_in, indexed_as, read_codes
+from aemodel.publication.patients import check_columns, indexed_as, read_codes
 from aemodel.publication.profiles import Layout, make_layout
 from aemodel.publication.rules import Covariate
-from aemodel.serving.csv_rows import count_rows, examples_in_file, score_file
+from aemodel.serving.csv_rows import score_file
 from aemodel.serving.csv_text import CsvFile
-from aemodel.serving.sql import literal, lookup_position, quoted, struct_list
+from aemodel.serving.sql import add_code, call, literal, lookup_position, quoted, struct_constants
 
 SPARK = (Implementation.PYSPARK, Implementation.PYSPARK_CONNECT)
 EAGER = (Implementation.PANDAS, Implementation.POLARS, Implementation.PYARROW)
 LAZY = (Implementation.POLARS, Implementation.DUCKDB, *SPARK)
 FOLDS_CASE = (Implementation.DUCKDB, *SPARK)
 """Engines to which two names are one if they differ in case only."""
-
-
-MOST_COUNTED = 1_000_000
-"""Combinations of groups and profiles that are collected at most."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +68,7 @@ def read_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str
     """
     opened, schema, folds_case = _opened(frame)
     same = str.lower if folds_case else str
+    schema = {name: dtype for name, dtype in schema.items() if isinstance(name, str)}  # pandas takes anything for a name
     present = {same(column) for column in schema}
     if taken := [name for name in adding if same(name) in present]:
         raise ValueError(f"frame: it has columns that score would add: {taken[:5]}; rename or drop them")
@@ -81,10 +78,11 @@ def read_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str
     return _with_codes(Coded(opened, schema, make_layout(covariates, list(schema)), column, None))
 
 
-def _opened(frame: Any) -> tuple[Any, Mapping[str, Any], bool]:
+def _opened(frame: Any) -> tuple[Any, Mapping[Any, Any], bool]:
     """What `Coded` holds of a frame, its columns' types, and whether its engine takes names that differ in case for one."""
     if isinstance(frame, CsvFile):
         return frame, dict.fromkeys(frame.columns, nw.String()), True
+    check_columns(frame, "frame", str.lower if nw.dependencies.is_pyspark_dataframe(frame) else str)
     if nw.dependencies.is_dask_dataframe(frame):
         return frame, nw.from_native(frame._meta, eager_only=True).schema, False
     opened: Any = nw.from_native(frame, pass_through=True)
@@ -108,80 +106,13 @@ def _with_codes(coded: Coded) -> Coded:
     if coded.kind == Implementation.DASK:
         meta = _code_part(frame._meta, layout, column)
         return replace(coded, frame=frame.map_partitions(_code_part, layout, column, meta=meta))
+    if coded.kind == Implementation.DUCKDB:
+        return replace(coded, frame=nw.from_native(add_code(frame.to_native(), layout, coded.schema, column)))
     return replace(coded, frame=layout.add_code(frame, coded.schema, column))
 
 
 def _code_part(part: Any, layout: Layout, column: str) -> Any:
     return part.assign(**{column: read_codes(nw.from_native(part, eager_only=True), layout)})
-
-
-def count_codes(coded: Coded, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-    """How many rows have each profile code, one aggregate pass: tuples of the values of ``by``, code and count."""
-    frame, names = coded.frame, [*by, coded.column]
-    if isinstance(frame, CsvFile):
-        counted = count_rows(frame, coded.layout, by, MOST_COUNTED)
-    else:
-        if coded.codes is not None:
-            frame = frame.with_columns(_column(coded.column, coded.codes, frame))
-        counted = _collected(_tally(coded, frame, names).head(MOST_COUNTED + 1))
-    if len(counted) > MOST_COUNTED:
-        raise ValueError(f"by: more than {MOST_COUNTED} groups and profiles by {', '.join(by)}; name columns with fewer values")
-    return counted
-
-
-def examples_of(coded: Coded, *, numbered: bool = False) -> Examples:
-    """Looks up rows by their codes: by position in an eager frame, by value in a lazy one.
-
-    ``numbered`` says that a DuckDB relation has an order, that of a file, so that its rows can be named by their numbers.
-    """
-    if coded.codes is not None:
-        return examples_in(coded.frame, coded.codes)
-    if isinstance(coded.frame, CsvFile):
-        return examples_in_file(coded.frame, coded.layout)
-
-    def find(columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
-        number, first, chosen = f"{coded.column}n", f"{coded.column}f", nw.col(coded.column).is_in(codes.tolist())
-        if numbered:
-            relation = nw.from_native(coded.frame.to_native().project(f"*, row_number() OVER () - 1 AS {first}"))
-            groups = relation.filter(chosen).group_by(*columns)
-            tally = groups.agg(nw.len().alias(number), nw.col(first).min()).sort(number, first, descending=[True, False])
-        else:
-            tally = _tally(coded, coded.frame, columns, codes).sort(number, descending=True)
-        size = len(columns)
-        rows = _collected(tally.head(SHOWN_VALUES))
-        return [Example(dict(zip(columns, row[:size], strict=True)), *map(int, row[size:])) for row in rows]
-
-    return Examples(find, numbered)
-
-
-def _tally(coded: Coded, frame: Any, names: Sequence[str], codes: NDArray[np.int64] | None = None) -> Any:
-    """How many rows have each combination of values of some columns: a frame of these and the counts.
-
-    Of rows with one of the codes only, if any are given.
-    """
-    number = f"{coded.column}n"
-    if coded.kind == Implementation.DASK:
-        arguments = (coded, list(names), codes)
-        parts = frame.map_partitions(_tally_part, *arguments, meta=_tally_part(frame._meta, *arguments)).compute()
-        return nw.from_native(parts, eager_only=True).group_by(*names).agg(nw.col(number).sum())
-    if codes is not None:
-        frame = frame.filter(nw.col(coded.column).is_in(codes.tolist()))
-    return frame.select(*names).group_by(*names).agg(nw.len().alias(number))
-
-
-def _tally_part(part: Any, coded: Coded, names: Sequence[str], codes: NDArray[np.int64] | None) -> Any:
-    opened = nw.from_native(part, eager_only=True)
-    return _tally(replace(coded, frame=opened), opened, names, codes).to_native()
-
-
-def _collected(frame: nw.DataFrame[Any] | nw.LazyFrame[Any]) -> list[tuple[Any, ...]]:
-    """A small frame's rows on the driver, by the engine's own way, which needs no further library."""
-    native: Any = frame.to_native()
-    if frame.implementation == Implementation.DUCKDB:
-        return list(native.fetchall())
-    if frame.implementation in SPARK:
-        return [tuple(row) for row in native.collect()]
-    return list((frame.collect() if isinstance(frame, nw.LazyFrame) else frame).rows())
 
 
 def add_columns(coded: Coded, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
@@ -246,63 +177,31 @@ def _add_spark(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Map
     lookup = native.sparkSession.createDataFrame(_value_rows(codes, columns), StructType(fields))
     names = [name for name in (*native.columns, *columns) if name != coded.column]
     joined = native.join(functions.broadcast(lookup), on=coded.column, how="left")
-    return joined.select(*("`" + name.replace("`", "``") + "`" for name in names))
+    return joined.select(*map(in_spark, names))
+
+
+def in_spark(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _add_duckdb(native: Any, coded: Coded, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
-    """A list of all values, a struct for each code, is read from a variable of Python's, which the relation keeps.
+    """A list of structs, one for each row of values that occurs, is part of the query; fields are those of the row's code.
 
-    A connection that may not read those has the list in the text of the query, which takes longer to plan. Looked up in
-    a projection of its own: in one with the fields, the list would be read once for each of them.
+    Looked up in a projection of its own: in one with the fields, the list would be read once for each of them.
     """
-    from duckdb import CatalogException
-
+    rows = list(zip(*(of.tolist() for of in columns.values()), strict=True))
+    place = {repr(row): i for i, row in reversed(list(enumerate(rows)))}
+    first = sorted(place.values())
+    position = {row: i for i, row in enumerate(first)}
+    positions = np.array([position[place[repr(row)]] for row in rows], dtype=np.int64)
     code = quoted(coded.column)
-    place = lookup_position(coded.layout, code, codes)
-    fields = {f"{coded.column}_{i}": values for i, values in enumerate(columns.values())}
-    __aemodel_values = {name: of if of.dtype.kind == "f" else of.astype(object) for name, of in fields.items()}
-    values = f"(SELECT list(struct_pack({', '.join(f'{name} := {name}' for name in fields)})) FROM __aemodel_values)"
-    try:
-        looked_up = native.project(f"* REPLACE ({values}[{place}] AS {code})")
-    except CatalogException:
-        looked_up = native.project(f"* REPLACE (({struct_list(fields)})[{place}] AS {code})")
+    values = struct_constants([of[first] for of in columns.values()])
+    looked_up = call("list_extract", values, lookup_position(coded.layout, code, codes, positions))
     own = [quoted(name) for name in native.columns if name != coded.column]
-    added = [f"{code}.{field} AS {quoted(name)}" for field, name in zip(fields, columns, strict=True)]
-    return looked_up.project(", ".join(own + added))
+    added = [f"{call('struct_extract', code, literal(f'f{i}'))} AS {quoted(name)}" for i, name in enumerate(columns)]
+    return native.project(f"* REPLACE ({looked_up} AS {code})").project(", ".join(own + added))
 
 
 def _value_rows(codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> list[tuple[Any, ...]]:
     values = [[None if value != value else value for value in of.tolist()] for of in columns.values()]
     return list(zip(codes.tolist(), *values, strict=True))
-
-
-def small_table(coded: Coded, by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
-    """A table of answers as the caller's kind of frame, the eager kind where there is one; ``by`` columns keep their types."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    if coded.kind == Implementation.DUCKDB:
-        return _small_duckdb(coded.frame.to_native(), by, columns)
-    if coded.kind in SPARK:
-        from pyspark.sql.types import StructField, StructType
-
-        native = coded.frame.to_native()
-        kinds = {name: native.schema[name].dataType for name in by}
-        plain = native.sparkSession.createDataFrame([(0, "", 0.0)], ["int", "str", "float"]).schema
-        kinds |= {name: plain[type(of[0]).__name__].dataType for name, of in columns.items() if name not in by}
-        schema = StructType([StructField(name, kinds[name]) for name in columns])
-        return native.sparkSession.createDataFrame(list(zip(*columns.values(), strict=True)), schema)
-    backend: Any = Implementation.PANDAS if coded.kind == Implementation.DASK else coded.kind
-    return nw.from_dict(columns, backend=backend).to_native()
-
-
-def _small_duckdb(native: Any, by: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Any:
-    """Constants on the relation's own connection."""
-    kinds = dict(zip(native.columns, map(str, native.types), strict=True))
-    plain = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR"}
-    casts = [
-        f"CAST({quoted(name)} AS {kinds[name] if name in by else plain[type(of[0])]}) AS {quoted(name)}"
-        for name, of in columns.items()
-    ]
-    values = (", ".join("NULL" if v is None else literal(str(v)) for v in row) for row in zip(*columns.values(), strict=True))
-    names = ", ".join(map(quoted, columns))
-    table = f"(VALUES {', '.join(f'({row})' for row in values)}) answers({names})"
-    return native.query("caller", f"SELECT {', '.join(casts)} FROM {table}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ import duckdb
 
 from aemodel.publication.profiles import NUMBER
 from aemodel.serving.csv_text import RISKY_FIRST, changed, check_file, neutralised, open_csv, signature_of
-from aemodel.serving.engines import Coded, small_table
+from aemodel.serving.engines import Coded
+from aemodel.serving.groups import Groups, small_table
 from aemodel.serving.output import check_kind, whole
 from aemodel.serving.progress import watched
 from aemodel.serving.sql import literal, quoted
@@ -50,10 +51,10 @@ class DuckDBPatients:
             write_rows(scored, partial, self.relation)
             self._check_unchanged()
 
-    def write_table(self, coded: Coded, by: Sequence[str], rows: Sequence[dict[str, Any]], path: Path) -> None:
+    def write_table(self, coded: Coded, groups: Groups, columns: Mapping[str, Sequence[Any]], path: Path) -> None:
         """Write a small table of answers."""
         with whole(path) as partial:
-            write_rows(small_table(coded, by, rows), partial)
+            write_rows(small_table(coded, groups, columns), partial)
 
     def _watched(self, label: str, *unfinished: Path) -> AbstractContextManager[None]:
         [(spill,)] = self.connection.sql("SELECT current_setting('temp_directory')").fetchall()
@@ -65,8 +66,8 @@ class DuckDBPatients:
 
 
 @contextmanager
-def open_patients(path: Path) -> Iterator[DuckDBPatients]:
-    """A CSV or Parquet file, open as long as it is worked with.
+def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[DuckDBPatients]:
+    """A CSV or Parquet file, open as long as it is worked with; cells of CSV that are empty or one of ``na`` are null.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def open_patients(path: Path) -> Iterator[DuckDBPatients]:
     """
     with connect() as connection:
         try:
-            relation = read_patients(connection, path)
+            relation = read_patients(connection, path, na)
             yield DuckDBPatients(connection, relation, path, signature_of(path))
         except duckdb.Error as error:
             raise unreadable(path, error) from error
@@ -99,8 +100,8 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def read_patients(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
-    """A CSV or Parquet file as a relation, not yet read; CSV cells are text, as they are written, empty ones are null.
+def read_patients(connection: duckdb.DuckDBPyConnection, path: Path, na: Sequence[str] = ()) -> duckdb.DuckDBPyRelation:
+    """A CSV or Parquet file as a relation, not yet read; CSV cells are text, as written, null if empty or one of ``na``.
 
     CSV is separated by commas, semicolons or tabs, whichever the first line has most of, in UTF-8 with or without a BOM.
 
@@ -115,24 +116,34 @@ def read_patients(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.D
     check_file(path)
     name = literal(re.sub(r"([*?\[])", r"[\1]", str(path)))  # DuckDB takes names for patterns
     if kind == "parquet":
+        _no_markers(na)
         query = f"SELECT * FROM read_parquet({name})"
     else:
-        file = open_csv(path)
+        file = open_csv(path, na)
+        nulls = ", ".join(map(literal, sorted(file.missing)))
         columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in file.columns)
         query = (
             f"SELECT * FROM read_csv({name}, auto_detect = false, header = true, columns = {{{columns}}}, "
-            f"delim = {literal(file.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false)"
+            f"delim = {literal(file.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, "
+            f"nullstr = [{nulls}])"
         )
     return connection.sql(query)
 
 
-def read_frame(path: Path) -> Any:
-    """A whole file as a pandas frame; cells of CSV are text, as they are written, empty ones None."""
+def _no_markers(na: Sequence[str]) -> None:
+    if na:
+        raise ValueError("na: it names the cells of a CSV file that are missing; Parquet has nulls")
+
+
+def read_frame(path: Path, na: Sequence[str] = ()) -> Any:
+    """A whole file as a pandas frame; cells of CSV are text, as they are written, None if empty or one of ``na``."""
     import pandas as pd
 
     if check_kind(path, "patients") == "csv":
-        file = open_csv(path)
-        return pd.DataFrame([[cell or None for cell in row] for row in file.rows()], columns=list(file.columns), dtype=object)
+        file = open_csv(path, na)
+        rows = [[None if cell in file.missing else cell for cell in row] for row in file.rows()]
+        return pd.DataFrame(rows, columns=list(file.columns), dtype=object)
+    _no_markers(na)
     with open_patients(path) as opened:
         return opened.relation.df()
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aemodel.serving.cohort import cohort_rows
+from aemodel.serving.cohort import cohort_columns
 from aemodel.serving.failing import tell
+from aemodel.serving.groups import rows_of
 from aemodel.serving.printing import MOST_SHOWN, counts_in_words, print_risks, print_rows, print_wrapped
 from aemodel.serving.scoring import score_rows
 
@@ -31,9 +32,12 @@ def score_patients(model: Any, patients: Any, out: Path | None, form: str, optio
 
 def score_groups(model: Any, patients: Any, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
     """Expected numbers of patients with each event, into the file ``out`` or printed in a form."""
-    coded, rows, counts = patients.read("Counting profiles", lambda frame: cohort_rows(model, frame, numbered=True, **options))
+    coded, groups, columns, counts = patients.read(
+        "Counting profiles", lambda frame: cohort_columns(model, frame, numbered=True, **options)
+    )
+    rows = rows_of(groups, columns)
     if out is not None:
-        patients.write_table(coded, options["by"] or [], rows, out)
+        patients.write_table(coded, groups, columns, out)
         tell(f"{len(rows)} expected numbers written to {out}.")
     elif form == "table":
         shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]

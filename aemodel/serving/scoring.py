@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.publication.arguments import names_in
 from aemodel.publication.patients import Examples, OnInvalid, check_choices, invalid_values, new_values, refuse_invalid
 from aemodel.publication.profiles import NewLevels
-from aemodel.serving.engines import Coded, add_columns, count_codes, examples_of, read_frame
+from aemodel.serving.engines import Coded, add_columns, read_frame
+from aemodel.serving.groups import count_codes, examples_of
 
 
 def score(
@@ -39,7 +41,8 @@ def score(
     events, grades
         Which to add; by default all events, at ``"3-5"`` and ``"4-5"``.
     new_levels
-        ``"sample"`` draws levels the publication does not have, of open covariates, from their hierarchy.
+        ``"sample"`` draws levels the publication does not have, of open covariates, from their hierarchy; all new levels of
+        a covariate share these draws.
     on_invalid
         ``"null"`` gives rows with impossible values null risks and the support ``invalid``, instead of an error.
 
@@ -74,7 +77,7 @@ def score_rows(
 ) -> tuple[Any, dict[str, Any]]:
     """What `score` returns, and its `row_counts`; errors name rows of a ``numbered`` DuckDB relation by number."""
     interval, risks = check_interval(interval), risks_of(model)
-    events, grades = choose("events", events, risks.events), choose("grades", grades, risks.grades)
+    events, grades = names_in("events", events, risks.events), names_in("grades", grades, risks.grades)
     check_choices(new_levels, on_invalid)
     coded = read_frame(frame, risks.covariates, _new_columns(events, grades))
     codes, counts = counted(coded)
@@ -94,8 +97,8 @@ def risks_of(model: Any) -> RiskDraws:
 
 def counted(coded: Coded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The profile codes that occur, sorted, and how many rows have each."""
-    pairs = np.array(sorted(count_codes(coded)), dtype=np.int64).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
+    counted = count_codes(coded)
+    return counted.codes, counted.counts[0]
 
 
 def row_counts(
@@ -141,17 +144,6 @@ def score_summary(model: Any, frame: Any) -> dict[str, Any]:
         }
         columns[covariate.name] = {name: int(counts[chosen].sum()) for name, chosen in which.items()}
     return {"rows": int(counts.sum()), "scored": int(counts[(strict > 0).all(axis=1)].sum()), "columns": columns}
-
-
-def choose(argument: str, wanted: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    if wanted is None:
-        return tuple(known)
-    if isinstance(wanted, str):
-        raise TypeError(f"{argument}: expected a list of names, not the text {wanted!r}")
-    unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
-        raise ValueError(f"{argument}: unknown {unknown}; choose from {', '.join(known)}")
-    return tuple(dict.fromkeys(wanted))
 
 
 def _new_columns(events: Sequence[str], grades: Sequence[str]) -> list[str]:
