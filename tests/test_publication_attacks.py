@@ -163,6 +163,8 @@ CASES = [
     ("events.csv", "hyperglycemia,Hyper", "sex,Hyper", r"event 'sex' is the name of a covariate or of a raw column too"),
     ("publication.toml", 'name = "male"', 'name = "FEMALE"', r"'FEMALE' and 'female' differ in small and capital letters only"),
     ("publication.toml", 'name = "male"', 'name = " "', r"level or group ' ' must have 1 to 60 characters"),
+    ("publication.toml", '["19-20", "21-30"]', '["18", "21-30"]', r"each level of the cohort lies in one level; found"),
+    ("tests.csv", "sepsis,3-5", f"{'x' * 4000},3-5", r"tests\.csv: x{60}\.\.\. 3-5 by age_band: no frequency at 1-9"),
     ("events.csv", "event,label", "event;label", r"events\.csv: columns must be event, label.*; found \['event;label'"),
 ]
 
@@ -171,7 +173,7 @@ CASES = [
 def test_odd_value_is_refused_by_file_and_place(aall1331, file, old, new, message):
     assert aall1331.texts[file].count(old) == 1
     with pytest.raises(ValueError, match=message) as refused:
-        read_tables({**aall1331.texts, file: aall1331.texts[file].replace(old, new)})
+        p_value_table(read_tables({**aall1331.texts, file: aall1331.texts[file].replace(old, new)}))
     assert str(refused.value).startswith(file) or "the cohort" in str(refused.value)
     assert len(str(refused.value)) < LONGEST
     assert str(refused.value).isprintable()

@@ -13,6 +13,7 @@ from scipy.special import gammaln
 from scipy.stats import chi2_contingency
 
 from aemodel.publication.tables import Tables
+from aemodel.publication.texts import listed, shown
 
 MOST_TABLES = 2_000_000
 """Tables that Fisher's test enumerates at most."""
@@ -47,20 +48,18 @@ def p_value_table(tables: Tables) -> pd.DataFrame:
 
 
 def _row(tables: Tables, row: Any) -> tuple[Any, ...]:
-    where = f"tests.csv: {row.event} {row.grade} by {row.covariate}"
+    where = f"tests.csv: {listed([row.event])} {listed([row.grade])} by {listed([row.covariate])}"
     names = {covariate.name: covariate.names for covariate in tables.covariates}
     if row.covariate not in names:
-        raise ValueError(f"{where}: no such covariate; choose from {', '.join(names)}")
+        raise ValueError(f"{where}: no such covariate; choose from {listed(names)}")
     levels = row.levels.split() or list(names[row.covariate])
     published = tables.frequencies
     chosen = (published["event"] == row.event) & (published["grade"] == row.grade) & (published["covariate"] == row.covariate)
     found = published[chosen].set_index("level")
     if missing := [level for level in levels if level not in found.index]:
-        raise ValueError(
-            f"{where}: no frequency at {', '.join(missing)} to test; published are {', '.join(found.index) or 'none'}"
-        )
-    if not re.fullmatch(r"<?\s*[01]?[.][0-9]+", row.p):
-        raise ValueError(f"{where}: the P-value is {row.p!r}; it must be a number as printed, as 0.024 or <0.0001")
+        raise ValueError(f"{where}: no frequency at {listed(missing)} to test; published are {listed(found.index) or 'none'}")
+    if not re.fullmatch(r"<?\s*[01]?[.][0-9]{1,12}", row.p):
+        raise ValueError(f"{where}: the P-value is {shown(row.p)}; it must be a number as printed, as 0.024 or <0.0001")
     n, observed = (found.loc[levels, name].to_numpy(dtype=np.int64) for name in ("n", "observed"))
     computed = _p_value(row.test, observed, n, where)
     return row.event, row.grade, row.covariate, " ".join(levels), row.test, row.p, computed, _agrees(computed, row.p)
@@ -70,7 +69,7 @@ def _p_value(test: str, observed: Ints, n: Ints, where: str) -> float:
     if test == "fisher":
         return _fisher_exact(observed, n, where)
     if test != "chi2":
-        raise ValueError(f"{where}: the test is {test!r}; it must be chi2 or fisher")
+        raise ValueError(f"{where}: the test is {shown(test)}; it must be chi2 or fisher")
     total = int(observed.sum())
     return (
         1.0 if total in (0, int(n.sum())) else float(chi2_contingency(np.stack([observed, n - observed]), correction=False)[1])

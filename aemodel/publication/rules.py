@@ -127,6 +127,10 @@ def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
         raise ValueError(f"{named}: a group of levels has the name of a level: {listed(sorted(both))}")
     check_names([*covariate.names, *covariate.groups], "level or group", named)
     check_names(covariate.raw_columns, "raw column", named)
+    fine = [name for level in levels for name in level.cohort]
+    check_names(fine, "level of the cohort", named)
+    if len(set(fine)) < len(fine):
+        raise ValueError(f"{named}: each level of the cohort lies in one level; found {shown(fine)}")
     if unknown := {level.group for level in levels if level.group} - set(covariate.groups):
         raise ValueError(f"{named} has levels in groups without a label: {listed(sorted(unknown))}")
     if len({frozenset(w.column for w in level.when) for level in levels}) > 1:

@@ -114,8 +114,7 @@ def shown(value: Any) -> str:
 def listed(names: Iterable[str], most: int = 20) -> str:
     """Names as an error lists them, the first ones only where there are many."""
     every = list(names)
-    more = [f"and {len(every) - most} more"] if len(every) > most else []
-    return ", ".join([name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}..." for name in every[:most]] + more)
+    return ", ".join([*map(_cut, every[:most]), *([f"and {len(every) - most} more"] if len(every) > most else [])])
 
 
 def digest_of(texts: Mapping[str, str]) -> str:
