@@ -129,6 +129,10 @@ def _check_counts(read: Any) -> bool:
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--draws", type=int, default=1000, show_default=True, help="Kept draws per chain.")
 @click.option("--chains", type=int, default=4, show_default=True)
+@click.option("--tune", type=int, default=600, show_default=True, help="Warm-up draws of each chain.")
+@click.option(
+    "--target-accept", type=float, default=0.9, show_default=True, help="Higher: smaller, slower steps, and fewer divergences."
+)
 @click.option(
     "--ordering",
     type=click.Choice(["both", "either", "order", "none"]),
@@ -159,6 +163,8 @@ def fit(
     seed: int,
     draws: int,
     chains: int,
+    tune: int,
+    target_accept: float,
     ordering: Any,
     selection: bool,
     prior_scale: float,
@@ -187,6 +193,8 @@ def fit(
             seed=seed,
             draws=draws,
             chains=chains,
+            tune=tune,
+            target_accept=target_accept,
             ordering=None if ordering == "none" else ordering,
             selection=selection,
             prior_scale=prior_scale,

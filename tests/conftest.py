@@ -96,5 +96,5 @@ def shipped_states(shipped):
     forward, draws, seed = make_model_forward(shipped)
     few = draws.isel(draw=slice(None, None, draws.sizes["draw"] // 5)).isel(draw=slice(0, 5))
     cells = len(forward.forward.design.cells.n)
-    both = few, few.assign(scale=1.7 * few["scale"])
+    both = few, few.assign({name: 1.4 * few[name] for name in ("own", "shared")})
     return [p[:, :cells] for some in both for p in forward.forward.states(some, seed)]

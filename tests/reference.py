@@ -80,6 +80,11 @@ def predictive_summary(rates, n: int, observed: int):
     return *quantiles, min(1.0, 2 * min(cumulative[observed], binom.sf(observed - 1, n, rates).mean()) - at)
 
 
+def shifted_chain(probabilities, u):
+    """Probabilities of nested sets, one in the other, whose log odds have all moved by u: one at a time."""
+    return [p * np.exp(u) / (1 - p + p * np.exp(u)) for p in probabilities]
+
+
 def fisher_exact(with_event, patients) -> float:
     """Two-sided P of Fisher's exact test of an (r, 2) table: all tables no more probable than the one seen."""
     patients, total = [int(k) for k in patients], int(sum(with_event))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import arviz as az
 import numpy as np
 import xarray as xr
 
@@ -61,18 +62,23 @@ def hostile_texts():
     return texts | {"publication.toml": about, "events.csv": events, "discrepancies.csv": found}
 
 
-def drawn_model(texts, *, seed=1, ordering="both", selection=True, divergences=0):
-    """A `Fitted` whose draws nobody sampled: 4 chains of 50."""
+def small_model():
+    """A `Fitted` of the invented publication that is saved and read in no time."""
+    return drawn_model(publication_texts(simulate_patients(seed=11, patients=240)), chains=2, draws=5, divergences=3)
+
+
+def drawn_model(texts, *, seed=1, ordering="both", selection=True, divergences=0, chains=4, draws=50):
+    """A `Fitted` whose draws nobody sampled."""
     tables = read_tables(texts)
     design = make_design(tables)
     rng = np.random.default_rng(seed)
-    posterior, prior = _parameters(design, rng, 4, 50, 0.3), _parameters(design, rng, 1, 200, 1.0)
+    posterior, prior = _parameters(design, rng, chains, draws, 0.3), _parameters(design, rng, 1, chains * draws, 1.0)
     forward = make_forward(design)
     risks = sourced_risks(tables, forward, prior, posterior, seed)
-    settings = {"seed": seed, "draws": 50, "chains": 4, "tune": 1, "ordering": ordering, "selection": selection}
+    settings = {"seed": seed, "draws": draws, "chains": chains, "tune": 1, "ordering": ordering, "selection": selection}
     settings |= {"prior_scale": 1.0, "priors": priors.describe()}
     diagnostics = Diagnostics(1.001, 900.0, 800.0, divergences, 0.9, "scale")
-    return aemodel.Fitted(tables, {"posterior": posterior, "prior": prior}, diagnostics, settings, risks)
+    return aemodel.Fitted(tables, az.InferenceData(posterior=posterior, prior=prior), diagnostics, settings, risks)
 
 
 def _parameters(design, rng, chains, draws, spread):
@@ -87,13 +93,19 @@ def _parameters(design, rng, chains, draws, spread):
     def values(dims, make):
         return (("chain", "draw", *dims), make((chains, draws, *(sizes[dim] for dim in dims))))
 
-    centre = np.array([priors.INTERCEPT[branch.pool][0] for branch in design.branches])
+    def half_normal(shape):
+        return abs(0.5 * spread * rng.standard_normal(shape))
+
+    centre = np.array([priors.INTERCEPT[pool][0] for pool in POOLS])
+    own = values(("branch", "contrast"), lambda shape: 0.3 * spread * rng.standard_normal(shape))
     return xr.Dataset(
         {
-            "intercept": values(("branch",), lambda shape: centre + spread * rng.standard_normal(shape)),
-            "scale": values(("pool", "term"), lambda shape: abs(0.5 * spread * rng.standard_normal(shape))),
+            "intercept": values(("branch",), lambda shape: centre[design.pool_of] + spread * rng.standard_normal(shape)),
+            "intercept_mean": values(("pool",), lambda shape: centre + 0.1 * rng.standard_normal(shape)),
+            "intercept_spread": values(("pool",), lambda shape: np.exp(0.1 * rng.standard_normal(shape))),
+            "scale": values(("pool", "term"), half_normal),
             "alike": values(("sharing_pool", "term"), lambda shape: rng.beta(2, 2, shape)),
-            "own_raw": values(("branch", "contrast"), rng.standard_normal),
-            "shared_raw": values(("sharing_pool", "contrast"), rng.standard_normal),
+            "own": own,
+            "shared": values(("sharing_pool", "contrast"), lambda shape: 0.3 * spread * rng.standard_normal(shape)),
         }
     )

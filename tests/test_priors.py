@@ -43,16 +43,19 @@ def contrasts(prior_risks):
 
 @pytest.mark.parametrize("covariate", COVARIATES)
 def test_odds_ratios_between_levels_are_plausible_a_priori(contrasts, prior_risks, covariate):
-    """At every event and grade between 0.4 and 1.3 on the log odds: the middle 95 % of ratios within 0.08 and 13."""
+    """At every event and grade between 0.6 and 3 on the log odds: wide, for scales are learned from all events."""
     found = dict(zip(prior_risks.events, contrasts[covariate].tolist(), strict=True))
-    assert contrasts[covariate].min() > 0.4, found
-    assert contrasts[covariate].max() < 1.3, found
+    assert contrasts[covariate].min() > 0.6, found
+    assert contrasts[covariate].max() < 3, found
 
 
 @pytest.mark.parametrize("covariate", ONE_TERM)
 def test_odds_ratios_are_alike_whatever_an_events_depth_of_nesting(contrasts, prior_risks, covariate):
+    """But for the part of a union that moves with its whole."""
     found = contrasts[covariate][:, prior_risks.grades.index("3-5")]
-    assert found.max() < 2 * found.min(), dict(zip(prior_risks.events, found, strict=True))
+    told = dict(zip(prior_risks.events, found, strict=True))
+    assert min(told.values()) == told.pop("febrile_neutropenia")
+    assert max(told.values()) < 2 * min(told.values()), told
 
 
 def test_odds_ratios_are_alike_whatever_the_number_of_levels(contrasts):
@@ -71,15 +74,22 @@ def test_effects_are_centred_at_zero_a_priori(prior_risks):
 
 
 def test_prior_draws_are_those_of_the_priors(shipped):
-    """Intercepts of 1,000 draws: mean and sd within 4 standard errors of what `priors` says."""
+    """Of 1,000 draws, means and sds within 4 standard errors: of the intercepts' means, and of intercepts about these."""
     from aemodel.inference.design import make_design
 
-    prior = shipped.prior["intercept"].isel(chain=0)
+    prior = shipped.prior.isel(chain=0).astype(float)
+    found = {}
+    for pool, (centre, spread) in priors.INTERCEPT.items():
+        found[pool] = (prior["intercept_mean"].sel(pool=pool).values - centre) / spread
+        found[f"spread of {pool}"] = (
+            np.log(prior["intercept_spread"].sel(pool=pool).values / priors.SPREAD[0]) / priors.SPREAD[1]
+        )
     for branch in make_design(shipped.tables).branches:
-        centre, spread = priors.INTERCEPT[branch.pool]
-        values = prior.sel(branch=branch.name).values.astype(float)
-        assert abs(values.mean() - centre) < 4 * spread / np.sqrt(len(values)), branch.name
-        assert abs(values.std() - spread) < 4 * spread / np.sqrt(2 * len(values)), branch.name
+        mean, spread = (prior[name].sel(pool=branch.pool) for name in ("intercept_mean", "intercept_spread"))
+        found[branch.name] = ((prior["intercept"].sel(branch=branch.name) - mean) / spread).values
+    for name, values in found.items():
+        assert abs(values.mean()) < 4 / np.sqrt(len(values)), name
+        assert abs(values.std() - 1) < 4 / np.sqrt(2 * len(values)), name
 
 
 @pytest.mark.parametrize("pool", list(priors.SCALE))

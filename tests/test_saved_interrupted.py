@@ -22,8 +22,8 @@ import aemodel
 from aemodel.inference.risks import RiskDraws
 from aemodel.serving import reading
 from aemodel.serving.locks import locked
-from tests.fixtures import FIXTURES
 from tests.interruptions import FAULTS, Calls
+from tests.reports import small_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,8 +44,7 @@ def fitted(model, factor=1.0):
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """A whole small model, as this version writes it."""
-    model = aemodel.load_model(FIXTURES / "format2")
-    return aemodel.save_model(fitted(model), tmp_path_factory.mktemp("first") / "model")
+    return aemodel.save_model(fitted(small_model()), tmp_path_factory.mktemp("first") / "model")
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks")
 
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 PATIENTS = f"{HEADER}\np1,19,bm,20,female,hispanic\np2,45,iem,,,nh_asian\n"
-MODEL = FIXTURES / "format2"
+MODEL = FIXTURES / "present"
 SCORE = ["score", "aall1331", "patients.csv", "--events", "sepsis", "--on-invalid", "null"]
 
 # Arguments, and the exit code where nothing is wrong with the streams. The last word of a key says where the answer goes.
@@ -249,7 +249,7 @@ import aemodel
 assert aemodel.__file__.startswith({str(tmp_path)!r})
 warnings.simplefilter("ignore")
 tables = aemodel.load_tables({str(invented_folder)!r})
-fitted = aemodel.fit(tables, seed=1, draws=20, chains=2, tune=50)
+fitted = aemodel.fit(tables, seed=1, draws=20, chains=2, tune=50, attempts=1)
 groups = fitted.idata.groups()
 assert sorted(groups) == ["observed_data", "posterior", "prior", "sample_stats"], groups
 """

@@ -415,7 +415,7 @@ def test_levels_without_conditions_on_the_same_columns_are_refused(aall1331):
         ("patients = 661", "patients = 661\nlicense = 'free'", "publication.toml: unknown key 'license'", "licence"),
         ("open = true", "opened = true", r"publication.toml, covariates\[race_ethnicity\]: unknown key 'opened'", "open"),
         ('label = "Male"', 'label = "Male", groups = "m"', r"covariates\[sex\].levels\[male\]: unknown key 'groups'", "group"),
-        ("unlisted = true", "unlisted = true\nevent = 'death'", r"publication.toml, nulls\[2\]: unknown key 'event'", "events"),
+        ("unlisted = true", "unlisted = true\nevent = 'death'", r"publication.toml, nulls\[1\]: unknown key 'event'", "events"),
         (
             "[orderings.tiers]",
             "level = 'bm'\n[orderings.tiers]",

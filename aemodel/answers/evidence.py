@@ -13,6 +13,9 @@ from scipy.stats import chi2, ncx2
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.evidence import Null
 
+SLICES = 50
+"""Of the statistic of a test between groups of levels, beside which that between the levels stands."""
+
 DOUBTFUL = 0.25
 """Probability of a null below which the publication speaks against the answer."""
 
@@ -35,8 +38,8 @@ def selection_table(model: Any, without: Any = None) -> pd.DataFrame:
     pandas.DataFrame
         Columns event, grade, covariate, stated (in words; otherwise unlisted), in_fit, odds_ratio (posterior mean log odds
         ratio between the levels of highest and lowest risk, as a ratio), p_nonsignificant (posterior mean probability of
-        a chi-square test above the level), doubtful (below 0.25) and, if so, cause; with ``without``, also
-        odds_ratio_without and p_without.
+        a chi-square test between the levels above its alpha), doubtful (below 0.25) and, if so, cause; with ``without``,
+        also odds_ratio_without and p_without.
     """
     table = _selection(model)
     if without is not None:
@@ -50,7 +53,7 @@ def _selection(model: Any) -> pd.DataFrame:
     rows = []
     for null in model.tables.nulls:
         rates, n = group_rates(model.risks, null.event, null.grade, null.covariate, null.levels)
-        p = float(_nonsignificant(rates, n, null.alpha).mean())
+        p = float(_nonsignificant(rates, n, null.groups, null.alpha).mean())
         log_odds = np.log(rates / (1 - rates)).mean(axis=0)
         ratio = float(np.exp(log_odds.max() - log_odds.min()))
         doubtful = p < DOUBTFUL
@@ -120,12 +123,29 @@ def group_rates(
     return risks.risks(sets)[:, :, place[0], place[1]].astype(np.float64), inside @ risks.weight
 
 
-def _nonsignificant(rates: NDArray[np.float64], n: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Probability of each draw (sample,) that a chi-square test between the groups is not significant."""
+def _nonsignificant(
+    rates: NDArray[np.float64], n: NDArray[np.float64], groups: tuple[tuple[int, ...], ...], alpha: float
+) -> NDArray[np.float64]:
+    """Probability of each draw (sample,) that a chi-square test between the levels is not significant.
+
+    With ``groups`` of levels, that neither this one is nor the one between the groups: see `aemodel.inference.selection`.
+    """
+    whole, df = _noncentrality(rates, n), len(n) - 1
+    critical = chi2.isf(alpha, df)
+    if not groups:
+        return np.asarray(ncx2.cdf(critical, df, whole))
+    inside = np.array([np.isin(np.arange(len(n)), group) for group in groups]) * n
+    between = _noncentrality(rates @ (inside / inside.sum(axis=1, keepdims=True)).T, inside.sum(axis=1))
+    ends = np.linspace(0, chi2.isf(alpha, len(groups) - 1), SLICES + 1)
+    slices = np.diff(ncx2.cdf(ends[:, None], len(groups) - 1, between), axis=0)
+    left = critical - 0.5 * (ends[1:] + ends[:-1])
+    return np.asarray((slices * ncx2.cdf(left[:, None], df + 1 - len(groups), np.maximum(whole - between, 0))).sum(axis=0))
+
+
+def _noncentrality(rates: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of chi-square tests between groups of sizes n (group,), from true rates (sample, group): (sample,)."""
     pooled = rates @ (n / n.sum())
-    noncentrality = ((rates - pooled[:, None]) ** 2 @ n) / (pooled * (1 - pooled))
-    df = len(n) - 1
-    return np.asarray(ncx2.cdf(chi2.isf(alpha, df), df, noncentrality))
+    return np.asarray(((rates - pooled[:, None]) ** 2 @ n) / (pooled * (1 - pooled)))
 
 
 def _cause(model: Any, null: Null) -> str:

@@ -83,8 +83,12 @@ def _scale_logp(draws: xr.Dataset, factor: float) -> NDArray[np.float64]:
 
 
 def _intercept_logp(draws: xr.Dataset, design: Design) -> NDArray[np.float64]:
-    centre, spread = np.array([priors.INTERCEPT[branch.pool] for branch in design.branches]).T
-    return np.asarray(norm.logpdf(draws["intercept"].values, centre, spread).sum(axis=2).ravel())
+    """Log prior density of the intercepts, of their means and spreads by pool, (sample,)."""
+    mean, spread = (draws[name].transpose("chain", "draw", "pool").values for name in ("intercept_mean", "intercept_spread"))
+    found = norm.logpdf(draws["intercept"].values, mean[..., design.pool_of], spread[..., design.pool_of]).sum(axis=2)
+    found += norm.logpdf(mean, *np.array(list(priors.INTERCEPT.values())).T).sum(axis=2)
+    found += norm.logpdf(np.log(spread), np.log(priors.SPREAD[0]), priors.SPREAD[1]).sum(axis=2)
+    return np.asarray(found.ravel())
 
 
 def margin_loglik_draws(design: Design, tables: Tables, draws: xr.Dataset) -> NDArray[np.float64]:

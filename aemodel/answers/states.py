@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.inference.design import make_design
-from aemodel.inference.forward import Forward, make_forward, thinned
+from aemodel.inference.forward import PARAMETERS, Forward, make_forward, thinned
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,18 @@ class ModelForward:
 
 
 def make_model_forward(model: Any) -> tuple[ModelForward, xr.Dataset, int]:
-    """The forward map, the thinned draws and the seed from which a model's risk draws came."""
+    """The forward map, the thinned draws and the seed from which a model's risk draws came.
+
+    Raises
+    ------
+    ValueError
+        The model was fitted by a version with other parameters: only its risks can be had.
+    """
+    if missing := PARAMETERS - set(model.posterior.data_vars):
+        raise ValueError(
+            f"model: {model.name} was fitted by an earlier version (it has no {', '.join(sorted(missing))}): its risks can be "
+            "scored; for this, fit the publication again"
+        )
     design = make_design(model.tables)
     edges = np.cumsum([0] + [len(family.grades) for family in design.families])
     slices = tuple(slice(int(a), int(b)) for a, b in pairwise(edges))

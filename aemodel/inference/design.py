@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,10 @@ from aemodel.publication.tables import Tables
 
 @dataclass(frozen=True)
 class Term:
-    """One set of exchangeable effects: of a covariate's levels, its groups, or its levels within groups.
+    """One set of exchangeable effects.
+
+    Of a covariate's levels, its groups, its levels within groups, or the trend over
+    ordered levels and the departure from it.
 
     ``basis`` (level, contrast) has orthonormal columns per set of effects that sum to zero.
     """
@@ -75,6 +79,20 @@ class Design:
         n = weights.sum(axis=1)
         return weights / n[:, None], n
 
+    @cached_property
+    def centred(self) -> NDArray[np.float64]:
+        """Contrasts less their mean over the cohort, (cell, contrast)."""
+        return self.matrix - self.share @ self.matrix
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """The cohort's composition, (cell,)."""
+        return self.cells.n / self.cells.n.sum()
+
+    def over_families(self, name: str) -> NDArray[np.float64]:
+        """One of the families' arrays (state, branch), over all families' states and branches."""
+        return np.asarray(block_diag(*[getattr(family, name) for family in self.families]), dtype=np.float64)
+
     @property
     def contrasts(self) -> list[str]:
         """Names of the contrasts: term and number."""
@@ -113,7 +131,14 @@ def family_averages(design: Design, margins: tuple[FamilyMargins, ...]) -> list[
 
 
 def _terms(covariate: Covariate) -> list[Term]:
-    """Levels are exchangeable, or, where they are grouped, groups are and so are levels within each group."""
+    """Levels are exchangeable or ordered, or, where they are grouped, groups are and so are levels within each group."""
+    if covariate.ordered and len(covariate.levels) > 2:
+        trend = np.linspace(-np.sqrt(0.5), np.sqrt(0.5), len(covariate.levels))[:, None]
+        curve = null_space(np.hstack([np.ones_like(trend), trend]).T)
+        return [
+            Term(f"{covariate.name} trend", covariate.name, trend),
+            Term(f"{covariate.name} curve", covariate.name, curve * np.where(curve[0] < 0, -1, 1)),
+        ]
     groups = list(dict.fromkeys(level.group or level.name for level in covariate.levels))
     if len(groups) == len(covariate.levels):
         return [Term(covariate.name, covariate.name, zero_sum_basis(len(groups)))]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import nutpie
@@ -32,7 +32,7 @@ from aemodel.publication.arguments import real_number, whole_number
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
 
-MOST = {"seed": 2**64 - 1, "draws": 100_000, "chains": 100, "tune": 100_000}
+MOST = {"seed": 2**64 - 1, "draws": 100_000, "chains": 100, "tune": 100_000, "attempts": 3}
 """Seeds are what nutpie and NumPy both take."""
 MOST_KEPT = 200_000
 """Draws of all chains: of a few hundred parameters each, about 1 GB."""
@@ -83,6 +83,8 @@ def fit(
     draws: int = 1000,
     chains: int = 4,
     tune: int = 600,
+    target_accept: float = 0.9,
+    attempts: int = 2,
     ordering: Significance | None = "both",
     selection: bool = True,
     prior_scale: float = 1.0,
@@ -101,6 +103,12 @@ def fit(
         The same seed, package versions and machine give the same draws. Below 2**64.
     draws, chains, tune
         Kept draws and warm-up draws per chain: at most 100,000, and 200,000 draws of all chains.
+    target_accept
+        Acceptance that the sampler's step is tuned for, between 0 and 1: the higher, the smaller and slower its steps, and
+        the fewer divergences.
+    attempts
+        How often to sample at most. Where the first run fails its diagnostics, the second takes twice the warm-up and twice
+        the draws, of which every second is kept, at a higher acceptance; this is said in ``settings``.
     ordering
         Use the orderings of groups that the publication states, with significant tests at ``"both"`` grades, at
         ``"either"`` or both, or the ``"order"`` alone; None leaves them out.
@@ -132,7 +140,9 @@ def fit(
     KeyboardInterrupt
         Stopped by the user; nothing is left behind.
     """
-    seed, draws, chains, tune = _check_arguments(tables, seed=seed, draws=draws, chains=chains, tune=tune)
+    numbers = {"seed": seed, "draws": draws, "chains": chains, "tune": tune, "attempts": attempts}
+    seed, draws, chains, tune, attempts = _check_arguments(tables, **numbers)
+    runs = _attempts(draws, tune, _check_acceptance(target_accept), attempts)
     prior_scale, power = _check_scale(prior_scale), _check_power(power, overlap)
     evidence = choose_evidence(tables, ordering, selection)
     design = make_design(tables)
@@ -141,16 +151,17 @@ def fit(
         # Of PyTensor's C code, which only draws from the prior here: sampling is compiled by Numba.
         warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS installation")
         model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale, own, power)
-        idata = _sample(model, seed=seed, draws=draws, chains=chains, tune=tune, progress=progress)
+        idata, diagnostics, failed = _sample(model, runs, seed=seed, chains=chains, progress=progress)
         idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
-    diagnostics = diagnose(idata)
     if not diagnostics.passed:
         warnings.warn(str(diagnostics), stacklevel=2)
     settings = {
         "seed": seed,
         "draws": draws,
         "chains": chains,
-        "tune": tune,
+        "tune": runs[len(failed)].tune,
+        "target_accept": runs[len(failed)].target_accept,
+        "failed_attempts": [str(each) for each in failed],
         "ordering": ordering if evidence.orderings else None,
         "selection": bool(evidence.nulls),
         "prior_scale": prior_scale,
@@ -184,6 +195,12 @@ def _check_scale(value: Any) -> float:
     return scale
 
 
+def _check_acceptance(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (float, np.floating)) or not 0.5 <= value < 1:
+        raise ValueError(f"target_accept: expected a number from 0.5 to below 1, such as 0.95, not {shown(value)}")
+    return float(value)
+
+
 def _check_power(value: Any, overlap: Any) -> float:
     power = real_number("power", value, "a number above 0 and at most 1", most=1)
     if power != 1 and overlap == "subset":
@@ -191,23 +208,49 @@ def _check_power(value: Any, overlap: Any) -> float:
     return power
 
 
-def _sample(model: pm.Model, *, seed: int, draws: int, chains: int, tune: int, progress: bool | None) -> Any:
+class _Run(NamedTuple):
+    """How one attempt samples, each chain by itself; of its draws every ``thin``-th is kept."""
+
+    draws: int
+    tune: int
+    target_accept: float
+    thin: int
+
+
+def _attempts(draws: int, tune: int, target_accept: float, attempts: int) -> list[_Run]:
+    return [_Run(draws * 2**k, tune * 2**k, 1 - (1 - target_accept) / 4**k, 2**k) for k in range(attempts)]
+
+
+def _sample(
+    model: pm.Model, runs: Sequence[_Run], *, seed: int, chains: int, progress: bool | None
+) -> tuple[Any, Diagnostics, list[Diagnostics]]:
+    """Draws of the first run that passes, or of the last; their diagnostics, and those of the runs before."""
     if progress is None:
         progress = is_terminal(sys.stderr) or "ipykernel" in sys.modules
     with waiting("Compiling (half a minute)"):
         compiled = nutpie.compile_pymc_model(model)
+    failed: list[Diagnostics] = []
+    for run in runs:
+        idata = _sample_once(compiled, run, seed=seed, chains=chains, progress=progress)
+        idata.posterior = idata["posterior"][_parameters(model)]  # as an item it would be listed twice
+        diagnostics = diagnose(idata)
+        if diagnostics.passed or run is runs[-1]:
+            break
+        failed.append(diagnostics)
+    return idata, diagnostics, failed
+
+
+def _sample_once(compiled: Any, run: _Run, *, seed: int, chains: int, progress: bool) -> Any:
+    options = {"draws": run.draws, "tune": run.tune, "target_accept": run.target_accept, "chains": chains, "seed": seed}
     # Chains run in threads of their own; a BLAS that starts more for matrices this small only gets in their way.
     with threadpool_limits(1, user_api="blas"):
-        sampler = nutpie.sample(
-            compiled, draws=draws, tune=tune, chains=chains, seed=seed, progress_bar=progress, save_warmup=False, blocking=False
-        )
+        sampler = nutpie.sample(compiled, **options, progress_bar=progress, save_warmup=False, blocking=False)
         try:
             idata = sampler.wait()
         except KeyboardInterrupt:
             sampler.cancel()
             raise
-    idata.posterior = idata["posterior"][_parameters(model)]  # as an item it would be listed twice
-    return idata
+    return idata.isel(draw=slice(run.thin - 1, None, run.thin)) if run.thin > 1 else idata
 
 
 def _parameters(model: pm.Model) -> list[str]:

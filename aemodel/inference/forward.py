@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
+from aemodel.inference.effects import branch_logits, effect_scales
 from aemodel.inference.risks import SUPPORT, RiskDraws, cells_with_new
 from aemodel.inference.states import make_paths, state_probabilities
+from aemodel.publication.cells import NOBODY
 from aemodel.publication.events import GRADES
-from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 
 KEPT_DRAWS = 1000
 """Risk draws kept, thinned evenly from all."""
+
+PARAMETERS = frozenset(("intercept", "scale", "alike", "own", "shared"))
+"""What risks are made of."""
 
 Floats = NDArray[np.float64]
 
@@ -48,26 +52,22 @@ class Forward:
             yield state_probabilities(self._logits(one, residual, rng), *paths)
 
     def _logits(self, draw: dict[str, Floats], residual: Floats, rng: np.random.Generator) -> Floats:
-        design = self.design
-        share = design.cells.n / design.cells.n.sum()
-        centre = share @ design.matrix
-        coefficients = effects(design, draw)
-        centred = design.matrix - centre
-        variance = np.einsum("bk,kl,bl->b", coefficients, (centred * share[:, None]).T @ centred, coefficients)
-        level = draw["intercept"] + 0.5 * np.tanh(0.5 * draw["intercept"]) * variance
-        matrix, extra = self._with_new(draw, rng)
-        logits = level[:, None] + coefficients @ (matrix - centre).T + extra
+        matrix, fresh = self._with_new(draw, rng)
+        centred = matrix - self.design.share @ self.design.matrix
+        logits = branch_logits(self.design, draw["intercept"], draw["own"], draw["shared"], centred, np, fresh)
         noise = rng.standard_normal(logits.shape)
-        published = len(share)
+        published = len(residual)
         noise[:, :published] = noise[:, :published] @ residual.T
-        return logits + abs(rng.normal(0, self.deviation)) * noise if self.deviation else logits
+        return np.asarray(logits + abs(rng.normal(0, self.deviation)) * noise if self.deviation else logits)
 
-    def _with_new(self, draw: dict[str, Floats], rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Contrasts over all cells, and what new levels add: (cell, contrast) and (branch, cell)."""
+    def _with_new(self, draw: dict[str, Floats], rng: np.random.Generator) -> tuple[Floats, tuple[Floats, Floats]]:
+        """Contrasts over all cells (cell, contrast), and effects of new levels: own (branch, cell), shared (pool, cell)."""
         design = self.design
         matrix = np.zeros((len(self.levels), design.matrix.shape[1]))
-        extra = np.zeros((len(design.branches), len(self.levels)))
+        own = np.zeros((len(design.branches), len(self.levels)))
+        shared = np.zeros((len(priors.SHARING), len(self.levels)))
         position = {c.name: i for i, c in enumerate(design.cells.covariates)}
+        scales = effect_scales(design, draw["scale"], draw["alike"], np)
         for t, term in enumerate(design.terms):
             levels = self.levels[:, position[term.covariate]]
             size = len(term.basis)
@@ -75,34 +75,16 @@ class Forward:
             matrix[np.ix_(known, design.columns_of(t))] = term.basis[levels[known]]
             if not known.all():
                 # A further level beside `size` that sum to zero: variance s^2 (1 + 1/size).
-                own, shared = scales(design, draw)
-                fresh = (
-                    own[:, t] * rng.standard_normal(len(own)) + shared[:, t] * rng.standard_normal(len(POOLS))[design.pool_of]
-                )
-                extra[:, ~known] += (np.sqrt(1 + 1 / size) * fresh)[:, None]
-        return matrix, extra
+                for effects, scale in zip((own, shared), scales, strict=True):
+                    wide = np.sqrt(1 + 1 / size) * scale[:, design.columns_of(t)[0]]
+                    effects[:, ~known] += (wide * rng.standard_normal(len(wide)))[:, None]
+        return matrix, (own, shared)
 
 
 def make_forward(design: Design, deviation: float = priors.DEVIATION) -> Forward:
     covariates = design.cells.covariates
     levels, weight = cells_with_new(covariates, design.cells.levels, design.cells.n)
     return Forward(design, levels, weight, deviation)
-
-
-def scales(design: Design, draw: dict[str, Floats]) -> tuple[Floats, Floats]:
-    """Standard deviations of own and of shared effects, each (branch, term)."""
-    alike = np.zeros((len(POOLS), len(design.terms)))
-    alike[[POOLS.index(pool) for pool in priors.SHARING]] = draw["alike"]
-    pools = design.pool_of
-    return (draw["scale"] * np.sqrt(1 - alike))[pools], (draw["scale"] * np.sqrt(alike))[pools]
-
-
-def effects(design: Design, draw: dict[str, Floats]) -> Floats:
-    """Effects in contrasts, (branch, contrast), of one draw of the parameters."""
-    own, shared = scales(design, draw)
-    raw = np.zeros((len(POOLS), design.matrix.shape[1]))
-    raw[[POOLS.index(pool) for pool in priors.SHARING]] = draw["shared_raw"]
-    return own[:, design.term_of] * draw["own_raw"] + shared[:, design.term_of] * raw[design.pool_of]
 
 
 def thinned(posterior: xr.Dataset) -> xr.Dataset:
@@ -114,27 +96,34 @@ def thinned(posterior: xr.Dataset) -> xr.Dataset:
 
 def _flat(draws: xr.Dataset) -> dict[str, Floats]:
     """Arrays (sample, ...), chains end to end."""
-    names = ("intercept", "scale", "alike", "own_raw", "shared_raw")
-    return {n: draws[n].values.astype(np.float64).reshape(-1, *draws[n].shape[2:]) for n in names}
+    return {n: draws[n].values.astype(np.float64).reshape(-1, *draws[n].shape[2:]) for n in sorted(PARAMETERS)}
 
 
 def _additive_residual(design: Design) -> Floats:
     """Takes from a deviation whatever the margins could see of it: cohort-weighted main effects and the mean.
 
-    What is left is prior whatever the margins say, so it needs no place in the sampler. Scaled to keep its variance.
+    What is left is prior whatever the margins say, so it needs no place in the sampler. In a saturated design nothing is
+    left; cells that hold nobody keep theirs.
     """
-    basis = np.column_stack([np.ones(len(design.matrix)), design.matrix])
-    weighted = basis * design.cells.n[:, None]
-    residual = np.eye(len(basis)) - basis @ np.linalg.pinv(weighted.T @ basis) @ weighted.T
-    share = design.cells.n / design.cells.n.sum()
-    return np.asarray(residual / np.sqrt(share @ (residual**2).sum(axis=1)))
+    share = design.share
+    there = share > NOBODY / design.cells.n.sum()
+    root = np.sqrt(share[there])
+    seen = np.column_stack([np.ones(len(design.matrix)), design.matrix])[there] * root[:, None]
+    left, size, _ = np.linalg.svd(seen, full_matrices=False)
+    seen = left[:, size > 1e-9 * size[0]]
+    residual = np.eye(len(share))
+    within = np.eye(len(root)) - seen @ seen.T
+    within = within if len(root) > seen.shape[1] else np.zeros_like(within)
+    residual[np.ix_(there, there)] = within / root[:, None] * root
+    return residual
 
 
 def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -> RiskDraws:
     """Risks of all events and grades in every cell; what covariates' effects rest on is left at prior."""
     sums = _event_sums(forward.design, tables)
     p = np.stack([(sums @ states).T for states in forward.states(draws, seed)]).astype(np.float32)
-    risks = np.clip(p, 0, 1).reshape(len(p), len(forward.levels), len(tables.events), len(GRADES))
+    # In one order in memory, as they are read back: sums are then added up alike.
+    risks = np.ascontiguousarray(np.clip(p, 0, 1)).reshape(len(p), len(forward.levels), len(tables.events), len(GRADES))
     return RiskDraws(
         covariates=tables.covariates,
         events=tuple(event.name for event in tables.events),

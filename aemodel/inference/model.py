@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytensor.tensor as pt
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design, family_averages
+from aemodel.inference.effects import Centring, branch_logits, effect_scales, make_centring
 from aemodel.inference.evidence import Evidence, evidence_logp
 from aemodel.inference.kernels import held
 from aemodel.inference.likelihood import StateProbabilities, joint_margins
@@ -17,11 +20,9 @@ from aemodel.inference.normal import half_normal_quantile
 from aemodel.inference.own_patients import OwnProfiles, patients_logp
 from aemodel.inference.saddlepoint import Packed, pack
 from aemodel.inference.states import make_paths
+from aemodel.publication.events import GRADES
 from aemodel.publication.families import POOLS
 from aemodel.publication.margins import FamilyMargins
-
-CENTRED_FROM = 0.8
-"""Scale of effects (log odds) above which they are sampled more as they are than in units of the scale."""
 
 SAMPLED = "_sampled"
 """Ends the names of variables that only the sampler needs."""
@@ -44,15 +45,26 @@ def build_model(
     """
     others, their_margins = own.others if own and own.others else (design, margins)
     with pm.Model(coords=coordinates(design)) as model:
-        p = state_probabilities(design, prior_logits(design, pm.Data("prior_scale", float(prior_scale))))
+        centring = make_centring(design, margins, _also_told(design, evidence, own))
+        p = state_probabilities(design, prior_logits(design, centring, pm.Data("prior_scale", float(prior_scale))))
+        averages = [held(average) for average in family_averages(others, their_margins)]
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(their_margins)._asdict().items()]
-        published = {"margins": joint_margins(family_state_logp(others, p, their_margins), data)}
+        published = {"margins": joint_margins(family_state_logp(others, p, averages), data)}
         published |= evidence_logp(design, evidence, margins, p) if evidence else {}
         for name, logp in published.items():
             pm.Potential(name, logp if power == 1 else power * logp)
         if own:
             pm.Potential("patients", patients_logp(own, p))
     return model
+
+
+def _also_told(design: Design, evidence: Evidence | None, own: OwnProfiles | None) -> set[tuple[str, str, str]]:
+    """Events, grades and covariates that nulls speak of, or rows of patients, who may tell everything."""
+    found = {(null.event, null.grade, null.covariate) for null in evidence.nulls} if evidence else set()
+    if own:
+        events = [event.name for family in design.families for event in family.events]
+        found |= set(product(events, GRADES, [c.name for c in design.cells.covariates]))
+    return found
 
 
 def coordinates(design: Design) -> dict[str, list[str]]:
@@ -66,26 +78,39 @@ def coordinates(design: Design) -> dict[str, list[str]]:
     }
 
 
-def prior_logits(design: Design, prior_scale: Any = 1.0) -> Any:
+def prior_logits(design: Design, centring: Centring, prior_scale: Any = 1.0) -> Any:
     """The hierarchical prior, inside a `pm.Model`: logits of branches in every cell, (branch, cell)."""
-    centre, spread = map(np.array, zip(*[priors.INTERCEPT[branch.pool] for branch in design.branches], strict=True))
-    intercept = pm.Normal("intercept", centre, spread, dims="branch")
-    return branch_logits(design, intercept, _coefficients(design, prior_scale))
+    to_pool = np.eye(len(POOLS))[design.pool_of]
+    mean = pm.Normal("intercept_mean", *np.array(list(priors.INTERCEPT.values())).T.copy(), dims="pool")
+    spread = pm.LogNormal("intercept_spread", np.log(priors.SPREAD[0]), priors.SPREAD[1], dims="pool")
+    intercept = pm.Normal("intercept", pt.dot(to_pool, mean), pt.dot(to_pool, spread), dims="branch")
+    own, shared = _effects(design, centring, prior_scale)
+    return branch_logits(design, intercept, own, shared, design.centred, pt)
 
 
-def branch_logits(design: Design, intercept: Any, coefficients: Any) -> Any:
-    """Logits of branches in every cell, (branch, cell).
+def _effects(design: Design, centring: Centring, prior_scale: Any) -> tuple[Any, Any]:
+    """Effects in contrasts: branches' own (branch, contrast), and what all share (sharing pool, contrast).
 
-    The intercept is the log odds at the cohort's average risk: the design is centred at the cohort, and half the
-    variance of the effects is taken off as the logistic curve bends (second-order Taylor). Effects that no margin
-    identifies then leave the averages alone, which keeps the posterior free of funnels between them and the intercept.
+    The scale of a pool's effects and the share that is common are separate parameters: margins speak of the former much
+    more than of the latter.
     """
-    share = design.cells.n / design.cells.n.sum()
-    centred = design.matrix - share @ design.matrix
-    covariance = (centred * share[:, None]).T @ centred
-    variance = (pt.dot(coefficients, covariance) * coefficients).sum(axis=1)
-    level = intercept + 0.5 * pt.tanh(0.5 * intercept) * variance
-    return level[:, None] + pt.dot(coefficients, centred.T)
+    # Half-normal, by its quantile function of a normal score: in the log of a scale the posterior is too steep for the
+    # sampler where the scale is large, and too flat where it is small.
+    score = pm.Normal("scale_score", dims=("pool", "term"))
+    width = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
+    scale = pm.Deterministic("scale", prior_scale * width * half_normal_quantile(score), dims=("pool", "term"))
+    alike = pm.Beta("alike", *priors.ALIKE, dims=("sharing_pool", "term"))
+    own_scale, shared_scale = effect_scales(design, scale, alike, pt)
+    stretch = pt.sqrt(1 + (shared_scale / centring.shared) ** 2)
+    shared = shared_scale * pm.Normal(f"shared{SAMPLED}", sigma=stretch, dims=("sharing_pool", "contrast")) / stretch
+    shared = pm.Deterministic("shared", shared, dims=("sharing_pool", "contrast"))
+    # An own effect is sampled together with what the data see it with, the more so the more they say of it.
+    together = pt.dot(centring.load, shared)
+    stretch = pt.sqrt(1 + (own_scale / centring.own) ** 2)
+    weight = own_scale / (centring.own * pt.sqrt(centring.own**2 + own_scale**2))
+    sampled = pm.Normal(f"own{SAMPLED}", weight * together, stretch, dims=("branch", "contrast"))
+    own = (sampled - weight * together) * own_scale / stretch
+    return pm.Deterministic("own", own, dims=("branch", "contrast")), shared
 
 
 def margin_data(margins: tuple[FamilyMargins, ...]) -> Packed:
@@ -94,52 +119,17 @@ def margin_data(margins: tuple[FamilyMargins, ...]) -> Packed:
     return packed._replace(support=packed.support.astype(np.int64))
 
 
-def _coefficients(design: Design, prior_scale: Any) -> Any:
-    """Effects in contrasts (branch, contrast): shared by the pool, plus the branch's own.
-
-    The scale of a pool's effects and the share that its branches have in common are separate parameters: margins speak
-    of the former much more than of the latter.
-    """
-    spread = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
-    # Half-normal, by its quantile function of a normal score: in the log of a scale the posterior is too steep for the
-    # sampler where the scale is large, and too flat where it is small.
-    score = pm.Normal("scale_score", dims=("pool", "term"))
-    scale = pm.Deterministic("scale", prior_scale * spread * half_normal_quantile(score), dims=("pool", "term"))
-    alike = pm.Beta("alike", *priors.ALIKE, dims=("sharing_pool", "term"))
-    # 0/1 matrices pick scales: cheaper to differentiate and to compile than indexing.
-    to_contrast = np.eye(len(design.terms))[:, design.term_of]
-    to_branch = np.eye(len(POOLS))[design.pool_of]
-    from_sharing = np.eye(len(POOLS))[:, [POOLS.index(pool) for pool in priors.SHARING]]
-    alone = np.ones((len(POOLS), 1)) - from_sharing.sum(axis=1, keepdims=True)
-    own_scale = scale * (alone + pt.dot(from_sharing, pt.sqrt(1 - alike)))
-    shared_scale = scale * pt.dot(from_sharing, pt.sqrt(alike))
-    own_scale = pt.dot(to_branch, pt.dot(own_scale, to_contrast))
-    shared_scale = pt.dot(shared_scale, to_contrast)
-    own = _standard_normal("own_raw", own_scale, ("branch", "contrast")) * own_scale
-    shared_raw = _standard_normal("shared_raw", pt.dot(from_sharing.T, shared_scale), ("sharing_pool", "contrast"))
-    return own + pt.dot(to_branch, pt.dot(from_sharing, shared_raw) * shared_scale)
-
-
-def _standard_normal(name: str, scale: Any, dims: tuple[str, ...]) -> Any:
-    """Standard normal variables to be multiplied by ``scale``, sampled in a scale of their own.
-
-    Sampled as they are, what the data say of their product with the scale is the steeper the larger the scale is, and the
-    sampler is thrown off where it is largest; sampled as the product (centred), they are a funnel where it is smallest.
-    Sampled times the root of 1 + (scale / `CENTRED_FROM`)^2 they are neither.
-    """
-    stretch = pt.sqrt(1 + (scale / CENTRED_FROM) ** 2)
-    return pm.Deterministic(name, pm.Normal(f"{name}{SAMPLED}", sigma=stretch, dims=dims) / stretch, dims=dims)
-
-
 def state_probabilities(design: Design, logits: Any) -> Any:
     """Probabilities (state, cell), families end to end, from logits (branch, cell)."""
     paths = [pt.constant(np.asarray(x, dtype=np.int64)) for x in make_paths(design.families)]
     return StateProbabilities()(logits, *paths)
 
 
-def family_state_logp(design: Design, p: Any, margins: tuple[FamilyMargins, ...]) -> Any:
-    """Log probabilities of states in each family's own cells, laid end to end: averages over the cohort's other covariates."""
+def family_state_logp(design: Design, p: Any, averages: Sequence[Any]) -> Any:
+    """Log probabilities of states in each family's own cells, laid end to end: averages over the cohort's other covariates.
+
+    ``averages`` are those of `family_averages`.
+    """
     edges = np.cumsum([0] + [len(family.grades) for family in design.families])
-    averages = family_averages(design, margins)
-    parts = [pt.dot(held(average), p[edges[i] : edges[i + 1]].T).flatten() for i, average in enumerate(averages)]
+    parts = [pt.dot(average, p[edges[i] : edges[i + 1]].T).flatten() for i, average in enumerate(averages)]
     return pt.log(pt.concatenate(parts))

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from aemodel.inference.design import Design
+from aemodel.inference.effects import reference_states
 from aemodel.inference.normal import normal_log_cdf
-from aemodel.inference.saddlepoint import pack
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
+
+SLICES = 6
+"""Into how many slices the statistic of a test between groups is cut, where one between levels stands beside it."""
 
 
 def selection_logp(design: Design, nulls: Sequence[Null], margins: Sequence[FamilyMargins], p: Any) -> Any:
@@ -33,18 +36,39 @@ def selection_logp(design: Design, nulls: Sequence[Null], margins: Sequence[Fami
 
 def null_logp(design: Design, nulls: Sequence[Null], p: Any) -> list[tuple[NDArray[np.int64], Any]]:
     """Log probability of each null by itself: positions in ``nulls`` (k,) and values (k,), by set of compared levels."""
-    kinds = list(dict.fromkeys((null.covariate, null.levels, null.alpha) for null in nulls))
+    kinds = list(dict.fromkeys((null.covariate, null.levels, null.groups, null.alpha) for null in nulls))
     found = []
     for kind in kinds:
-        covariate, levels, alpha = kind
-        positions = [i for i, null in enumerate(nulls) if (null.covariate, null.levels, null.alpha) == kind]
-        having = np.array([design.states_having(nulls[i].event, nulls[i].grade) for i in positions], dtype=float)
+        covariate, levels, groups, alpha = kind
+        mine = [i for i, null in enumerate(nulls) if (null.covariate, null.levels, null.groups, null.alpha) == kind]
+        having = np.array([design.states_having(nulls[i].event, nulls[i].grade) for i in mine], dtype=float)
         share, n = design.groups(covariate, levels)
         rates = pt.dot(pt.dot(having, p), share.T)
-        noncentrality = chi_square_noncentrality(rates, n)
-        critical = float(chi2.isf(alpha, len(levels) - 1))
-        found.append((np.array(positions), log_noncentral_chi_square(critical, len(levels) - 1, noncentrality)))
+        found.append((np.array(mine), not_significant_logp(rates, n, groups, alpha)))
     return found
+
+
+def not_significant_logp(rates: Any, n: NDArray[np.float64], groups: Sequence[Sequence[int]], alpha: float) -> Any:
+    """Log probability that a chi-square test between groups of patients of sizes n (level,) is not significant, (test,).
+
+    ``rates`` (test, level) are the true ones. With ``groups`` of levels, that this test is not and the one between the groups
+    is not either: the statistic between levels is the sum of that between groups and an independent one within them. The
+    former is cut into `SLICES`.
+    """
+    whole = chi_square_noncentrality(rates, n)
+    critical = float(chi2.isf(alpha, len(n) - 1))
+    if not groups:
+        return log_noncentral_chi_square(critical, len(n) - 1, whole)
+    inside = np.array([np.isin(np.arange(len(n)), group) for group in groups]) * n
+    between = chi_square_noncentrality(pt.dot(rates, (inside / inside.sum(axis=1, keepdims=True)).T), inside.sum(axis=1))
+    ends = np.linspace(0, float(chi2.isf(alpha, len(groups) - 1)), SLICES + 1)
+    middle = np.minimum(0.5 * (ends[1:] + ends[:-1]), critical)
+    of_groups = log_noncentral_chi_square(ends[1:], len(groups) - 1, between[:, None])
+    # Slices of the distribution function: the first from zero, the others as differences, in logarithms.
+    slices = of_groups[:, 1:] + pt.log1mexp(of_groups[:, :-1] - of_groups[:, 1:])
+    slices = pt.concatenate([of_groups[:, :1], slices], axis=1)
+    within = log_noncentral_chi_square(critical - middle, len(n) - len(groups), pt.maximum(whole - between, 0.0)[:, None])
+    return pt.logsumexp(slices + within, axis=1)
 
 
 def chi_square_noncentrality(rates: Any, n: NDArray[np.float64]) -> Any:
@@ -55,7 +79,7 @@ def chi_square_noncentrality(rates: Any, n: NDArray[np.float64]) -> Any:
     return spread / (pooled * (1 - pooled))
 
 
-def log_noncentral_chi_square(x: float, df: int, noncentrality: Any) -> Any:
+def log_noncentral_chi_square(x: Any, df: int, noncentrality: Any) -> Any:
     """Log distribution function of a noncentral chi-square at ``x``, by Sankaran's normal approximation (1963).
 
     Within 0.005 of it at the 5 % point for 1 to 5 degrees of freedom; smooth in the noncentrality.
@@ -90,14 +114,3 @@ def _correlation(
     covariance[np.not_equal.outer(family, family)] = 0
     scale = np.sqrt(np.diag(covariance))
     return np.asarray(covariance / np.outer(scale, scale))
-
-
-def reference_states(margins: Sequence[FamilyMargins]) -> NDArray[np.float64]:
-    """The cohort's state probabilities nearest to equal ones that match the margins, families end to end: (state,)."""
-    parts = []
-    for family in margins:
-        packed = pack([family.margins])
-        cells, states, _ = packed.sizes[0]
-        tilted = np.where(packed.support, np.exp(packed.target), 0.0).reshape(cells, states)
-        parts.append(packed.n @ tilted / packed.n.sum())
-    return np.concatenate(parts)

@@ -1,8 +1,8 @@
 """What a publication says in words, or by silence: tests that were not significant, and orderings of groups.
 
 Both are declared in `publication.toml`. A null is one test of an event at a grade between levels of a covariate that was
-reported as not significant, or, where every listed pair had a significant test, was not listed. An ordering says which
-groups had the higher rates, and whether that difference was significant.
+reported as not significant, or, where every listed pair had a significant test, was not listed; with groups of levels
+it is two such tests. An ordering says which groups had the higher rates, and whether that difference was significant.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Tiers = tuple[tuple[str, ...], ...]
 class Null:
     """A test between ``levels`` of a covariate that was not significant at ``alpha``.
 
-    ``stated`` if the publication says so, otherwise the pair was not listed.
+    ``stated`` if the publication says so, otherwise the pair was not listed. With ``groups`` (positions in ``levels``) two
+    tests are meant, neither of which was significant: that between the levels and one between these groups of them.
     """
 
     event: str
@@ -37,6 +38,7 @@ class Null:
     alpha: float
     stated: bool
     source: str
+    groups: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,12 @@ def _read_within(
 def _read_null(
     item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate], with_rows: set[tuple[str, str]]
 ) -> Iterator[Null]:
+    """Nulls of the events named, or, of those a list was drawn from (all, if none is named), of pairs not on it."""
     where = "publication.toml, nulls"
     unlisted = item.get("unlisted", False)
     wanted = [_known(name, [e.name for e in events], "event", where) for name in item.get("events", [])]
-    if bool(wanted) == unlisted:
-        raise ValueError(f"{where}: give either events, or unlisted = true for every event without a row in frequencies.csv")
+    if not wanted and not unlisted:
+        raise ValueError(f"{where}: give events, or unlisted = true for those without a row in frequencies.csv, or both")
     among = item.get("among", {})
     for name, named in among.items():
         _known(name, list(covariates), "covariate", where)
@@ -143,17 +146,30 @@ def _read_null(
             raise ValueError(f"{where}: among must name two or more levels of {name}, each once; found {shown(named)}")
     for name in item.get("covariates", covariates):
         covariate = covariates[_known(name, list(covariates), "covariate", where)]
-        levels = tuple(among.get(name, covariate.names))
-        for level in levels:
-            _known(level, list(covariate.names), f"level of {name}", where)
+        levels = tuple(
+            _known(level, list(covariate.names), f"level of {name}", where) for level in among.get(name, covariate.names)
+        )
+        groups = _groups(covariate, levels, where) if name in item.get("also_groups", []) else ()
         for event in events:
-            if event.name not in wanted and not (unlisted and (event.name, name) not in with_rows):
+            if (wanted and event.name not in wanted) or (unlisted and (event.name, name) in with_rows):
                 continue
             # A fatal event is one and the same at both grades.
             for grade in event.grades[:1] if event.relation == "fatal" else event.grades:
                 if grade in GRADES:
                     alpha = _alpha(item, where) or 0.05
-                    yield Null(event.name, grade, name, levels, alpha, not unlisted, item.get("source", ""))
+                    yield Null(event.name, grade, name, levels, alpha, not unlisted, item.get("source", ""), groups)
+
+
+def _groups(covariate: Covariate, levels: tuple[str, ...], where: str) -> tuple[tuple[int, ...], ...]:
+    """Positions in ``levels`` of those of each of the covariate's groups."""
+    found = [[i for i, level in enumerate(levels) if level in _names(covariate, group)] for group in covariate.groups]
+    if not 2 <= sum(bool(each) for each in found) < len(levels):
+        raise ValueError(f"{where}: also_groups names {covariate.name!r}, whose compared levels are not in two or more groups")
+    return tuple(tuple(each) for each in found if each)
+
+
+def _names(covariate: Covariate, group: str) -> list[str]:
+    return [covariate.names[i] for i in covariate.members(group)]
 
 
 def _number(frequencies: pd.DataFrame, event: str, grade: str) -> float:

@@ -39,6 +39,8 @@ class Family:
 
     ``grades`` (state, event) is 0, 3 or 4 (5 where a fatal event makes it so); ``taken`` and ``refused`` (state, branch)
     are 0/1: the probability of a state is the product of p over the branches taken and 1 - p over those refused.
+    ``outer`` and ``settled`` (state, branch) are 0/1: the states among which a branch decides, and those of them in which
+    it needs no deciding, because an event within is already as severe.
     """
 
     events: tuple[Event, ...]
@@ -46,6 +48,8 @@ class Family:
     grades: NDArray[np.int64]
     taken: NDArray[np.float64]
     refused: NDArray[np.float64]
+    outer: NDArray[np.float64]
+    settled: NDArray[np.float64]
 
     @property
     def root(self) -> str:
@@ -87,7 +91,17 @@ def _make_family(root: Event, events: Sequence[Event]) -> Family:
         for name, yes in path:
             (taken if yes else refused)[i, names.index(name)] = 1
     grades_table = np.array([[grades.get(e.name, 0) for e in members] for grades, _ in states])
-    return Family(members, tuple(Branch(name, _pool(name, root.name)) for name in names), grades_table, taken, refused)
+    settled = np.zeros_like(taken)
+    for k, event in enumerate(members):
+        if (branch := _severity_of(event)) in names:
+            b = names.index(branch)
+            settled[:, b] = (grades_table[:, k] >= 3) & (taken[:, b] + refused[:, b] == 0)
+    branches = tuple(Branch(name, _pool(name, root.name)) for name in names)
+    return Family(members, branches, grades_table, taken, refused, taken + refused + settled, settled)
+
+
+def _severity_of(event: Event) -> str:
+    return f"{event.name} 4-5"
 
 
 def _pool(branch: str, root: str) -> str:
@@ -147,7 +161,7 @@ def _severities(event: Event, occurred: set[str], events: Sequence[Event]) -> It
         if worst == 4 or united:
             yield grades | {event.name: worst}, path
         else:
-            branch = f"{event.name} 4-5"
+            branch = _severity_of(event)
             yield grades | {event.name: 3}, (*path, (branch, False))
             yield grades | {event.name: 4}, (*path, (branch, True))
 

@@ -43,12 +43,16 @@ class Margins:
 
 @dataclass(frozen=True)
 class FamilyMargins:
-    """A family's margins and how its cells lie over all cells: ``coarse`` (all cells,) gives each one's family cell."""
+    """A family's margins and how its cells lie over all cells: ``coarse`` (all cells,) gives each one's family cell.
+
+    ``told`` holds what frequencies there are: event, grade and covariate.
+    """
 
     family: Family
     covariates: tuple[str, ...]
     coarse: NDArray[np.int64]
     margins: Margins
+    told: frozenset[tuple[str, str, str]]
 
 
 def family_margins(family: Family, cells: Cells, rows: pd.DataFrame, covariates: Sequence[str] | None = None) -> FamilyMargins:
@@ -83,7 +87,9 @@ def family_margins(family: Family, cells: Cells, rows: pd.DataFrame, covariates:
             "fewer covariates"
         )
     incidence = np.stack(columns, axis=2).astype(float) if columns else np.zeros(shape)
-    return FamilyMargins(family, used, coarse, reduce_margins(n, incidence, np.array(counts, float), labels, published))
+    reduced = reduce_margins(n, incidence, np.array(counts, float), labels, published)
+    pairs = zip(mine["event"], mine["grade"], mine["covariate"], strict=True)
+    return FamilyMargins(family, used, coarse, reduced, frozenset(pair for pair in pairs if pair[2] != "total"))
 
 
 def _classes(family: Family, rows: pd.DataFrame) -> tuple[list[tuple[Any, NDArray[np.bool_], int]], NDArray[np.float64]]:

@@ -66,13 +66,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Covariate:
-    """An ordered set of levels; ``open`` covariates may meet a new level in new patients."""
+    """A set of levels, in their order if ``ordered``; ``open`` covariates may meet a new level in new patients."""
 
     name: str
     label: str
     open: bool
     levels: tuple[Level, ...]
     groups: Mapping[str, str]
+    ordered: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,7 +120,8 @@ def read_covariates(items: Sequence[Mapping[str, Any]], where: str) -> tuple[Cov
 
 def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
     levels = tuple(_read_level(level, where) for level in item["levels"])
-    covariate = Covariate(item["name"], item["label"], item.get("open", False), levels, dict(item.get("groups", {})))
+    kind = item.get("open", False), levels, dict(item.get("groups", {})), item.get("ordered", False)
+    covariate = Covariate(item["name"], item["label"], *kind)
     named = f"{where}: covariate {shown(covariate.name)}"
     if not 2 <= len(levels) <= MOST_LEVELS or len(set(covariate.names)) < len(levels):
         raise ValueError(f"{named} needs 2 to {MOST_LEVELS} different levels; found {shown(covariate.names)}")
@@ -133,6 +135,8 @@ def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
         raise ValueError(f"{named}: each level of the cohort lies in one level; found {shown(fine)}")
     if unknown := {level.group for level in levels if level.group} - set(covariate.groups):
         raise ValueError(f"{named} has levels in groups without a label: {listed(sorted(unknown))}")
+    if covariate.ordered and (covariate.open or covariate.groups):
+        raise ValueError(f"{named} is ordered, so it can be neither open nor have groups of levels")
     if len({frozenset(w.column for w in level.when) for level in levels}) > 1:
         raise ValueError(
             f"{where}: the levels of covariate {shown(covariate.name)} must all have conditions on the same columns"

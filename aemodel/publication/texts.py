@@ -51,6 +51,7 @@ ABOUT: Kind = {
             "name!": str,
             "label!": str,
             "open": bool,
+            "ordered": bool,
             "groups": {"*": str},
             "levels!": [{"name!": str, "label!": str, "group": str, "when": {"*": object}, "cohort": [str]}],
         }
@@ -71,6 +72,7 @@ ABOUT: Kind = {
             "unlisted": bool,
             "covariates": [str],
             "among": {"*": [str]},
+            "also_groups": [str],
             "alpha": float,
             "source": str,
         }

@@ -64,6 +64,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "draws": COUNT,
         "chains": COUNT,
         "tune": COUNT,
+        "target_accept": SHARE,
+        "failed_attempts": (list,),
         "patients": COUNT,
         "ordering": (None, "both", "either", "order"),
         "selection": (False, True),

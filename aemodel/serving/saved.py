@@ -39,7 +39,7 @@ def save_model(model: Any, folder: str | Path) -> LoadedModel:
     Parameters
     ----------
     model
-        From `fit` or `load_model`; of the latter, the files are copied as they are.
+        From `fit` or `load_model`; of the latter, manifest and arrays are copied as they are.
     folder
         Made if it is not there.
 
@@ -90,7 +90,7 @@ def _write(model: Any, new: Path, folder: Path) -> dict[str, Any]:
     """All files of the model, under their names and on disk, but in a folder of their own; its manifest."""
     arrays = _arrays(model)
     files = {kind: _entry(kind, content) for kind, content in arrays.items()}
-    manifest = make_manifest(model, files, _performance(model))
+    manifest = dict(model.manifest) if isinstance(model, LoadedModel) else make_manifest(model, files, _performance(model))
     contents = {files[kind]["name"]: content for kind, content in arrays.items()}
     contents[MANIFEST] = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
     contents[CARD] = card(model_facts(manifest, model.risks)).encode()
@@ -143,12 +143,18 @@ def _entry(kind: str, content: bytes) -> dict[str, Any]:
     return {"name": f"{kind}-{digest[:16]}.{SUFFIXES[kind]}", "bytes": len(content), "sha256": digest}
 
 
+def _performance(model: Any) -> dict[str, Any]:
+    """Coverage of the published frequencies; a second of work, so that a model read back keeps what it was saved with."""
+    found = coverage(calibration_table(model))
+    return {"rows": round(found["rows"]), "within50": found["within50"], "within90": found["within90"]}
+
+
 def make_manifest(model: Any, files: dict[str, Any], performance: dict[str, Any] | None) -> dict[str, Any]:
-    """The manifest of a model whose arrays are in ``files``, and whose calibration covers what ``performance`` says."""
+    """The manifest of a fitted model whose arrays are in ``files``, and whose calibration covers what ``performance`` says."""
     fields = {
         "format": FORMAT,
         "name": model.name,
-        "versions": _versions(model),
+        "versions": {name: version(name) for name in VERSIONS},
         "settings": dict(model.settings),
         "diagnostics": asdict(model.diagnostics),
         "performance": performance,
@@ -161,18 +167,3 @@ def make_manifest(model: Any, files: dict[str, Any], performance: dict[str, Any]
         "files": files,
     }
     return fields | {"sha256": manifest_digest(fields)}
-
-
-def _versions(model: Any) -> dict[str, str]:
-    """What the model was fitted with."""
-    if isinstance(model, LoadedModel):
-        return dict(model.manifest["versions"])
-    return {name: version(name) for name in VERSIONS}
-
-
-def _performance(model: Any) -> dict[str, Any]:
-    """Coverage of the published frequencies; seconds of work, so that a model read back keeps what it was saved with."""
-    if isinstance(model, LoadedModel) and "performance" in model.manifest:
-        return dict(model.manifest["performance"])
-    found = coverage(calibration_table(model))
-    return {"rows": round(found["rows"]), "within50": found["within50"], "within90": found["within90"]}

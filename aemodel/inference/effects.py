@@ -1,0 +1,141 @@
+"""From effects to branch logits: what all events share, and what each branch has of its own.
+
+An effect u that all events share moves every event's *marginal* log odds by u, at both grades. A branch decides between
+states of probabilities B - A and C - B: C is the probability of the states it decides among (`Family.outer`), A that of
+those already settled within them, B that of the worse ones. If the log odds of A, B and C all move by u, the branch's
+logit moves by
+
+    log(1 + C (e^u - 1)) - log(1 + A (e^u - 1)),
+
+which is u for an event of its own (C = 1, A = 0), and less the rarer what it lies in. A, B and C are taken at the
+intercepts. Nested events then move by exactly u, however deep; the parts of a union move with it, not by u each. A second
+shared effect is added to the logits of severity. Everything here is written for PyTensor and NumPy alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aemodel.inference import priors
+from aemodel.inference.design import Design
+from aemodel.inference.saddlepoint import pack
+from aemodel.publication.families import POOLS
+from aemodel.publication.margins import FamilyMargins
+
+Floats = NDArray[np.float64]
+
+UNKNOWN = 1e6
+"""Standard error, in log odds, of what the publication says nothing of."""
+
+
+class Centring(NamedTuple):
+    """What the sampler's coordinates are made of: about how much the publication says of each effect.
+
+    ``own`` (branch, contrast) and ``shared`` (sharing pool, contrast) are standard errors of effects, each as if all
+    others were known; ``load`` (branch, sharing pool) what a shared effect adds to a branch's logit.
+    """
+
+    own: Floats
+    shared: Floats
+    load: Floats
+
+
+def branch_logits(
+    design: Design, intercept: Any, own: Any, shared: Any, matrix: Floats, xp: Any, fresh: tuple[Any, Any] = (0.0, 0.0)
+) -> Any:
+    """Logits of branches in every cell, (branch, cell), of the contrasts ``matrix`` (cell, contrast) from the cohort's mean.
+
+    ``own`` (branch, contrast) and ``shared`` (sharing pool, contrast) are effects; ``fresh`` are those of new levels, by cell
+    instead of by contrast.
+
+    The intercept is the log odds at the cohort's average risk: the design is centred at the cohort, and what the effects'
+    variance does to averages is taken off (second-order Taylor). Effects that no margin identifies then leave the averages
+    alone, which keeps the posterior free of funnels between them and the intercept.
+    """
+    settled, outer = branch_shares(design, intercept, xp)
+    severe = np.equal(design.pool_of, POOLS.index("severity")).astype(float)[:, None]
+    load = outer - settled
+    covariance = (design.centred * design.share[:, None]).T @ design.centred
+    matrix = np.ascontiguousarray(matrix.T)
+    along = own + severe * shared[1]
+    common = xp.dot(shared[0], covariance)
+    worse = settled + load / (1 + xp.exp(-intercept))
+    curvature = load * (2 * (settled + worse + outer) - 3) * (common * shared[0]).sum()
+    bend = xp.tanh(0.5 * intercept) * ((xp.dot(along, covariance) * along).sum(axis=1) + 2 * load * xp.dot(along, common))
+    level = intercept + 0.5 * (bend + curvature)
+    by_cell = xp.dot(shared, matrix) + fresh[1]
+    odds = xp.expm1(by_cell[0])[None, :]
+    moved = xp.log1p(outer[:, None] * odds) - xp.log1p(settled[:, None] * odds) + severe * by_cell[1][None, :]
+    return level[:, None] + xp.dot(own, matrix) + fresh[0] + moved
+
+
+def branch_shares(design: Design, intercept: Any, xp: Any) -> tuple[Any, Any]:
+    """Probabilities, at the intercepts, that a branch is settled within what it decides, and of that: A and C, (branch,)."""
+    taken, refused = (design.over_families(name) for name in ("taken", "refused"))
+    among = (np.ascontiguousarray(design.over_families(name).T) for name in ("settled", "outer"))
+    logp = -xp.dot(taken, xp.log1p(xp.exp(-intercept))) - xp.dot(refused, xp.log1p(xp.exp(intercept)))
+    settled, outer = (xp.dot(states, xp.exp(logp)) for states in among)
+    return settled, outer
+
+
+def effect_scales(design: Design, scale: Any, alike: Any, xp: Any) -> tuple[Any, Any]:
+    """Standard deviations of own effects (branch, contrast) and of shared ones (sharing pool, contrast).
+
+    ``scale`` (pool, term) and ``alike`` (sharing pool, term) are the model's.
+    """
+    # 0/1 matrices pick scales: cheaper to differentiate and to compile than indexing.
+    to_contrast = np.ascontiguousarray(np.eye(len(design.terms))[:, design.term_of])
+    to_branch = np.eye(len(POOLS))[design.pool_of]
+    shares = np.eye(len(POOLS))[[POOLS.index(pool) for pool in priors.SHARING]]
+    sharing = np.ascontiguousarray(shares.T)
+    alone = np.ones((len(POOLS), 1)) - sharing.sum(axis=1, keepdims=True)
+    own = scale * (alone + xp.dot(sharing, xp.sqrt(1 - alike)))
+    shared = xp.dot(shares, scale) * xp.sqrt(alike)
+    return xp.dot(to_branch, xp.dot(own, to_contrast)), xp.dot(shared, to_contrast)
+
+
+def make_centring(design: Design, margins: Sequence[FamilyMargins], further: Iterable[tuple[str, str, str]] = ()) -> Centring:
+    """Standard errors from the published counts, at the state probabilities nearest to equal ones that match them.
+
+    Of a branch's effect, what the one count of an event by the covariate says that says most; `UNKNOWN` where there is
+    none. ``further`` are events, grades and covariates of which something beside the margins speaks, as if they were
+    counted. No more than a guide: any value gives the same posterior.
+    """
+    p = np.maximum(reference_states(margins), 1e-9)
+    taken, refused = design.over_families("taken"), design.over_families("refused")
+    yes = (p @ taken) / (p @ (taken + refused))
+    slopes = p[:, None] * (taken * (1 - yes) - refused * yes)
+    spread = design.share @ design.centred**2
+    severe = np.equal(design.pool_of, POOLS.index("severity"))
+    precision = np.zeros((len(design.branches), len(design.term_of)))
+    shared = np.zeros((len(priors.SHARING), len(design.term_of)))
+    told = set(further).union(*(family.told for family in margins))
+    for event, grade, covariate in sorted(told):
+        states = design.states_having(event, grade)
+        here = spread * np.array([design.terms[t].covariate == covariate for t in design.term_of])
+        rate = p[states].sum() / p.sum() * len(margins)
+        variance = max(rate * (1 - rate), 1e-9)
+        gains = design.cells.n.sum() * slopes[states].sum(axis=0) ** 2 / variance
+        precision = np.maximum(precision, gains[:, None] * here)
+        shared += np.array([design.cells.n.sum() * variance, gains[severe].max(initial=0)])[:, None] * here
+    settled, outer = (p @ design.over_families(name) for name in ("settled", "outer"))
+    return Centring(_standard_errors(precision), _standard_errors(shared), np.column_stack([outer - settled, severe]))
+
+
+def _standard_errors(precision: Floats) -> Floats:
+    return np.asarray(1 / np.sqrt(np.maximum(precision, UNKNOWN**-2)))
+
+
+def reference_states(margins: Sequence[FamilyMargins]) -> Floats:
+    """The cohort's state probabilities nearest to equal ones that match the margins, families end to end: (state,)."""
+    parts = []
+    for family in margins:
+        packed = pack([family.margins])
+        cells, states, _ = packed.sizes[0]
+        tilted = np.where(packed.support, np.exp(packed.target), 0.0).reshape(cells, states)
+        parts.append(packed.n @ tilted / packed.n.sum())
+    return np.concatenate(parts)
