@@ -21,8 +21,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from aemodel.inference.design import Design, all_margins, make_design
+from aemodel.inference.design import Design, all_margins, family_averages, make_design
 from aemodel.inference.diagnostics import Diagnostics
+from aemodel.inference.effects import make_centring
 from aemodel.inference.forward import Forward, make_forward
 from aemodel.inference.idata import diagnose
 from aemodel.inference.likelihood import joint_margins
@@ -56,36 +57,47 @@ class Laboratory:
     design: Design
     margins: tuple[FamilyMargins, ...]
     forward: Forward
+    tests: tuple[Null, ...]
     compiled: Any
     parameters: tuple[str, ...]
 
     def data(
-        self, tables: Tables, likelihood: Likelihood = "joint", prior_scale: float = 1.0, nulls: Sequence[Null] = ()
+        self,
+        tables: Tables,
+        likelihood: Likelihood = "joint",
+        prior_scale: float = 1.0,
+        nulls: Sequence[Null] = (),
+        like: Sequence[FamilyMargins] | None = None,
     ) -> dict[str, Any]:
         """The compiled model's data for a publication with the same rows, of which those marked derived are not used.
 
-        ``nulls`` are those of `table_tests` that were not significant and are to count.
+        ``nulls`` are those of ``tests`` that were not significant and are to count.
         """
         rows = tables.frequencies
         used = ~rows["derived"].to_numpy()
-        margins = all_margins(self.design, rows, self.margins)
+        margins = all_margins(self.design, rows, like)
         packed = margin_data(margins)
         factor = LARGE if likelihood == "no_determinant" else 1.0
         packed = packed._replace(n=packed.n * factor, counts=packed.counts * factor)
         doubled = _first_covariate(tables) if likelihood == "twice" else np.zeros(len(rows), dtype=bool)
-        return {f"margins_{name}": value for name, value in packed._asdict().items()} | {
-            "joint_power": 0.0 if likelihood == "product" else 1.0 / factor,
-            "row_power": (used if likelihood == "product" else doubled & used).astype(float),
-            "row_counts": rows["observed"].to_numpy(dtype=float),
-            "prior_scale": float(prior_scale),
-            "null_weights": self._null_weights(nulls, margins),
-        }
+        averages = family_averages(self.design, margins)
+        found = {f"margins_{name}": value for name, value in packed._asdict().items()}
+        return (
+            found
+            | {f"average_{i}": average for i, average in enumerate(averages)}
+            | {
+                "joint_power": 0.0 if likelihood == "product" else 1.0 / factor,
+                "row_power": (used if likelihood == "product" else doubled & used).astype(float),
+                "row_counts": rows["observed"].to_numpy(dtype=float),
+                "prior_scale": float(prior_scale),
+                "null_weights": self._null_weights(nulls, margins),
+            }
+        )
 
     def _null_weights(self, nulls: Sequence[Null], margins: tuple[FamilyMargins, ...]) -> NDArray[np.float64]:
-        tests = table_tests(self.tables)
-        weights = np.zeros(len(tests))
+        weights = np.zeros(len(self.tests))
         if nulls:
-            weights[[tests.index(null) for null in nulls]] = null_weights(self.design, nulls, margins)
+            weights[[self.tests.index(null) for null in nulls]] = null_weights(self.design, nulls, margins)
         return weights
 
     def sample(
@@ -107,16 +119,17 @@ class Laboratory:
         return idata["posterior"], diagnose(idata)
 
 
-def make_laboratory(tables: Tables) -> Laboratory:
-    """Compile the model for a publication's rows: half a minute, once."""
+def make_laboratory(tables: Tables, tests: tuple[Null, ...] | None = None) -> Laboratory:
+    """Compile the model for a publication's rows, and ``tests`` (by default those of its tables): half a minute, once."""
     design = make_design(tables)
-    model = laboratory_model(tables, design)
+    tests = table_tests(tables) if tests is None else tests
+    model = laboratory_model(tables, design, tests)
     parameters = tuple(v.name for v in model.unobserved_RVs if not v.name.endswith(SAMPLED))
     margins = all_margins(design, tables.frequencies)
-    return Laboratory(tables, design, margins, make_forward(design), nutpie.compile_pymc_model(model), parameters)
+    return Laboratory(tables, design, margins, make_forward(design), tests, nutpie.compile_pymc_model(model), parameters)
 
 
-def laboratory_model(tables: Tables, design: Design) -> pm.Model:
+def laboratory_model(tables: Tables, design: Design, tests: tuple[Null, ...]) -> pm.Model:
     """Priors of the package's model, and both likelihoods with their powers."""
     rows = tables.frequencies
     margins = all_margins(design, rows)
@@ -125,9 +138,11 @@ def laboratory_model(tables: Tables, design: Design) -> pm.Model:
     share = inside * design.cells.n
     share = share / share.sum(axis=1, keepdims=True)
     with pm.Model(coords=coordinates(design)) as model:
-        p = state_probabilities(design, prior_logits(design, pm.Data("prior_scale", 1.0)))
+        centring = make_centring(design, margins, [(test.event, test.grade, test.covariate) for test in tests])
+        p = state_probabilities(design, prior_logits(design, centring, pm.Data("prior_scale", 1.0)))
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(margins)._asdict().items()]
-        joint = joint_margins(family_state_logp(design, p, margins), data)
+        averages = [pm.Data(f"average_{i}", average) for i, average in enumerate(family_averages(design, margins))]
+        joint = joint_margins(family_state_logp(design, p, averages), data)
         rate = pt.clip((pt.dot(having, p) * share).sum(axis=1), 1e-12, 1 - 1e-12)
         counts = pm.Data("row_counts", rows["observed"].to_numpy(dtype=float))
         rowwise = counts * pt.log(rate) + (rows["n"].to_numpy(dtype=float) - counts) * pt.log1p(-rate)
@@ -136,7 +151,6 @@ def laboratory_model(tables: Tables, design: Design) -> pm.Model:
         # Zero times minus infinity is no number: a likelihood that is not wanted is switched off, not multiplied away.
         pm.Potential("joint", pt.switch(power > 0, power * joint, 0.0))
         pm.Potential("rows", pt.dot(row_power, rowwise))
-        tests = table_tests(tables)
         weights = pm.Data("null_weights", np.zeros(len(tests)))
         nulls = [pt.dot(weights[places], logp) for places, logp in null_logp(design, tests, p)]
         pm.Potential("nulls", sum(nulls, pt.constant(0.0)))

@@ -14,6 +14,7 @@ from scipy.stats import chi2_contingency
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
+from aemodel.inference.effects import effect_scales
 from aemodel.inference.forward import Forward
 from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.families import POOLS
@@ -40,15 +41,20 @@ class Simulated:
 def draw_prior(design: Design, rng: np.random.Generator) -> xr.Dataset:
     """One draw of all parameters from their priors, as a posterior of one chain and one draw."""
     terms, contrasts, branches = len(design.terms), design.matrix.shape[1], len(design.branches)
-    centre, spread = np.array([priors.INTERCEPT[branch.pool] for branch in design.branches]).T
-    scale = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
-    sharing = len(priors.SHARING)
+    mean = rng.normal(*np.array(list(priors.INTERCEPT.values())).T)
+    spread = priors.SPREAD[0] * np.exp(rng.normal(0, priors.SPREAD[1], size=len(POOLS)))
+    width = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
+    scale = np.abs(rng.normal(0, width, size=(len(POOLS), terms)))
+    alike = rng.beta(*priors.ALIKE, size=(len(priors.SHARING), terms))
+    own, shared = effect_scales(design, scale, alike, np)
     values = {
-        "intercept": (("branch",), rng.normal(centre, spread)),
-        "scale": (("pool", "term"), np.abs(rng.normal(0, scale, size=(len(POOLS), terms)))),
-        "alike": (("sharing_pool", "term"), rng.beta(*priors.ALIKE, size=(sharing, terms))),
-        "own_raw": (("branch", "contrast"), rng.normal(size=(branches, contrasts))),
-        "shared_raw": (("sharing_pool", "contrast"), rng.normal(size=(sharing, contrasts))),
+        "intercept_mean": (("pool",), mean),
+        "intercept_spread": (("pool",), spread),
+        "intercept": (("branch",), rng.normal(mean[design.pool_of], spread[design.pool_of])),
+        "scale": (("pool", "term"), scale),
+        "alike": (("sharing_pool", "term"), alike),
+        "own": (("branch", "contrast"), own * rng.normal(size=(branches, contrasts))),
+        "shared": (("sharing_pool", "contrast"), shared * rng.normal(size=(len(priors.SHARING), contrasts))),
     }
     return xr.Dataset({name: (("chain", "draw", *dims), value[None, None]) for name, (dims, value) in values.items()})
 

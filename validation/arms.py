@@ -1,0 +1,221 @@
+"""Truths that are not drawn from the prior: patients, the list a paper would print of them, a fit of what was printed.
+
+Each arm draws branches' effects by a rule of its own, about the rates of a real publication. Then come a whole table of the
+covariates, patients, and all frequencies of them by every covariate; pairs of event and covariate are printed where a test
+at any grade was significant, the others become nulls (or, with counts only, nothing); totals are printed of all. What is
+compared are log odds at a level less the cohort's, of fit and truth, and the risks of single profiles.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import chi2_contingency
+
+from aemodel.inference.contraction import level_effects
+from aemodel.inference.design import Design, make_design
+from aemodel.inference.effects import reference_states
+from aemodel.inference.forward import logit, risk_draws
+from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.risks import RiskDraws
+from aemodel.publication.events import GRADES
+from aemodel.publication.evidence import FEWEST, Null
+from aemodel.publication.tables import Tables
+from validation.laboratory import Laboratory, make_laboratory
+from validation.simulation import Simulated, simulate
+
+Floats = NDArray[np.float64]
+Truth = Callable[[Design, np.random.Generator], tuple[Floats, Floats]]
+"""Own effects (branch, contrast) and shared ones (sharing pool, contrast)."""
+
+INTERVAL = 0.9
+SMALL_P = 0.01
+
+
+def _common(design: Design, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    return rng.normal(0, 0.45, size=_shape(design)), np.zeros((2, len(design.term_of)))
+
+
+def _few_large(design: Design, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """A quarter of the pairs of branch and covariate are large, the others next to nothing."""
+    loud = rng.random((len(design.branches), len(design.terms)))[:, design.term_of] < 0.25
+    return np.where(loud, 1.2, 0.1) * rng.normal(size=_shape(design)), np.zeros((2, len(design.term_of)))
+
+
+def _marginal(design: Design, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Alike on the marginal log odds of all events."""
+    return rng.normal(0, 0.15, size=_shape(design)), rng.normal(0, [[0.7], [0.2]], size=(2, len(design.term_of)))
+
+
+def _ordered(design: Design, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """A rise over ordered levels, of every event another; small effects of what is not ordered."""
+    trend = np.array([design.terms[t].name.endswith(" trend") for t in design.term_of])
+    own = np.where(trend, rng.normal(0.6, 0.5, size=_shape(design)), rng.normal(0, 0.2, size=_shape(design)))
+    return own, np.zeros((2, len(design.term_of)))
+
+
+def _shape(design: Design) -> tuple[int, int]:
+    return len(design.branches), len(design.term_of)
+
+
+ARMS: dict[str, Truth] = {"common": _common, "few_large": _few_large, "marginal": _marginal, "ordered": _ordered}
+
+
+def make_arm_laboratory(tables: Tables) -> Laboratory:
+    """The compiled model for any list that could be printed of the publication's events."""
+    tests = pair_tests(tables)
+    return make_laboratory(all_frequencies(tables, tests), tests)
+
+
+def one_arm(
+    laboratory: Laboratory, seed: int, *, arm: str, nulls: bool = True, draws: int = 400, tune: int = 400
+) -> dict[str, Any]:
+    """One round: sums over pairs by grade and by how significant they were, coverage, and the sampler's diagnostics."""
+    started = time.monotonic()
+    made = simulated_arm(laboratory, seed, arm)
+    printed, left_out, p_values = print_list(made.tables, laboratory.tests)
+    data = laboratory.data(printed, nulls=left_out if nulls else ())
+    posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
+    fitted = risk_draws(printed, laboratory.forward, posterior, seed + 1_000_003)
+    true = replace(fitted, draws=_true_draws(laboratory, made, fitted))
+    rows = compare(true, fitted, printed, p_values)
+    return {
+        "seed": seed,
+        **summarise(rows),
+        **profiles(true, fitted),
+        "diagnostics": asdict(diagnostics),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def simulated_arm(laboratory: Laboratory, seed: int, arm: str) -> Simulated:
+    """The patients of a round, and all frequencies of them."""
+    design = laboratory.design
+    rng = np.random.default_rng([seed, 2])
+    p = np.maximum(reference_states(laboratory.margins), 1e-6)
+    taken, refused = (p @ design.over_families(name) for name in ("taken", "refused"))
+    own, shared = ARMS[arm](design, rng)
+    values = {"intercept": np.log(taken / refused), "own": own, "shared": shared}
+    values |= {"scale": np.zeros((3, len(design.terms))), "alike": np.zeros((2, len(design.terms)))}
+    truth = xr.Dataset({k: (("chain", "draw", *(f"{k}{i}" for i in range(v.ndim))), v[None, None]) for k, v in values.items()})
+    table = sample_tables(laboratory.tables, 1, seed=seed)[0]
+    return simulate(laboratory.tables, replace(laboratory.forward, deviation=0.0), truth, table, seed)
+
+
+def pair_tests(tables: Tables) -> tuple[Null, ...]:
+    """The publication's own unlisted tests and those of the pairs it lists: all that its list was drawn from."""
+    listed = {null.event for null in tables.nulls if not null.stated}
+    like = {null.covariate: null for null in tables.nulls}
+    return tuple(
+        replace(like[covariate.name], event=event.name, grade=grade)
+        for event in tables.events
+        for covariate in tables.covariates
+        for grade in GRADES
+        if event.name in listed and covariate.name in like
+    )
+
+
+def all_frequencies(tables: Tables, tests: tuple[Null, ...]) -> Tables:
+    """The publication had it printed every pair of ``tests``: rows of every level, uncounted, beside its own."""
+    cells = {c.name: c for c in tables.covariates}
+    own = tables.frequencies.assign(derived=tables.frequencies["derived"] & (tables.frequencies["covariate"] != "total"))
+    design = make_design(tables)
+    rows = [
+        (test.event, test.grade, test.covariate, level, round(design.cells.n[design.cells.having(test.covariate, level)].sum()))
+        for test in tests
+        for level in cells[test.covariate].names
+    ]
+    new = pd.DataFrame(rows, columns=["event", "grade", "covariate", "level", "n"]).assign(observed=0, derived=False)
+    key = ["event", "grade", "covariate", "level"]
+    return replace(tables, frequencies=pd.concat([own, new]).drop_duplicates(key).fillna("").reset_index(drop=True))
+
+
+def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[Null, ...], dict[tuple[str, str], float]]:
+    """The publication with the pairs that had a significant test at a grade; nulls of the others; the pairs' smallest P."""
+    observed = tables.frequencies.set_index(["event", "grade", "covariate", "level"])[["observed", "n"]]
+    smallest: dict[tuple[str, str], float] = {}
+    patients: dict[Null, float] = {}
+    for test in tests:
+        counts = observed.loc[[(test.event, test.grade, test.covariate, level) for level in test.levels]].to_numpy()
+        patients[test] = counts[:, 0].sum()
+        for groups in ([[k] for k in range(len(counts))], test.groups):
+            if groups:
+                pair = test.event, test.covariate
+                merged = np.array([counts[list(group)].sum(axis=0) for group in groups])
+                smallest[pair] = min(smallest.get(pair, 1.0), _p_value(merged))
+    listed = {pair for pair, p in smallest.items() if p < 0.05}
+    rows = tables.frequencies
+    asked = pd.MultiIndex.from_frame(rows[["event", "covariate"]])
+    hidden = asked.isin(list(smallest)) & ~asked.isin(list(listed))
+    left = tuple(test for test in tests if (test.event, test.covariate) not in listed and patients[test] >= FEWEST)
+    return replace(tables, frequencies=rows.assign(derived=rows["derived"] | hidden)), left, smallest
+
+
+def _p_value(counts: NDArray[np.int64]) -> float:
+    table = np.column_stack([counts[:, 0], counts[:, 1] - counts[:, 0]])
+    return float(chi2_contingency(table, correction=False).pvalue) if table.sum(axis=0).all() else 1.0
+
+
+def compare(true: RiskDraws, fitted: RiskDraws, printed: Tables, p_values: dict[tuple[str, str], float]) -> pd.DataFrame:
+    """One row per event, grade, covariate and level: effects (log odds less the cohort's), weight, and what was listed."""
+    tails = (1 - INTERVAL) / 2, (1 + INTERVAL) / 2
+    found = []
+    everything = np.array([[c.everything for c in fitted.covariates]])
+    overall = true.risks(everything)[0, 0].astype(float)
+    pairs = zip(fitted.covariates, level_effects(fitted), level_effects(true), strict=True)
+    for k, (covariate, draws, truth) in enumerate(pairs):
+        lower, upper = np.quantile(draws, tails, axis=0)
+        size = np.bincount(fitted.levels[:, k], weights=fitted.weight)[: len(covariate.levels)]
+        for i, event in enumerate(fitted.events):
+            p = p_values.get((event, covariate.name))
+            for j, grade in enumerate(fitted.grades):
+                weight = size * overall[i, j] * (1 - overall[i, j])
+                rows = pd.DataFrame({"fit": draws[:, :, i, j].mean(axis=0), "truth": truth[0, :, i, j], "weight": weight})
+                rows["covered"] = (lower[:, i, j] <= truth[0, :, i, j]) & (truth[0, :, i, j] <= upper[:, i, j])
+                found.append(rows.assign(event=event, grade=grade, covariate=covariate.name, level=covariate.names, p=p))
+    return pd.concat(found, ignore_index=True)
+
+
+def summarise(rows: pd.DataFrame) -> dict[str, Any]:
+    """By grade and class of P: sums of products of fit and truth, coverage, and sizes towards where the fit points."""
+    kinds = np.select([rows["p"].isna(), rows["p"] < SMALL_P, rows["p"] < 0.05], ["other", "small", "large"], "unlisted")
+    found = {}
+    for (grade, kind), mine in rows.groupby(["grade", kinds]):
+        w, f, t = (mine[name].to_numpy(dtype=float) for name in ("weight", "fit", "truth"))
+        sums = {"rows": len(mine), "ff": w @ f**2, "ft": w @ (f * t), "tt": w @ t**2, "covered": int(mine["covered"].sum())}
+        found[f"{grade} {kind}"] = {name: float(value) for name, value in sums.items()}
+    return {"sums": found}
+
+
+def profiles(true: RiskDraws, fitted: RiskDraws) -> dict[str, Any]:
+    """Whether intervals of profiles' risks hold the truth: all, riskiest and rarest; and the fit's error in log odds."""
+    published = (fitted.levels < [len(c.levels) for c in fitted.covariates]).all(axis=1)
+    draws, truth = fitted.draws[:, published].astype(float), true.draws[0, published].astype(float)
+    tails = (1 - INTERVAL) / 2, (1 + INTERVAL) / 2
+    lower, upper = np.quantile(draws, tails, axis=0)
+    inside = (lower <= truth) & (truth <= upper)
+    riskiest = draws.mean(axis=0).argmax(axis=0)
+    events, grades = np.indices(riskiest.shape)
+    weight = fitted.weight[published]
+    error = logit(draws.mean(axis=0)) - logit(truth)
+    return {
+        "profiles": float(np.average(inside.mean(axis=(1, 2)), weights=weight)),
+        "riskiest": float(inside[riskiest, events, grades].mean()),
+        "riskiest_error": float(error[riskiest, events, grades].mean()),
+        "rarest": float(inside[weight.argmin()].mean()),
+        "squared_error": float(np.average((error**2).mean(axis=(1, 2)), weights=weight)),
+    }
+
+
+def _true_draws(laboratory: Laboratory, made: Simulated, fitted: RiskDraws) -> NDArray[np.float32]:
+    """The true risks as one draw, (1, cell, event, grade); of new levels there is no truth."""
+    having = [laboratory.design.states_having(event, grade) for event in fitted.events for grade in fitted.grades]
+    risks = np.array([made.p[states].sum(axis=0) for states in having]).T
+    return np.clip(risks, 0, 1).reshape(1, len(fitted.levels), len(fitted.events), len(fitted.grades)).astype(np.float32)
