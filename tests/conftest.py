@@ -18,6 +18,9 @@ from aemodel.publication.margins import family_margins
 from aemodel.publication.tables import load_tables, read_tables
 from tests.publications import EVIDENCE, publication_texts, simulate_patients, write_publication
 
+# What tests print is as wide as where there is no terminal; pytest's workers are told of one.
+os.environ.pop("COLUMNS", None)
+
 
 @pytest.fixture(scope="session")
 def aall1331():
