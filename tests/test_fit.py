@@ -65,7 +65,7 @@ def fit(compiled):
 def fitted(fit, invented):
     """With numbers as NumPy has them."""
     numbers = {"seed": np.uint64(1), "draws": np.int32(DRAWS), "chains": np.int64(CHAINS), "tune": np.int16(300)}
-    return fit(invented, **numbers, prior_scale=np.float32(1), power=np.float64(1))[0]
+    return fit(invented, **numbers, attempts=1, prior_scale=np.float32(1), power=np.float64(1))[0]
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def test_saved_model_holds_no_patient(saved, invented_patients):
 # Seeds and warnings.
 
 
-SHORT = {"draws": 20, "chains": 2, "tune": 40}
+SHORT = {"draws": 20, "chains": 2, "tune": 40, "attempts": 1}
 
 
 @pytest.fixture(scope="module")
