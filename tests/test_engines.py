@@ -348,6 +348,26 @@ BAD = [{"age": 45.0}, {"race_ethnicity": "martian"}, {"sex": "X7"}, {"sex": "X7"
 # Of one engine.
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()], ids=str)
+@pytest.mark.parametrize("written_by", ["pyarrow", "polars"])
+def test_nan_in_parquet_is_not_known(shipped, tmp_path, kind, written_by):
+    """The file's statistics leave NaN out: they say that all of its numbers are from 7 to 20."""
+    path, kinds = tmp_path / "patients.parquet", dict.fromkeys(("age", "months_to_relapse", "site"), kind)
+
+    def table(missing):
+        return rows_of({"site": 7}, *({name: missing, "site": missing} for name in ("age", "months_to_relapse")), **kinds)
+
+    write = pq.write_table if written_by == "pyarrow" else lambda given, to: pl.from_arrow(given).write_parquet(to)
+    write(table(math.nan), path)
+    with duckdb.connect() as connection:
+        relation = connection.read_parquet(str(path))
+        found = aemodel.score(shipped, relation, events=EVENTS).to_arrow_table().select(ADDED)
+        assert found.to_pylist() == aemodel.score(shipped, table(None), events=EVENTS).select(ADDED).to_pylist()
+        assert aemodel.score_summary(shipped, relation) == aemodel.score_summary(shipped, table(None))
+        groups = aemodel.score_cohort(shipped, relation, by="site", events=["death"], grades=["3-5"])
+        assert groups.project("site, patients").fetchall() == [(7, 1), (None, 2)]
+
+
 def test_order_of_many_rows_is_kept_by_duckdb(shipped, tmp_path):
     """Several row groups, more than one thread."""
     with duckdb.connect() as connection:

@@ -30,7 +30,7 @@ from aemodel.publication.profiles import TEXTS
 from aemodel.serving.csv_rows import count_rows, examples_in_file
 from aemodel.serving.csv_text import CsvFile
 from aemodel.serving.engines import SPARK, Coded, in_spark
-from aemodel.serving.sql import by_bytes, call, constants, quoted
+from aemodel.serving.sql import by_bytes, call, constants, is_nan, quoted
 
 MOST_COUNTED = 1_000_000
 """Combinations of groups and profiles that are collected at most."""
@@ -211,7 +211,7 @@ def _duckdb_counts(coded: Coded, by: Sequence[str]) -> list[tuple[Any, ...]]:
     values, shown = [], []
     for name, key in zip(by, keys, strict=True):
         dtype, value = coded.schema[name], _in_duckdb(coded.schema[name], name)
-        value = f"CASE WHEN {value} = 'NaN' THEN NULL ELSE {value} END" if dtype.is_float() else value
+        value = f"CASE WHEN {is_nan(value)} THEN NULL ELSE {value} END" if dtype.is_float() else value
         values.append(f"{value} AS {key}")
         exact = dtype in TEXTS or dtype.is_integer() or dtype.is_float() or dtype == nw.Boolean
         shown.append(key if exact else f"CAST({key} AS VARCHAR)")

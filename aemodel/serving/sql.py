@@ -93,15 +93,24 @@ def _class(source: Source, dtype: Any, value: str, stride: int) -> str:
         whens = [f"WHEN ({value} COLLATE C) = {literal(text)} THEN {place * stride}" for place, text in texts]
         otherwise = source.other
     elif not source.texts and (dtype.is_numeric() or dtype in TEXTS):
-        missing += f" OR {value} = {_double(math.nan)}"
+        missing += f" OR {is_nan(value)}"
         places = reversed(list(enumerate(source.cuts, start=2)))
         whens = [f"WHEN {value} >= {_double(cut)} THEN {place * stride}" for place, cut in places]
         otherwise = 1
     else:
         otherwise = source.wrong
-        missing += f" OR {value} = {_double(math.nan)}" if dtype.is_float() else ""
+        missing += f" OR {is_nan(value)}" if dtype.is_float() else ""
     cases = " ".join([f"WHEN {missing} THEN {MISSING}", *whens])
     return f"CAST(CASE {cases} ELSE {otherwise * stride} END AS BIGINT)"
+
+
+def is_nan(value: str) -> str:
+    """Whether a number is NaN, never null.
+
+    Not ``value = 'NaN'``: Parquet's statistics leave NaN out, and DuckDB takes a comparison with anything beyond the largest
+    number they name for false without reading the values. Distinctness it works out of the values.
+    """
+    return f"{value} IS NOT DISTINCT FROM {_double(math.nan)}"
 
 
 def _double(number: float) -> str:
