@@ -1,42 +1,59 @@
 """Truths that are not drawn from the prior: patients, the list a paper would print of them, a fit of what was printed.
 
-Each arm draws branches' effects by a rule of its own, about the rates of a real publication. Then come a whole table of the
-covariates, patients, and all frequencies of them by every covariate; pairs of event and covariate are printed where a test
-at any grade was significant, the others become nulls (or, with counts only, nothing); totals are printed of all. What is
-compared are log odds at a level less the cohort's, of fit and truth, and the risks of single profiles.
+Each arm draws branches' effects by a rule of its own, about the rates of a real publication: of the ordered covariates and
+of one other, drawn at random; of the rest effects are a tenth of that. Then come a whole table of the covariates,
+patients, and all frequencies of them by every covariate; pairs of event and covariate are printed where a test at any
+grade was significant, the others become nulls (or, with counts only, nothing); totals are printed of all. What is compared
+are log odds at a level less the cohort's, of fit and truth, and the risks of single profiles.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytensor
+import pytensor.tensor as pt
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.stats import chi2_contingency
 
 from aemodel.inference.contraction import level_effects
 from aemodel.inference.design import Design, make_design
-from aemodel.inference.effects import reference_states
+from aemodel.inference.effects import branch_logits, reference_states
 from aemodel.inference.forward import logit, risk_draws
 from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.model import state_probabilities
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.events import GRADES
 from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.tables import Tables
-from validation.laboratory import Laboratory, make_laboratory
+from validation.laboratory import Laboratory, make_laboratory, row_rates
 from validation.simulation import Simulated, simulate
 
 Floats = NDArray[np.float64]
-Truth = Callable[[Design, np.random.Generator], tuple[Floats, Floats]]
+Truth = Callable[[Laboratory, np.random.Generator], tuple[Floats, Floats]]
 """Own effects (branch, contrast) and shared ones (sharing pool, contrast)."""
+
+QUIET = 0.1
+"""What effects of most covariates are multiplied by."""
+
+LISTED = 0.75
+"""Of printed differences, how much is true."""
+
+SPREAD = 2.0
+"""Standard deviation of the penalty on effects that are to reproduce printed ones."""
 
 INTERVAL = 0.9
 SMALL_P = 0.01
+KINDS = {"listed": ("small", "large"), "small": ("small",), "large": ("large",), "unlisted": ("unlisted",)}
+RATIOS = {"truth_on_fit": ("ft", "ff"), "fit_over_truth": ("fit", "truth"), "covered": ("covered", "rows")}
 
 
 def _common(design: Design, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -45,8 +62,8 @@ def _common(design: Design, rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 def _few_large(design: Design, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """A quarter of the pairs of branch and covariate are large, the others next to nothing."""
-    loud = rng.random((len(design.branches), len(design.terms)))[:, design.term_of] < 0.25
-    return np.where(loud, 1.2, 0.1) * rng.normal(size=_shape(design)), np.zeros((2, len(design.term_of)))
+    large = rng.random((len(design.branches), len(design.terms)))[:, design.term_of] < 0.25
+    return np.where(large, 1.2, 0.1) * rng.normal(size=_shape(design)), np.zeros((2, len(design.term_of)))
 
 
 def _marginal(design: Design, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -65,29 +82,90 @@ def _shape(design: Design) -> tuple[int, int]:
     return len(design.branches), len(design.term_of)
 
 
-ARMS: dict[str, Truth] = {"common": _common, "few_large": _few_large, "marginal": _marginal, "ordered": _ordered}
+def _loud(rule: Callable[[Design, np.random.Generator], tuple[Floats, Floats]]) -> Truth:
+    """Effects by the rule for ordered covariates and for one other; `QUIET` times those for the rest."""
+
+    def truth(laboratory: Laboratory, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        covariates = laboratory.design.cells.covariates
+        others = [c.name for c in covariates if not c.ordered]
+        loud = {c.name for c in covariates if c.ordered} | {str(rng.choice(others))}
+        terms = laboratory.design.terms
+        loudness = np.array([1.0 if terms[t].covariate in loud else QUIET for t in laboratory.design.term_of])
+        own, shared = rule(laboratory.design, rng)
+        return own * loudness, shared * loudness
+
+    return truth
+
+
+def _listed(laboratory: Laboratory, _: np.random.Generator) -> tuple[Floats, Floats]:
+    """What the publication lists has `LISTED` of its printed size, what it does not list no effect."""
+    return published_effects(laboratory), np.zeros((2, len(laboratory.design.term_of)))
+
+
+@lru_cache(maxsize=1)
+def published_effects(laboratory: Laboratory) -> Floats:
+    """Branches' effects (branch, contrast) by penalised likelihood, of counts whose differences are `LISTED` as large."""
+    design, rows = laboratory.design, laboratory.tables.frequencies
+    p = np.maximum(reference_states(laboratory.margins), 1e-6)
+    taken, refused = (p @ design.over_families(name) for name in ("taken", "refused"))
+    overall = np.array([p[design.states_having(e, g)].sum() for e, g in zip(rows["event"], rows["grade"], strict=True)])
+    n = rows["n"].to_numpy(dtype=float)
+    printed = logit((rows["observed"].to_numpy(dtype=float) + 0.5) / (n + 1)) - logit(overall)
+    shift = np.where(rows["derived"] | (rows["covariate"] == "total"), 0.0, LISTED * printed)
+    wanted = 1 / (1 + np.exp(-logit(overall) - shift))
+    own = pt.dmatrix()
+    shared = np.zeros((2, len(design.term_of)))
+    logits = branch_logits(design, pt.constant(np.log(taken / refused)), own, pt.constant(shared), design.centred, pt)
+    rates = row_rates(laboratory.tables, design, state_probabilities(design, logits))
+    loss = -pt.dot(n * wanted, pt.log(rates)) - pt.dot(n * (1 - wanted), pt.log1p(-rates)) + 0.5 * (own**2).sum() / SPREAD**2
+    value = pytensor.function([own], [loss, pytensor.grad(loss, own)])
+    start = np.zeros(_shape(design))
+
+    def objective(x: Floats) -> tuple[float, Floats]:
+        loss, gradient = value(x.reshape(start.shape))
+        return float(loss), np.asarray(gradient).ravel()
+
+    found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 2000, "maxfun": 5000})
+    if not found.success:
+        raise RuntimeError(f"effects of the published sizes were not found: {found.message}")
+    return np.asarray(found.x).reshape(start.shape)
+
+
+ARMS: dict[str, Truth] = {
+    "common": _loud(_common),
+    "few_large": _loud(_few_large),
+    "marginal": _loud(_marginal),
+    "ordered": _loud(_ordered),
+    "listed": _listed,
+}
 
 
 def make_arm_laboratory(tables: Tables) -> Laboratory:
     """The compiled model for any list that could be printed of the publication's events."""
     tests = pair_tests(tables)
-    return make_laboratory(all_frequencies(tables, tests), tests)
+    return make_laboratory(all_frequencies(tables, tests), tests, product=False)
 
 
-def one_arm(
-    laboratory: Laboratory, seed: int, *, arm: str, nulls: bool = True, draws: int = 400, tune: int = 400
-) -> dict[str, Any]:
-    """One round: sums over pairs by grade and by how significant they were, coverage, and the sampler's diagnostics."""
+def one_round(laboratory: Laboratory, seed: int, *, draws: int = 300, tune: int = 300) -> dict[str, Any]:
+    """One trial of every arm, fitted with its nulls; of even seeds with counts only besides."""
+    fits = ("all evidence", "counts only") if seed % 2 == 0 else ("all evidence",)
+    return {
+        "seed": seed,
+        "arms": {arm: {fit: one_fit(laboratory, seed, arm, fit, draws=draws, tune=tune) for fit in fits} for arm in ARMS},
+    }
+
+
+def one_fit(laboratory: Laboratory, seed: int, arm: str, fit: str, *, draws: int, tune: int) -> dict[str, Any]:
+    """Sums over pairs by grade and by how significant they were, coverage, and the sampler's diagnostics."""
     started = time.monotonic()
     made = simulated_arm(laboratory, seed, arm)
     printed, left_out, p_values = print_list(made.tables, laboratory.tests)
-    data = laboratory.data(printed, nulls=left_out if nulls else ())
+    data = laboratory.data(printed, nulls=left_out if fit == "all evidence" else ())
     posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
     fitted = risk_draws(printed, laboratory.forward, posterior, seed + 1_000_003)
     true = replace(fitted, draws=_true_draws(laboratory, made, fitted))
     rows = compare(true, fitted, printed, p_values)
     return {
-        "seed": seed,
         **summarise(rows),
         **profiles(true, fitted),
         "diagnostics": asdict(diagnostics),
@@ -101,7 +179,7 @@ def simulated_arm(laboratory: Laboratory, seed: int, arm: str) -> Simulated:
     rng = np.random.default_rng([seed, 2])
     p = np.maximum(reference_states(laboratory.margins), 1e-6)
     taken, refused = (p @ design.over_families(name) for name in ("taken", "refused"))
-    own, shared = ARMS[arm](design, rng)
+    own, shared = ARMS[arm](laboratory, rng)
     values = {"intercept": np.log(taken / refused), "own": own, "shared": shared}
     values |= {"scale": np.zeros((3, len(design.terms))), "alike": np.zeros((2, len(design.terms)))}
     truth = xr.Dataset({k: (("chain", "draw", *(f"{k}{i}" for i in range(v.ndim))), v[None, None]) for k, v in values.items()})
@@ -123,7 +201,7 @@ def pair_tests(tables: Tables) -> tuple[Null, ...]:
 
 
 def all_frequencies(tables: Tables, tests: tuple[Null, ...]) -> Tables:
-    """The publication had it printed every pair of ``tests``: rows of every level, uncounted, beside its own."""
+    """The publication with room for every pair of ``tests``: rows of every level, not yet used, beside its own."""
     cells = {c.name: c for c in tables.covariates}
     own = tables.frequencies.assign(derived=tables.frequencies["derived"] & (tables.frequencies["covariate"] != "total"))
     design = make_design(tables)
@@ -132,7 +210,7 @@ def all_frequencies(tables: Tables, tests: tuple[Null, ...]) -> Tables:
         for test in tests
         for level in cells[test.covariate].names
     ]
-    new = pd.DataFrame(rows, columns=["event", "grade", "covariate", "level", "n"]).assign(observed=0, derived=False)
+    new = pd.DataFrame(rows, columns=["event", "grade", "covariate", "level", "n"]).assign(observed=0, derived=True)
     key = ["event", "grade", "covariate", "level"]
     return replace(tables, frequencies=pd.concat([own, new]).drop_duplicates(key).fillna("").reset_index(drop=True))
 
@@ -153,9 +231,9 @@ def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[N
     listed = {pair for pair, p in smallest.items() if p < 0.05}
     rows = tables.frequencies
     asked = pd.MultiIndex.from_frame(rows[["event", "covariate"]])
-    hidden = asked.isin(list(smallest)) & ~asked.isin(list(listed))
+    derived = np.where(asked.isin(list(smallest)), ~asked.isin(list(listed)), rows["derived"])
     left = tuple(test for test in tests if (test.event, test.covariate) not in listed and patients[test] >= FEWEST)
-    return replace(tables, frequencies=rows.assign(derived=rows["derived"] | hidden)), left, smallest
+    return replace(tables, frequencies=rows.assign(derived=derived)), left, smallest
 
 
 def _p_value(counts: NDArray[np.int64]) -> float:
@@ -190,6 +268,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
     for (grade, kind), mine in rows.groupby(["grade", kinds]):
         w, f, t = (mine[name].to_numpy(dtype=float) for name in ("weight", "fit", "truth"))
         sums = {"rows": len(mine), "ff": w @ f**2, "ft": w @ (f * t), "tt": w @ t**2, "covered": int(mine["covered"].sum())}
+        sums |= {"fit": w @ np.abs(f), "truth": w @ (np.sign(f) * t)}
         found[f"{grade} {kind}"] = {name: float(value) for name, value in sums.items()}
     return {"sums": found}
 
@@ -219,3 +298,45 @@ def _true_draws(laboratory: Laboratory, made: Simulated, fitted: RiskDraws) -> N
     having = [laboratory.design.states_having(event, grade) for event in fitted.events for grade in fitted.grades]
     risks = np.array([made.p[states].sum(axis=0) for states in having]).T
     return np.clip(risks, 0, 1).reshape(1, len(fitted.levels), len(fitted.events), len(fitted.grades)).astype(np.float32)
+
+
+def arm_table(rounds: Sequence[dict[str, Any]], resamples: int = 1000) -> pd.DataFrame:
+    """What the arms' rounds say, one row per arm, fit, grade and kind of pair, with 90 % intervals over rounds.
+
+    Kinds are pairs printed with a P-value below `SMALL_P` (small) or above (large), and both (listed); pairs tested and not
+    printed (unlisted). ``truth_on_fit`` is the slope of true on fitted effects, ``fit_over_truth`` the sum of fitted over
+    that of true ones, each effect counted towards where the fit points; ``covered`` the share of 90 % intervals that
+    hold the truth.
+    """
+    found = []
+    keys = sorted({(arm, fit) for one in rounds for arm, fits in one["arms"].items() for fit in fits})
+    for arm, fit in keys:
+        mine = [one["arms"][arm][fit]["sums"] for one in rounds if fit in one["arms"].get(arm, {})]
+        for grade in GRADES:
+            for kind, parts in KINDS.items():
+                names = ("ft", "ff", "fit", "truth", "covered", "rows")
+                sums = np.array(
+                    [[sum(one.get(f"{grade} {p}", {}).get(name, 0.0) for p in parts) for name in names] for one in mine]
+                )
+                ratios = np.random.default_rng(1).integers(len(mine), size=(resamples, len(mine)))
+                drawn = sums[np.vstack([np.arange(len(mine)), ratios])].sum(axis=1)
+                row: dict[str, Any] = {"arm": arm, "fit": fit, "grade": grade, "pairs": kind, "rounds": len(mine)}
+                for name, (over, under) in RATIOS.items():
+                    with np.errstate(invalid="ignore", divide="ignore"):
+                        values = drawn[:, names.index(over)] / drawn[:, names.index(under)]
+                    bounds = np.nanquantile(values[1:], (0.05, 0.95))
+                    row |= {name: values[0], f"{name}_lower": bounds[0], f"{name}_upper": bounds[1]}
+                found.append(row)
+    return pd.DataFrame(found)
+
+
+def profile_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Coverage of profiles' 90 % intervals by arm and fit: all, the riskiest and the rarest, and the riskiest one's bias."""
+    names = ("profiles", "riskiest", "rarest", "riskiest_error", "squared_error")
+    rows = [
+        {"arm": arm, "fit": fit, **{name: one[name] for name in names}}
+        for each in rounds
+        for arm, fits in each["arms"].items()
+        for fit, one in fits.items()
+    ]
+    return pd.DataFrame(rows).groupby(["arm", "fit"], sort=False).mean().reset_index()

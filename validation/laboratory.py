@@ -9,7 +9,7 @@ divided by it, the kernel without its determinant; of all tables, or of some.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from aemodel.inference.design import Design, all_margins, family_averages, make_design
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.effects import make_centring
+from aemodel.inference.effects import Centring, make_centring
 from aemodel.inference.forward import Forward, make_forward
 from aemodel.inference.idata import diagnose
 from aemodel.inference.likelihood import joint_margins
@@ -42,6 +42,9 @@ from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
 
 Likelihood = Literal["joint", "product", "twice", "no_determinant"]
+Prior = Callable[[Design, Centring, Any], Any]
+"""As `prior_logits`: the prior, inside a `pm.Model`, that makes logits of branches in every cell."""
+
 ALPHA = 0.05
 """Level of the tests by which a simulated publication chooses its tables."""
 
@@ -60,6 +63,7 @@ class Laboratory:
     tests: tuple[Null, ...]
     compiled: Any
     parameters: tuple[str, ...]
+    product: bool
 
     def data(
         self,
@@ -74,12 +78,10 @@ class Laboratory:
         ``nulls`` are those of ``tests`` that were not significant and are to count.
         """
         rows = tables.frequencies
-        used = ~rows["derived"].to_numpy()
         margins = all_margins(self.design, rows, like)
         packed = margin_data(margins)
         factor = LARGE if likelihood == "no_determinant" else 1.0
         packed = packed._replace(n=packed.n * factor, counts=packed.counts * factor)
-        doubled = _first_covariate(tables) if likelihood == "twice" else np.zeros(len(rows), dtype=bool)
         averages = family_averages(self.design, margins)
         found = {f"margins_{name}": value for name, value in packed._asdict().items()}
         return (
@@ -87,11 +89,10 @@ class Laboratory:
             | {f"average_{i}": average for i, average in enumerate(averages)}
             | {
                 "joint_power": 0.0 if likelihood == "product" else 1.0 / factor,
-                "row_power": (used if likelihood == "product" else doubled & used).astype(float),
-                "row_counts": rows["observed"].to_numpy(dtype=float),
                 "prior_scale": float(prior_scale),
                 "null_weights": self._null_weights(nulls, margins),
             }
+            | (_by_row(tables, likelihood) if self.product else {})
         )
 
     def _null_weights(self, nulls: Sequence[Null], margins: tuple[FamilyMargins, ...]) -> NDArray[np.float64]:
@@ -119,42 +120,67 @@ class Laboratory:
         return idata["posterior"], diagnose(idata)
 
 
-def make_laboratory(tables: Tables, tests: tuple[Null, ...] | None = None) -> Laboratory:
-    """Compile the model for a publication's rows, and ``tests`` (by default those of its tables): half a minute, once."""
+def make_laboratory(
+    tables: Tables, tests: tuple[Null, ...] | None = None, *, product: bool = True, prior: Prior = prior_logits
+) -> Laboratory:
+    """Compile the model for a publication's rows, and ``tests`` (by default those of its tables): half a minute, once.
+
+    Without ``product`` there is no product of binomials in it, which takes half of the time of a round.
+    """
     design = make_design(tables)
     tests = table_tests(tables) if tests is None else tests
-    model = laboratory_model(tables, design, tests)
+    model = laboratory_model(tables, design, tests, product=product, prior=prior)
     parameters = tuple(v.name for v in model.unobserved_RVs if not v.name.endswith(SAMPLED))
     margins = all_margins(design, tables.frequencies)
-    return Laboratory(tables, design, margins, make_forward(design), tests, nutpie.compile_pymc_model(model), parameters)
+    compiled = nutpie.compile_pymc_model(model)
+    return Laboratory(tables, design, margins, make_forward(design), tests, compiled, parameters, product)
 
 
-def laboratory_model(tables: Tables, design: Design, tests: tuple[Null, ...]) -> pm.Model:
-    """Priors of the package's model, and both likelihoods with their powers."""
-    rows = tables.frequencies
-    margins = all_margins(design, rows)
-    having = np.array([design.states_having(e, g) for e, g in zip(rows["event"], rows["grade"], strict=True)], dtype=float)
-    inside = np.array([design.cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
-    share = inside * design.cells.n
-    share = share / share.sum(axis=1, keepdims=True)
+def laboratory_model(
+    tables: Tables, design: Design, tests: tuple[Null, ...], *, product: bool = True, prior: Prior = prior_logits
+) -> pm.Model:
+    """Priors of the package's model, or others, and the likelihoods with their powers."""
+    margins = all_margins(design, tables.frequencies)
     with pm.Model(coords=coordinates(design)) as model:
         centring = make_centring(design, margins, [(test.event, test.grade, test.covariate) for test in tests])
-        p = state_probabilities(design, prior_logits(design, centring, pm.Data("prior_scale", 1.0)))
+        p = state_probabilities(design, prior(design, centring, pm.Data("prior_scale", 1.0)))
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(margins)._asdict().items()]
         averages = [pm.Data(f"average_{i}", average) for i, average in enumerate(family_averages(design, margins))]
         joint = joint_margins(family_state_logp(design, p, averages), data)
-        rate = pt.clip((pt.dot(having, p) * share).sum(axis=1), 1e-12, 1 - 1e-12)
-        counts = pm.Data("row_counts", rows["observed"].to_numpy(dtype=float))
-        rowwise = counts * pt.log(rate) + (rows["n"].to_numpy(dtype=float) - counts) * pt.log1p(-rate)
-        row_power = pm.Data("row_power", np.zeros(len(rows)))
         power = pm.Data("joint_power", 1.0)
         # Zero times minus infinity is no number: a likelihood that is not wanted is switched off, not multiplied away.
         pm.Potential("joint", pt.switch(power > 0, power * joint, 0.0))
-        pm.Potential("rows", pt.dot(row_power, rowwise))
+        if product:
+            pm.Potential("rows", _product_of_binomials(tables, design, p))
         weights = pm.Data("null_weights", np.zeros(len(tests)))
         nulls = [pt.dot(weights[places], logp) for places, logp in null_logp(design, tests, p)]
         pm.Potential("nulls", sum(nulls, pt.constant(0.0)))
     return model
+
+
+def _by_row(tables: Tables, likelihood: Likelihood) -> dict[str, Any]:
+    """The product's data: which rows' binomials count, and their counts."""
+    power = ~tables.frequencies["derived"].to_numpy() & (likelihood in ("product", "twice"))
+    power = power & _first_covariate(tables) if likelihood == "twice" else power
+    return {"row_power": power.astype(float), "row_counts": tables.frequencies["observed"].to_numpy(dtype=float)}
+
+
+def _product_of_binomials(tables: Tables, design: Design, p: Any) -> Any:
+    """Sum over rows of each one's binomial log likelihood times its power, both of them data."""
+    rows, rate = tables.frequencies, row_rates(tables, design, p)
+    counts = pm.Data("row_counts", rows["observed"].to_numpy(dtype=float))
+    rowwise = counts * pt.log(rate) + (rows["n"].to_numpy(dtype=float) - counts) * pt.log1p(-rate)
+    return pt.dot(pm.Data("row_power", np.zeros(len(rows))), rowwise)
+
+
+def row_rates(tables: Tables, design: Design, p: Any) -> Any:
+    """The rate of each frequency, (row,), from state probabilities (state, cell)."""
+    rows = tables.frequencies
+    having = np.array([design.states_having(e, g) for e, g in zip(rows["event"], rows["grade"], strict=True)], dtype=float)
+    inside = np.array([design.cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
+    share = inside * design.cells.n
+    share = share / share.sum(axis=1, keepdims=True)
+    return pt.clip((pt.dot(having, p) * share).sum(axis=1), 1e-12, 1 - 1e-12)
 
 
 def table_tests(tables: Tables) -> tuple[Null, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from aemodel.publication.tables import load_tables
+from aemodel.publication.tables import Tables, load_tables
 from aemodel.serving.output import whole
 from validation.laboratory import Laboratory, make_laboratory
 from validation.ranks import one_round
@@ -26,9 +26,18 @@ Round = Callable[..., dict[str, Any]]
 
 
 def run_rounds(
-    publication: str, folder: Path, seeds: Sequence[int], *, what: Round = one_round, processes: int = 2, **options: Any
+    publication: str,
+    folder: Path,
+    seeds: Sequence[int],
+    *,
+    what: Round = one_round,
+    make: Callable[[Tables], Laboratory] = make_laboratory,
+    processes: int = 2,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Rounds of ``what`` for each seed that has no result in ``folder`` yet, then all results in the order of seeds.
+
+    Each process does them with a laboratory of the publication that it makes by ``make``.
 
     Raises
     ------
@@ -42,7 +51,8 @@ def run_rounds(
     with Progress(*columns) as progress:
         task = progress.add_task(folder.name, total=len(seeds), completed=len(seeds) - len(missing))
         if missing:
-            _in_processes(publication, folder, missing, processes, partial(what, **options), lambda: progress.advance(task))
+            work = partial(what, **options)
+            _in_processes(partial(_start, publication, make), folder, missing, processes, work, lambda: progress.advance(task))
     return read_rounds(folder, seeds)
 
 
@@ -51,10 +61,10 @@ def read_rounds(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _in_processes(
-    publication: str, folder: Path, seeds: Sequence[int], processes: int, what: Round, advance: Callable[[], None]
+    start: Callable[[], None], folder: Path, seeds: Sequence[int], processes: int, what: Round, advance: Callable[[], None]
 ) -> None:
     workers = min(processes, len(seeds))
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start, (publication,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), start) as pool:
         futures = [pool.submit(_round, folder, seed, what) for seed in seeds]
         try:
             for future in as_completed(futures):
@@ -65,8 +75,8 @@ def _in_processes(
             raise
 
 
-def _start(publication: str) -> None:
-    _laboratory.append(make_laboratory(load_tables(publication)))
+def _start(publication: str, make: Callable[[Tables], Laboratory]) -> None:
+    _laboratory.append(make(load_tables(publication)))
 
 
 def _round(folder: Path, seed: int, what: Round) -> None:

@@ -1,0 +1,58 @@
+"""The model of the first edition, frozen: what the present one is compared with over truths unlike either's prior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from aemodel.inference import priors
+from aemodel.inference.design import Design
+from aemodel.inference.effects import Centring, branch_logits, effect_scales
+from aemodel.inference.model import SAMPLED
+from aemodel.inference.normal import half_normal_quantile
+from aemodel.publication.families import POOLS
+from aemodel.publication.tables import Tables
+from validation.arms import all_frequencies, pair_tests
+from validation.laboratory import Laboratory, make_laboratory
+
+INTERCEPT = {"incidence": (-1.0, 1.5), "severity": (-1.5, 2.0), "composition": (0.0, 1.5)}
+SCALE = {"incidence": 0.5, "severity": 0.5, "composition": 0.6}
+CENTRED_FROM = 0.8
+"""Scale of effects about which the sampler's coordinates change from those of the prior to those of the data."""
+
+
+def make_first_laboratory(tables: Tables) -> Laboratory:
+    """As `make_arm_laboratory`, with the first prior: effects shared by branches' logits, ordered levels exchangeable."""
+    tests = pair_tests(tables)
+    return make_laboratory(all_frequencies(tables, tests), tests, product=False, prior=first_logits)
+
+
+def first_logits(design: Design, _: Centring, prior_scale: Any) -> Any:
+    """Each branch's logit is its intercept, plus effects its pool shares, plus its own; see `aemodel.inference.model`."""
+    intercept = pm.Normal(
+        "intercept", *np.array([INTERCEPT[branch.pool] for branch in design.branches]).T.copy(), dims="branch"
+    )
+    # A trend and the departure from it, of one scale, are levels that are exchangeable.
+    kinds = [term.name.removesuffix(" curve").removesuffix(" trend") for term in design.terms]
+    to_term = np.array([[float(kind == other) for other in kinds] for kind in dict.fromkeys(kinds)])
+    width = np.array([SCALE[pool] for pool in POOLS])[:, None]
+    half = half_normal_quantile(pm.Normal("scale_score", shape=(len(POOLS), len(to_term))))
+    scale = pm.Deterministic("scale", prior_scale * width * pt.dot(half, to_term), dims=("pool", "term"))
+    alike = pt.dot(pm.Beta(f"alike{SAMPLED}", 2.0, 2.0, shape=(len(priors.SHARING), len(to_term))), to_term)
+    alike = pm.Deterministic("alike", alike, dims=("sharing_pool", "term"))
+    own_scale, shared_scale = effect_scales(design, scale, alike, pt)
+    own = _effects("own_raw", own_scale, ("branch", "contrast")) * own_scale
+    together = _effects("shared_raw", shared_scale, ("sharing_pool", "contrast")) * shared_scale
+    to_branch = np.array([[float(branch.pool == pool) for pool in priors.SHARING] for branch in design.branches])
+    effects = pm.Deterministic("own", own + pt.dot(to_branch, together), dims=("branch", "contrast"))
+    shared = pm.Deterministic("shared", pt.zeros((2, len(design.term_of))), dims=("sharing_pool", "contrast"))
+    return branch_logits(design, intercept, effects, shared, design.centred, pt)
+
+
+def _effects(name: str, scale: Any, dims: tuple[str, str]) -> Any:
+    """Standard normal variables to be multiplied by ``scale``, sampled in coordinates of their own."""
+    stretch = pt.sqrt(1 + (scale / CENTRED_FROM) ** 2)
+    return pm.Normal(f"{name}{SAMPLED}", sigma=stretch, dims=dims) / stretch
