@@ -71,7 +71,9 @@ def null_probabilities(aall1331, design, nulls, shipped_states):
         p = pt.dmatrix()
         (_, each), *more = null_logp(design, some, p)
         assert not more
-        logp = pytensor.function([p], [each, selection_logp(design, some, margins, p)], mode=UNCOMPILED)
+        logp = pytensor.function(
+            [p], [each, selection_logp(design, some, null_weights(design, some, margins), p)], mode=UNCOMPILED
+        )
         computed = [logp(states) for states in shipped_states]
         simulated = [simulate_nulls(design, some, states, rng) for states in shipped_states]
         found[kind] = [np.array([one[i] for one in values]) for values in (computed, simulated) for i in (0, 1)]
@@ -202,7 +204,8 @@ def test_nulls_of_different_families_and_covariates_are_independent(aall1331, de
 
 def test_gradient_of_nulls_is_a_difference_quotient(aall1331, design, nulls, shipped_states):
     margins, p = all_margins(design, aall1331.frequencies), pt.dmatrix()
-    logp = selection_logp(design, nulls["any_ae", "race_ethnicity"], margins, p)
+    some = nulls["any_ae", "race_ethnicity"]
+    logp = selection_logp(design, some, null_weights(design, some, margins), p)
     function = pytensor.function([p], [logp, pytensor.grad(logp, p)], mode=UNCOMPILED)
     at = shipped_states[-1]
     direction = np.random.default_rng(4).normal(size=at.shape) * at

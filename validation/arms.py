@@ -22,20 +22,19 @@ import pytensor.tensor as pt
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import chi2_contingency
 
 from aemodel.inference.contraction import level_effects
-from aemodel.inference.design import Design, make_design
+from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_logits, reference_states
 from aemodel.inference.forward import logit, risk_draws
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import state_probabilities
 from aemodel.inference.risks import RiskDraws
+from aemodel.inference.simulated import Simulated, all_frequencies, pair_tests, print_list
 from aemodel.publication.events import GRADES
-from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.tables import Tables
 from validation.laboratory import Laboratory, make_laboratory, row_rates
-from validation.simulation import Simulated, simulate
+from validation.simulation import simulate
 
 Floats = NDArray[np.float64]
 Truth = Callable[[Laboratory, np.random.Generator], tuple[Floats, Floats]]
@@ -185,60 +184,6 @@ def simulated_arm(laboratory: Laboratory, seed: int, arm: str) -> Simulated:
     truth = xr.Dataset({k: (("chain", "draw", *(f"{k}{i}" for i in range(v.ndim))), v[None, None]) for k, v in values.items()})
     table = sample_tables(laboratory.tables, 1, seed=seed)[0]
     return simulate(laboratory.tables, replace(laboratory.forward, deviation=0.0), truth, table, seed)
-
-
-def pair_tests(tables: Tables) -> tuple[Null, ...]:
-    """The publication's own unlisted tests and those of the pairs it lists: all that its list was drawn from."""
-    listed = {null.event for null in tables.nulls if not null.stated}
-    like = {null.covariate: null for null in tables.nulls}
-    return tuple(
-        replace(like[covariate.name], event=event.name, grade=grade)
-        for event in tables.events
-        for covariate in tables.covariates
-        for grade in GRADES
-        if event.name in listed and covariate.name in like
-    )
-
-
-def all_frequencies(tables: Tables, tests: tuple[Null, ...]) -> Tables:
-    """The publication with room for every pair of ``tests``: rows of every level, not yet used, beside its own."""
-    cells = {c.name: c for c in tables.covariates}
-    own = tables.frequencies.assign(derived=tables.frequencies["derived"] & (tables.frequencies["covariate"] != "total"))
-    design = make_design(tables)
-    rows = [
-        (test.event, test.grade, test.covariate, level, round(design.cells.n[design.cells.having(test.covariate, level)].sum()))
-        for test in tests
-        for level in cells[test.covariate].names
-    ]
-    new = pd.DataFrame(rows, columns=["event", "grade", "covariate", "level", "n"]).assign(observed=0, derived=True)
-    key = ["event", "grade", "covariate", "level"]
-    return replace(tables, frequencies=pd.concat([own, new]).drop_duplicates(key).fillna("").reset_index(drop=True))
-
-
-def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[Null, ...], dict[tuple[str, str], float]]:
-    """The publication with the pairs that had a significant test at a grade; nulls of the others; the pairs' smallest P."""
-    observed = tables.frequencies.set_index(["event", "grade", "covariate", "level"])[["observed", "n"]]
-    smallest: dict[tuple[str, str], float] = {}
-    patients: dict[Null, float] = {}
-    for test in tests:
-        counts = observed.loc[[(test.event, test.grade, test.covariate, level) for level in test.levels]].to_numpy()
-        patients[test] = counts[:, 0].sum()
-        for groups in ([[k] for k in range(len(counts))], test.groups):
-            if groups:
-                pair = test.event, test.covariate
-                merged = np.array([counts[list(group)].sum(axis=0) for group in groups])
-                smallest[pair] = min(smallest.get(pair, 1.0), _p_value(merged))
-    listed = {pair for pair, p in smallest.items() if p < 0.05}
-    rows = tables.frequencies
-    asked = pd.MultiIndex.from_frame(rows[["event", "covariate"]])
-    derived = np.where(asked.isin(list(smallest)), ~asked.isin(list(listed)), rows["derived"])
-    left = tuple(test for test in tests if (test.event, test.covariate) not in listed and patients[test] >= FEWEST)
-    return replace(tables, frequencies=rows.assign(derived=derived)), left, smallest
-
-
-def _p_value(counts: NDArray[np.int64]) -> float:
-    table = np.column_stack([counts[:, 0], counts[:, 1] - counts[:, 0]])
-    return float(chi2_contingency(table, correction=False).pvalue) if table.sum(axis=0).all() else 1.0
 
 
 def compare(true: RiskDraws, fitted: RiskDraws, printed: Tables, p_values: dict[tuple[str, str], float]) -> pd.DataFrame:

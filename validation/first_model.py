@@ -13,9 +13,9 @@ from aemodel.inference.design import Design
 from aemodel.inference.effects import Centring, branch_logits, effect_scales
 from aemodel.inference.model import SAMPLED
 from aemodel.inference.normal import half_normal_quantile
+from aemodel.inference.simulated import all_frequencies, pair_tests
 from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
-from validation.arms import all_frequencies, pair_tests
 from validation.laboratory import Laboratory, make_laboratory
 
 INTERCEPT = {"incidence": (-1.0, 1.5), "severity": (-1.5, 2.0), "composition": (0.0, 1.5)}

@@ -30,12 +30,13 @@ from aemodel.inference.likelihood import joint_margins
 from aemodel.inference.model import (
     SAMPLED,
     coordinates,
+    exchanged,
     family_state_logp,
     margin_data,
     prior_logits,
     state_probabilities,
 )
-from aemodel.inference.selection import null_logp, null_weights
+from aemodel.inference.selection import null_weights, selection_logp
 from aemodel.publication.events import GRADES
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
@@ -82,11 +83,9 @@ class Laboratory:
         packed = margin_data(margins)
         factor = LARGE if likelihood == "no_determinant" else 1.0
         packed = packed._replace(n=packed.n * factor, counts=packed.counts * factor)
-        averages = family_averages(self.design, margins)
-        found = {f"margins_{name}": value for name, value in packed._asdict().items()}
         return (
-            found
-            | {f"average_{i}": average for i, average in enumerate(averages)}
+            exchanged(self.design, margins)
+            | {f"margins_{name}": value for name, value in packed._asdict().items()}
             | {
                 "joint_power": 0.0 if likelihood == "product" else 1.0 / factor,
                 "prior_scale": float(prior_scale),
@@ -153,8 +152,7 @@ def laboratory_model(
         if product:
             pm.Potential("rows", _product_of_binomials(tables, design, p))
         weights = pm.Data("null_weights", np.zeros(len(tests)))
-        nulls = [pt.dot(weights[places], logp) for places, logp in null_logp(design, tests, p)]
-        pm.Potential("nulls", sum(nulls, pt.constant(0.0)))
+        pm.Potential("nulls", selection_logp(design, tests, weights, p))
     return model
 
 

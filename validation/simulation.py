@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,26 +16,13 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.effects import effect_scales
 from aemodel.inference.forward import Forward
+from aemodel.inference.simulated import Simulated, family_edges, publish, simulate_states
 from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """A simulated publication.
-
-    ``tables`` has the simulated frequencies; ``table`` (cell,) the patients in each cell; ``counts`` (state, cell) their
-    states, families end to end; ``p`` (state, cell) the true probabilities, new levels' cells included.
-    """
-
-    tables: Tables
-    table: Ints
-    counts: Ints
-    p: Floats
 
 
 def draw_prior(design: Design, rng: np.random.Generator) -> xr.Dataset:
@@ -70,25 +57,8 @@ def simulate(
     p = next(iter(forward.states(parameters, seed)))
     if logit_shift is not None:
         p = _shifted(forward.design, p, logit_shift)
-    rng = np.random.default_rng(seed)
-    edges = family_edges(forward.design)
-    counts = np.zeros((p.shape[0], len(table)), dtype=np.int64)
-    for first, last in pairwise(edges):
-        for cell in np.flatnonzero(table):
-            share = np.clip(p[first:last, cell], 0, None)
-            counts[first:last, cell] = rng.multinomial(table[cell], share / share.sum())
+    counts = simulate_states(forward.design, p, table, np.random.default_rng(seed))
     return Simulated(publish(tables, forward.design, counts), table, counts, p)
-
-
-def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
-    """The publication with its frequencies counted anew, row by row: the cohort's sizes and everything else as they are."""
-    rows = tables.frequencies.copy()
-    observed = []
-    for event, grade, covariate, level in zip(rows["event"], rows["grade"], rows["covariate"], rows["level"], strict=True):
-        states, cells = design.states_having(event, grade), design.cells.having(covariate, level)
-        observed.append(int(counts[np.ix_(states, cells)].sum()))
-    rows["observed"] = observed
-    return replace(tables, frequencies=rows)
 
 
 def without(tables: Tables, hidden: NDArray[np.bool_]) -> Tables:
@@ -135,11 +105,6 @@ def shift_of_interaction(design: Design, rng: np.random.Generator, size: float) 
         edges = family_edges(design)
         shift[edges[i] : edges[i + 1]] = occurred[:, None] * effect[None, :]
     return shift
-
-
-def family_edges(design: Design) -> Ints:
-    """Where each family's states begin among all, and the end: (family + 1,)."""
-    return np.cumsum([0] + [len(family.grades) for family in design.families])
 
 
 def _shifted(design: Design, p: Floats, shift: Floats) -> Floats:

@@ -31,11 +31,12 @@ from aemodel.inference.design import all_margins, family_averages
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.forward import make_forward
 from aemodel.inference.saddlepoint import Packed, joint_loglik, pack
+from aemodel.inference.simulated import family_edges
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
 from aemodel.publication.tables import Tables
 from validation.laboratory import Laboratory
-from validation.simulation import family_edges, without
+from validation.simulation import without
 
 MODELS = ("joint", "overall rate", "product")
 WHOLE = ", everything"

@@ -29,7 +29,8 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
 
     The intercept is the log odds that observed rates are above predicted ones (0 if none), the slope is what predicted
     contrasts between levels must be multiplied by to fit the observed ones (1 if nothing; above 1 the model shrinks them,
-    as one that is right also does on the rows it was fitted to, the more so if these were selected by significance).
+    as one that is right also does on the rows it was fitted to, the more so if these were selected by significance: what is
+    then to be expected, `expected_slopes` finds).
     Rows share patients, so intervals come from whole publications simulated at the predicted risks, recalibrated alike.
     The model saw these rows: that it reproduces them is consistency, not validation.
 
@@ -49,7 +50,9 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
     pandas.DataFrame
         Columns event, grade, rows (published frequencies, derived ones left out), intercept and slope, each with lower and
         upper bound. The last two rows are over all events, the slope with an intercept for each. The slope is missing where an
-        event has a total only, and both are where fewer than `FEWEST` patients had it.
+        event has a total only, and both are where fewer than `FEWEST` patients had it. Of a model from `expected_slopes`
+        the last two rows have the central 90 % of slopes that a right model would show, expected_lower and expected_upper,
+        in two further columns.
 
     Raises
     ------
@@ -67,15 +70,27 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
     groups = [(event, grade, mine.index.to_numpy()) for (event, grade), mine in rows.groupby(["event", "grade"], sort=False)]
     groups += [("all", grade, np.flatnonzero(rows["grade"] == grade)) for grade in ("3-5", "4-5")]
     for event, grade, mine in groups:
-        of_event = rows["event"].iloc[mine].factorize()[0]
         split = (rows["covariate"].iloc[mine] != "total").to_numpy()
         few = event != "all" and _patients(rows.iloc[mine]) < FEWEST
         values = [] if few else [_recalibrate(counts[:, mine], n[mine], x[mine], np.zeros(len(mine), dtype=int), None)[0]]
         if split.any() and not few:
-            inside = mine[split]
-            values.append(_recalibrate(counts[:, inside], n[inside], x[inside], of_event[split], x[inside])[1])
+            values.append(contrast_slope(rows.iloc[mine[split]], counts[:, mine[split]], predicted[mine[split]]))
         found.append((event, grade, len(mine), *_with_interval(values, (0.0, 1.0), probability)))
-    return pd.DataFrame(found, columns=COLUMNS)
+    table = pd.DataFrame(found, columns=COLUMNS)
+    if expected := model.settings.get("expected_slopes"):
+        bounds = {("all", grade): pair for grade, pair in expected["central90"].items()}
+        pairs = [bounds.get(pair, (np.nan, np.nan)) for pair in zip(table["event"], table["grade"], strict=True)]
+        table[["expected_lower", "expected_upper"]] = pairs
+    return table
+
+
+def contrast_slope(rows: pd.DataFrame, counts: Floats, predicted: Floats) -> Floats:
+    """Slope of published contrasts on predicted ones, with an intercept for each event: (replicate,).
+
+    ``rows`` are frequencies by level, ``counts`` (replicate, row) and ``predicted`` (row,) rates.
+    """
+    x = logit(predicted)
+    return _recalibrate(counts, rows["n"].to_numpy(dtype=float), x, rows["event"].factorize()[0], x)[1]
 
 
 def _patients(rows: pd.DataFrame) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import pymc as pm
 from numpy.typing import NDArray
 
 from aemodel.inference.design import Design
 from aemodel.inference.ordering import Significance, ordering_logp
-from aemodel.inference.selection import selection_logp
+from aemodel.inference.selection import null_weights, selection_logp
 from aemodel.publication.evidence import Null, Ordering
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
@@ -43,13 +44,17 @@ def choose_evidence(tables: Tables, ordering: Significance | None, selection: bo
 
 
 def evidence_logp(design: Design, evidence: Evidence, margins: Sequence[FamilyMargins], p: Any) -> Mapping[str, Any]:
-    """Log probability of each kind of evidence there is, from state probabilities ``p`` (state, cell)."""
+    """Log probability of each kind of evidence there is, from state probabilities ``p`` (state, cell), inside a `pm.Model`.
+
+    What each null counts, ``null_weights``, is data: those of tests that were significant after all can be set to 0.
+    """
     found = {}
     if evidence.orderings:
         terms = [ordering_logp(design, item, rates, p, evidence.significance) for item, rates in evidence.orderings]
         found["ordering"] = sum(terms)
     if evidence.nulls:
-        found["selection"] = selection_logp(design, evidence.nulls, margins, p)
+        weights = pm.Data("null_weights", null_weights(design, evidence.nulls, margins))
+        found["selection"] = selection_logp(design, evidence.nulls, weights, p)
     return found
 
 

@@ -14,7 +14,6 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design, family_averages
 from aemodel.inference.effects import Centring, branch_logits, effect_scales, make_centring
 from aemodel.inference.evidence import Evidence, evidence_logp
-from aemodel.inference.kernels import held
 from aemodel.inference.likelihood import StateProbabilities, joint_margins
 from aemodel.inference.normal import half_normal_quantile
 from aemodel.inference.own_patients import OwnProfiles, patients_logp
@@ -38,8 +37,9 @@ def build_model(
 ) -> pm.Model:
     """Priors, branch logits over all cells, the joint likelihood of each family's margins, and further evidence.
 
-    The likelihood is a potential whose margins are `pm.Data`, named ``margins_*``: they can be exchanged in the compiled
-    model, and so can ``prior_scale``, which multiplies the scales of the effects' priors. Patients of one's ``own`` are a
+    The likelihood is a potential whose margins are `pm.Data`: those of another publication of the same cohort and events can
+    take their place in the compiled model (`exchanged`), and ``prior_scale``, which multiplies the scales of the effects'
+    priors, can be another. Patients of one's ``own`` are a
     potential beside it; if they are part of the published cohort, the margins are those of the others. What is published
     counts with a ``power``, its patients then being that many each (power prior; Ibrahim & Chen 2000).
     """
@@ -47,7 +47,7 @@ def build_model(
     with pm.Model(coords=coordinates(design)) as model:
         centring = make_centring(design, margins, _also_told(design, evidence, own))
         p = state_probabilities(design, prior_logits(design, centring, pm.Data("prior_scale", float(prior_scale))))
-        averages = [held(average) for average in family_averages(others, their_margins)]
+        averages = [pm.Data(f"average_{i}", each) for i, each in enumerate(family_averages(others, their_margins))]
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(their_margins)._asdict().items()]
         published = {"margins": joint_margins(family_state_logp(others, p, averages), data)}
         published |= evidence_logp(design, evidence, margins, p) if evidence else {}
@@ -117,6 +117,12 @@ def margin_data(margins: tuple[FamilyMargins, ...]) -> Packed:
     """The margins as the model's data, for `build_model` and for exchanging them later."""
     packed = pack([m.margins for m in margins])
     return packed._replace(support=packed.support.astype(np.int64))
+
+
+def exchanged(design: Design, margins: tuple[FamilyMargins, ...]) -> dict[str, Any]:
+    """Data that put these margins in the place of those that a model was compiled with."""
+    found = {f"margins_{name}": value for name, value in margin_data(margins)._asdict().items()}
+    return found | {f"average_{i}": average for i, average in enumerate(family_averages(design, margins))}
 
 
 def state_probabilities(design: Design, logits: Any) -> Any:

@@ -28,9 +28,8 @@ SLICES = 6
 """Into how many slices the statistic of a test between groups is cut, where one between levels stands beside it."""
 
 
-def selection_logp(design: Design, nulls: Sequence[Null], margins: Sequence[FamilyMargins], p: Any) -> Any:
-    """Log probability of all nulls, from state probabilities ``p`` (state, cell)."""
-    weights = null_weights(design, nulls, margins)
+def selection_logp(design: Design, nulls: Sequence[Null], weights: Any, p: Any) -> Any:
+    """Log probability of all nulls, each times its weight (null,), from state probabilities ``p`` (state, cell)."""
     return sum((pt.dot(weights[positions], logp) for positions, logp in null_logp(design, nulls, p)), pt.constant(0.0))
 
 
@@ -112,5 +111,7 @@ def _correlation(
     covariance = together - np.outer(rate, rate)
     family = [design.family_of(nulls[i].event) for i in mine]
     covariance[np.not_equal.outer(family, family)] = 0
-    scale = np.sqrt(np.diag(covariance))
+    # An event that nobody had overlaps with none.
+    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    np.fill_diagonal(covariance, scale**2)
     return np.asarray(covariance / np.outer(scale, scale))

@@ -25,11 +25,12 @@ from aemodel.inference.forward import make_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import build_model, coordinates, prior_logits
 from aemodel.inference.saddlepoint import pack
+from aemodel.inference.simulated import family_edges
 from validation.figures import read_all, write_results
 from validation.laboratory import laboratory_model, make_laboratory, table_tests
 from validation.ranks import RANKED, _table_logliks, one_round, simulated_round
 from validation.runs import read_rounds, run_rounds
-from validation.simulation import draw_prior, family_edges, print_significant, shift_of_interaction, simulate, without
+from validation.simulation import draw_prior, print_significant, shift_of_interaction, simulate, without
 from validation.summary import coverage_table, rank_table
 from validation.withheld import _log_ratio, _one_row, bridge, clusters, elpd_table, log_states, one_cluster
 

@@ -1,0 +1,114 @@
+"""Publications of simulated patients: what a paper of the same cohort and events would have printed of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import chi2_contingency
+
+from aemodel.inference.design import Design, make_design
+from aemodel.publication.events import GRADES
+from aemodel.publication.evidence import FEWEST, Null
+from aemodel.publication.tables import Tables
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated publication.
+
+    ``tables`` has the simulated frequencies; ``table`` (cell,) the patients in each cell; ``counts`` (state, cell) their
+    states, families end to end; ``p`` (state, cell) the true probabilities, new levels' cells included.
+    """
+
+    tables: Tables
+    table: Ints
+    counts: Ints
+    p: Floats
+
+
+def simulate_states(design: Design, p: Floats, table: Ints, rng: np.random.Generator) -> Ints:
+    """States (state, cell) of the patients of ``table`` (cell,), families independent within cells."""
+    edges = family_edges(design)
+    counts = np.zeros((p.shape[0], len(table)), dtype=np.int64)
+    for first, last in pairwise(edges):
+        for cell in np.flatnonzero(table):
+            share = np.clip(p[first:last, cell], 0, None)
+            counts[first:last, cell] = rng.multinomial(table[cell], share / share.sum())
+    return counts
+
+
+def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
+    """The publication with its frequencies counted anew, row by row: the cohort's sizes and everything else as they are."""
+    rows = tables.frequencies.copy()
+    observed = []
+    for event, grade, covariate, level in zip(rows["event"], rows["grade"], rows["covariate"], rows["level"], strict=True):
+        states, cells = design.states_having(event, grade), design.cells.having(covariate, level)
+        observed.append(int(counts[np.ix_(states, cells)].sum()))
+    rows["observed"] = observed
+    return replace(tables, frequencies=rows)
+
+
+def family_edges(design: Design) -> Ints:
+    """Where each family's states begin among all, and the end: (family + 1,)."""
+    return np.cumsum([0] + [len(family.grades) for family in design.families])
+
+
+def pair_tests(tables: Tables) -> tuple[Null, ...]:
+    """The publication's own unlisted tests and those of the pairs it lists: all that its list was drawn from."""
+    listed = {null.event for null in tables.nulls if not null.stated}
+    like = {null.covariate: null for null in tables.nulls}
+    return tuple(
+        replace(like[covariate.name], event=event.name, grade=grade)
+        for event in tables.events
+        for covariate in tables.covariates
+        for grade in GRADES
+        if event.name in listed and covariate.name in like
+    )
+
+
+def all_frequencies(tables: Tables, tests: tuple[Null, ...]) -> Tables:
+    """The publication with room for every pair of ``tests``: rows of every level, not yet used, beside its own."""
+    cells = {c.name: c for c in tables.covariates}
+    own = tables.frequencies.assign(derived=tables.frequencies["derived"] & (tables.frequencies["covariate"] != "total"))
+    design = make_design(tables)
+    rows = [
+        (test.event, test.grade, test.covariate, level, round(design.cells.n[design.cells.having(test.covariate, level)].sum()))
+        for test in tests
+        for level in cells[test.covariate].names
+    ]
+    new = pd.DataFrame(rows, columns=["event", "grade", "covariate", "level", "n"]).assign(observed=0, derived=True)
+    key = ["event", "grade", "covariate", "level"]
+    return replace(tables, frequencies=pd.concat([own, new]).drop_duplicates(key).fillna("").reset_index(drop=True))
+
+
+def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[Null, ...], dict[tuple[str, str], float]]:
+    """The publication with the pairs that had a significant test at a grade; nulls of the others; the pairs' smallest P."""
+    observed = tables.frequencies.set_index(["event", "grade", "covariate", "level"])[["observed", "n"]]
+    smallest: dict[tuple[str, str], float] = {}
+    patients: dict[Null, float] = {}
+    for test in tests:
+        counts = observed.loc[[(test.event, test.grade, test.covariate, level) for level in test.levels]].to_numpy()
+        patients[test] = counts[:, 0].sum()
+        for groups in ([[k] for k in range(len(counts))], test.groups):
+            if groups:
+                pair = test.event, test.covariate
+                merged = np.array([counts[list(group)].sum(axis=0) for group in groups])
+                smallest[pair] = min(smallest.get(pair, 1.0), _p_value(merged))
+    listed = {pair for pair, p in smallest.items() if p < 0.05}
+    rows = tables.frequencies
+    asked = pd.MultiIndex.from_frame(rows[["event", "covariate"]])
+    derived = np.where(asked.isin(list(smallest)), ~asked.isin(list(listed)), rows["derived"])
+    left = tuple(test for test in tests if (test.event, test.covariate) not in listed and patients[test] >= FEWEST)
+    return replace(tables, frequencies=rows.assign(derived=derived)), left, smallest
+
+
+def _p_value(counts: NDArray[np.int64]) -> float:
+    table = np.column_stack([counts[:, 0], counts[:, 1] - counts[:, 0]])
+    return float(chi2_contingency(table, correction=False).pvalue) if table.sum(axis=0).all() else 1.0
