@@ -130,6 +130,18 @@ def test_labels_of_several_types_are_kept_apart_and_sorted(shipped):
     assert labels_of(shipped, [10**400, 10**400 + 1]) == [(10**400, 1), (10**400 + 1, 1)]
 
 
+@pytest.mark.parametrize("engine", ["pandas", "pandas of arrow", "pyarrow", "polars"])
+def test_half_precision_makes_groups(shipped, engine):
+    """Of which not every library can sort, or even tell from missing ones."""
+    table = random_patients(4).append_column("site", pa.array([5, 0.5, np.nan, 5], pa.float16()))
+    frame = {"pyarrow": table, "polars": pl.from_arrow(table)}.get(engine)
+    if frame is None:
+        frame = table.to_pandas(types_mapper=None if engine == "pandas" else pd.ArrowDtype)
+    found = aemodel.score_cohort(shipped, frame, by="site", events=["sepsis"], grades=["3-5"])
+    assert list(map(str, np.asarray(found["site"], dtype=float))) == ["0.5", "5.0", "nan"]
+    assert list(found["patients"].to_numpy()) == [1, 2, 1]
+
+
 def with_site(values):
     return random_patients(2).append_column("site", pa.array(values))
 

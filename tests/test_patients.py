@@ -266,6 +266,8 @@ NUMBERS = [
     pd.Series(pd.Categorical([12, None])),
     pd.Series(arrow(pa.decimal256(5, 2), [Decimal(12), None])),
     pd.Series(arrow(pa.uint64(), [12, None])),
+    pd.Series(arrow(pa.float16(), [12, math.nan])),
+    pd.Series([12, math.nan], dtype=np.float16),
     pa.array([12, None], pa.decimal32(4, 1)),
     pa.array([Decimal(12), None], pa.decimal256(60, 1)),
     pa.array([np.float16(12), None], pa.float16()),

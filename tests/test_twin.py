@@ -24,7 +24,7 @@ from tests.reference import is_none, levels_left, mean_and_quantiles
 
 ENGINES = (
     "pandas", "polars", "csv", "pyarrow", "duckdb", "csv", "polars lazy", "pandas objects", "csv", "pyarrow", "parquet", "csv",
-    "polars", "csv", "polars lazy", "csv",
+    "polars", "csv", "polars lazy", "pandas arrow",
 )  # fmt: skip
 """In turn; those that take the longest for a small frame have fewer."""
 PUBLICATION = Path(aemodel.__file__).parent / "publications" / "aall1331" / "publication.toml"
@@ -69,6 +69,7 @@ KINDS = [
     pa.float64(),
     pa.float64(),
     pa.float32(),
+    pa.float16(),
     pa.int64(),
     pa.int8(),
     pa.uint16(),
@@ -151,8 +152,9 @@ def as_texts(table):
 
 
 def engine_frame(engine, table, folder, connection):
-    if engine == "pandas":
-        frame = table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype(), pa.int64(): pd.Int64Dtype()}.get)
+    if engine in ("pandas", "pandas arrow"):
+        nullable = {pa.bool_(): pd.BooleanDtype(), pa.int64(): pd.Int64Dtype()}
+        frame = table.to_pandas(types_mapper=nullable.get if engine == "pandas" else pd.ArrowDtype)
         return frame.set_axis(pd.Index([7] * len(frame), name="age"))
     if engine == "pandas objects":
         frame = pd.DataFrame({name: pd.Series(table[name].to_pylist(), dtype=object) for name in table.column_names})
@@ -214,8 +216,10 @@ def compare(seed, model, by_hand, folder, connection):
     options = {"new_levels": rng.choice(["error", "sample"]), "on_invalid": rng.choice(["error", "null"])}
     if engine == "csv":
         table = as_texts(table)
-    elif engine not in ("pyarrow", "pandas", "pandas objects"):  # which have no numbers of 256 bits
+    elif engine not in ("pyarrow", "pandas", "pandas arrow", "pandas objects"):  # which have no numbers of 256 bits
         kinds = [pa.decimal128(30, 3) if pa.types.is_decimal256(field.type) else field.type for field in table.schema]
+        if engine == "duckdb":  # which takes no half precision from Arrow
+            kinds = [pa.float32() if kind == pa.float16() else kind for kind in kinds]
         table = table.cast(pa.schema(list(zip(table.column_names, kinds, strict=True))))
     told = f"seed {seed}: {engine}, {options}, {table.schema.to_string()}, {table.to_pylist()}"
     expected = twin(table, engine, **options)

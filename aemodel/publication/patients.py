@@ -145,6 +145,8 @@ def known_type(series: nw.Series[Any]) -> nw.Series[Any]:
     if series.implementation.is_pandas():
         if str(native.dtype) == "string_view[pyarrow]":
             return _like(series, native.array.__arrow_array__().to_pylist(), nw.String())
+        if str(native.dtype) in ("float16", "halffloat[pyarrow]"):  # which pandas cannot sort, nor tell from missing
+            return series.cast(nw.Float32())
         return nw.from_native(native.astype(object), series_only=True) if series.dtype == nw.Unknown else series
     if series.implementation.is_pyarrow():
         import pyarrow as pa
@@ -155,6 +157,8 @@ def known_type(series: nw.Series[Any]) -> nw.Series[Any]:
             native = pa.chunked_array(map(pa.compute.run_end_decode, native.chunks), kind := kind.value_type)
         if pa.types.is_string_view(kind):
             native = native.cast(pa.string())
+        elif pa.types.is_float16(kind):
+            native = native.cast(pa.float32())
         elif pa.types.is_decimal(kind) and series.dtype == nw.Unknown:
             native = native.cast(pa.float64())
         if native.type != series.to_native().type:

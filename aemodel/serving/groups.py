@@ -134,7 +134,7 @@ def _counted_parts(coded: Coded, by: Sequence[str]) -> nw.DataFrame[Any]:
 
 
 def _part_counted(frame: nw.DataFrame[Any], codes: NDArray[np.int64], column: str, by: Sequence[str]) -> nw.DataFrame[Any]:
-    frame = frame.with_columns(*(known_type(frame[name]) for name in by if frame.schema[name] in TEXTS))
+    frame = frame.with_columns(*(known_type(frame[name]) for name in by))
     labels = positional(frame.select(*_nan_as_null(frame.schema, by)))
     table, keys = _keyed(labels, len(codes), column, by)
     table = table.with_columns(nw.new_series(column, codes, nw.Int64(), backend=frame.implementation))
