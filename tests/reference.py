@@ -12,15 +12,16 @@ import numpy as np
 from scipy.stats import binom, hypergeom
 
 
-def enumerate_margin_logprob(p, n, incidence, counts):
+def enumerate_margin_logprob(p, n, incidence, counts, high=None):
     """Exact log probability of margins: the margins' distribution, convolved over cells.
 
     ``p`` (..., cell, state) may have leading dimensions (parameter draws), enumerated together; ``n`` (cell,) whole
-    numbers; ``incidence`` (cell, state, margin) of 0/1; ``counts`` (margin,). Returns (...,); minus infinity where the
-    margins are impossible.
+    numbers; ``incidence`` (cell, state, margin) of 0/1; ``counts`` (margin,), or with ``high`` (margin,) the ends of
+    intervals that hold them. Returns (...,); minus infinity where the margins are impossible.
     """
     p, incidence = np.asarray(p, float), np.asarray(incidence, int)
-    n, wanted = [int(size) for size in n], tuple(int(count) for count in counts)
+    n, least = [int(size) for size in n], tuple(int(count) for count in counts)
+    wanted = least if high is None else tuple(int(count) for count in high)
     most = np.array([size * incidence[c].max(axis=0) for c, size in enumerate(n)]).reshape(len(n), len(wanted))
     # What the cells still to come can add at most: sums that cannot reach the counts any more are left out.
     to_come = np.cumsum(most[::-1], axis=0)[::-1] - most
@@ -31,11 +32,11 @@ def enumerate_margin_logprob(p, n, incidence, counts):
         for before, probability in sums.items():
             for added, more in cell.items():
                 now = tuple(b + a for b, a in zip(before, added, strict=True))
-                if all(w - r <= x <= w for x, w, r in zip(now, wanted, to_come[c], strict=True)):
+                if all(w - r <= x <= h for x, w, h, r in zip(now, least, wanted, to_come[c], strict=True)):
                     following[now] = following.get(now, 0.0) + probability * more
         sums = following
     with np.errstate(divide="ignore"):
-        return np.log(sums.get(wanted, np.zeros(p.shape[:-2])))
+        return np.log(sum(sums.values(), np.zeros(p.shape[:-2])))
 
 
 def _cell_distribution(p, size: int, incidence) -> dict[tuple[int, ...], np.ndarray]:

@@ -20,9 +20,9 @@ from aemodel.answers.table_uncertainty import table_loglik, table_uncertainty
 from aemodel.inference.design import all_margins, family_averages, make_design
 from aemodel.inference.forward import make_forward
 from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.intervals import pack
 from aemodel.inference.likelihood import joint_margins
 from aemodel.inference.model import family_state_logp
-from aemodel.inference.saddlepoint import pack
 from aemodel.publication.cells import coarse_cells, cohort_sets, make_cells
 
 TABLES = 250

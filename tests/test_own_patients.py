@@ -20,9 +20,10 @@ from aemodel.cli import main
 from aemodel.inference import fitting
 from aemodel.inference.design import all_margins, family_averages, make_design
 from aemodel.inference.evidence import choose_evidence
+from aemodel.inference.intervals import pack
 from aemodel.inference.model import build_model, margin_data
 from aemodel.inference.own_patients import make_own_profiles, patients_logp
-from aemodel.inference.saddlepoint import joint_loglik, pack
+from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.states import make_paths, state_probabilities
 from aemodel.inference.summary import evidence_words
 from aemodel.publication.cells import remaining_cells

@@ -10,9 +10,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from scipy.stats import binom
 
+from aemodel.inference.intervals import pack
 from aemodel.inference.likelihood import StateProbabilities, joint_margins, margin_loglik
-from aemodel.inference.saddlepoint import joint_loglik, pack
+from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.states import make_paths, state_probabilities
 from aemodel.publication.margins import reduce_margins
 from tests.reference import additive_logit_loglik, difference_quotient, enumerate_margin_logprob
@@ -171,6 +173,86 @@ def test_state_that_hardly_has_any_probability_changes_nothing():
         assert margin_loglik([[tiny, 1 - p, p]], [2], incidence, [1]) == pytest.approx(expected, abs=1e-6)
 
 
+# Counts known to lie in intervals, of which the sum over all integers is exact.
+
+
+def interval_case(name):
+    """Ends of intervals around a system's counts, (margin,) each, and the largest spread of the error over draws."""
+    of, changes, largest = INTERVALS[name]
+    counts = system(of)[2].astype(float)
+    low, high = counts.copy(), counts.copy()
+    for margin, (below, above) in changes.items():
+        low[margin], high[margin] = counts[margin] - below, counts[margin] + above
+    return of, low, high, largest
+
+
+INTERVALS = {
+    "one of three values": ("graded", {0: (1, 1), 6: (1, 1), 8: (1, 1)}, 0.03),
+    "two at most": ("single", {0: (7, 0), 3: (4, 0)}, 0.05),
+    "three, one of them wide": ("graded", {0: (3, 0), 3: (2, 2), 6: (4, 0)}, 0.05),
+    "every margin within one": ("single", dict.fromkeys(range(7), (1, 1)), 0.08),
+    "nested events": ("nested", {0: (1, 1), 3: (1, 2), 9: (1, 1)}, 0.05),
+}
+
+
+@pytest.mark.parametrize("name", INTERVALS)
+def test_intervals_together_agree_with_enumeration(name):
+    of, low, high, largest = interval_case(name)
+    table, incidence, _, _ = system(of)
+    n = table.sum(axis=1)
+    p = np.concatenate([parameter_draws(of, spread, draws=6) for spread in (0.5, WIDE)])
+    exact = enumerate_margin_logprob(p, n, incidence, low, high)
+    margins = reduce_margins(n.astype(float), incidence, low, [str(j) for j in range(len(low))], high=high)
+    packed = pack([margins])
+    logps = [np.log(np.where(margins.support, q, 1.0)).ravel() for q in p]
+    assert np.ptp([joint_loglik(logp, *packed)[0][0] for logp in logps] - exact) < largest
+    assert gradient_error(logps[0], packed) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 4), (1, 9), (0, 19), (12, 13), (20, 45), (30, 110)], ids=lambda value: str(value)
+)
+def test_one_interval_is_a_binomial_probability_deep_into_its_tails(low, high):
+    for rate in (0.001, 0.02, 0.1, 0.3, 0.7):
+        exact = np.logaddexp.reduce(binom.logpmf(np.arange(low, high + 1), 110, rate))
+        if exact > -80:
+            assert margin_loglik([[1 - rate, rate]], [110], [[[0], [1]]], [low], [high]) == pytest.approx(exact, abs=0.01)
+
+
+def test_intervals_in_different_cells_are_independent():
+    incidence = np.zeros((2, 2, 2))
+    incidence[0, 1, 0] = incidence[1, 1, 1] = 1
+    together = margin_loglik([[0.9, 0.1], [0.8, 0.2]], [40, 50], incidence, [0, 3], [4, 12])
+    apart = [margin_loglik([[1 - p, p]], [n], [[[0], [1]]], [a], [b]) for p, n, a, b in ((0.1, 40, 0, 4), (0.2, 50, 3, 12))]
+    assert together == pytest.approx(sum(apart), abs=1e-9)
+
+
+def test_percentages_of_a_large_trial_agree_with_exact_sums():
+    rates, n = np.array([0.3, 0.22, 0.4, 0.35]), np.array([400, 380, 420, 410])
+    incidence = np.zeros((4, 2, 4))
+    incidence[np.arange(4), 1, np.arange(4)] = 1
+    low, high = np.array([110.0, 70, 160, 130]), np.array([125.0, 90, 175, 150])
+    exact = sum(
+        np.log(binom.cdf(b, size, p) - binom.cdf(a - 1, size, p)) for a, b, size, p in zip(low, high, n, rates, strict=True)
+    )
+    p = np.stack([1 - rates, rates], axis=1)
+    assert margin_loglik(p, n, incidence, low, high) == pytest.approx(exact, abs=0.05)
+
+
+def test_interval_is_narrowed_by_other_counts():
+    # 5 of two cells' 12 have it and 4 to 9 of the first cell's 4: that is all 4, and 1 of the other 8.
+    incidence = np.zeros((2, 2, 2))
+    incidence[:, 1, 0] = incidence[0, 1, 1] = 1
+    found = reduce_margins(np.array([4.0, 8.0]), incidence, np.array([5.0, 4.0]), ["a", "b"], high=np.array([5.0, 9.0]))
+    assert not found.uncertain.any()
+    np.testing.assert_array_equal(found.support, [[False, True], [True, True]])
+
+
+def test_interval_that_no_count_can_be_in_is_an_error():
+    with pytest.raises(ValueError, match=r"contradict each other.*margin 0 \(11 to 13\)"):
+        margin_loglik([[0.5, 0.5]], [10], [[[0], [1]]], [11], [13])
+
+
 # Additive logits: an identity that owes nothing to the approximation.
 
 
@@ -322,6 +404,7 @@ GOOD = {"p": [[0.5, 0.5]], "n": [10.0], "incidence": [[[0], [1]]], "counts": [5.
         ({"n": [np.inf]}, "n: values must be finite and not negative"),
         ({"counts": [-1.0]}, "counts: values must be finite and not negative"),
         ({"counts": [np.nan]}, "counts: values must be finite and not negative"),
+        ({"high": [4.0]}, "high: expected an upper end for each count, not below it"),
         ({"incidence": [[[0], [2]]]}, "incidence: values must be 0 or 1"),
     ],
 )

@@ -30,7 +30,8 @@ from scipy.stats import binom
 from aemodel.inference.design import all_margins, family_averages
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.forward import make_forward
-from aemodel.inference.saddlepoint import Packed, joint_loglik, pack
+from aemodel.inference.intervals import pack
+from aemodel.inference.saddlepoint import Packed, joint_loglik
 from aemodel.inference.simulated import family_edges
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins

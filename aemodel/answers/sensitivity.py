@@ -15,8 +15,9 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design, all_margins, family_averages
 from aemodel.inference.forward import logit, make_forward
 from aemodel.inference.idata import power_scaling
+from aemodel.inference.intervals import pack
 from aemodel.inference.risks import RiskDraws
-from aemodel.inference.saddlepoint import joint_loglik, pack
+from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 

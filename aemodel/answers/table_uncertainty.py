@@ -15,7 +15,8 @@ from aemodel.answers.states import make_model_forward
 from aemodel.inference.design import Design, all_margins, family_averages
 from aemodel.inference.forward import logit, make_forward
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.saddlepoint import Packed, joint_loglik, pack
+from aemodel.inference.intervals import pack
+from aemodel.inference.saddlepoint import Packed, joint_loglik
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
@@ -98,7 +99,7 @@ def _with_table(design: Design, margins: tuple[FamilyMargins, ...], table: Float
     """Compositions of the families' cells and packed margins, were the cohort's table this one."""
     other = replace(design, cells=replace(design.cells, n=np.asarray(table, dtype=np.float64)))
     cells = [np.bincount(m.coarse, weights=table, minlength=len(m.margins.n)).astype(np.float64) for m in margins]
-    moved = [replace(family.margins, n=n) for family, n in zip(margins, cells, strict=True)]
+    moved = [family.margins.among(n) for family, n in zip(margins, cells, strict=True)]
     return family_averages(other, margins), pack(moved)
 
 

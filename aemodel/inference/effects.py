@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
-from aemodel.inference.saddlepoint import pack
+from aemodel.inference.intervals import tilted_states
 from aemodel.publication.families import POOLS
 from aemodel.publication.margins import FamilyMargins
 
@@ -132,10 +132,5 @@ def _standard_errors(precision: Floats) -> Floats:
 
 def reference_states(margins: Sequence[FamilyMargins]) -> Floats:
     """The cohort's state probabilities nearest to equal ones that match the margins, families end to end: (state,)."""
-    parts = []
-    for family in margins:
-        packed = pack([family.margins])
-        cells, states, _ = packed.sizes[0]
-        tilted = np.where(packed.support, np.exp(packed.target), 0.0).reshape(cells, states)
-        parts.append(packed.n @ tilted / packed.n.sum())
+    parts = [family.margins.n @ tilted_states(family.margins) / family.margins.n.sum() for family in margins]
     return np.concatenate(parts)

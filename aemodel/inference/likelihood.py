@@ -13,19 +13,20 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from aemodel.inference import saddlepoint, states
+from aemodel.inference import cholesky, saddlepoint, states
+from aemodel.inference.intervals import pack
 from aemodel.inference.kernels import source_key
-from aemodel.inference.saddlepoint import joint_loglik, pack
+from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.states import pull_back, state_probabilities
 from aemodel.publication.margins import reduce_margins
 
-_KERNELS = source_key(str(saddlepoint.__file__), str(states.__file__))
+_KERNELS = source_key(str(cholesky.__file__), str(saddlepoint.__file__), str(states.__file__))
 
 
 class JointMargins(Op):  # type: ignore[misc]
     """Log likelihood of every family's margins and its gradient, from log probabilities of cells' states.
 
-    Inputs are ``logp`` (pairs,) and the eight arrays of `aemodel.inference.saddlepoint.Packed`, which may be shared
+    Inputs are ``logp`` (pairs,) and the arrays of `aemodel.inference.saddlepoint.Packed`, which may be shared
     variables of any length: margins can be swapped without compiling again. Outputs are the families' values (family,)
     and the gradient of their sum (pairs,).
     """
@@ -54,8 +55,12 @@ class JointMargins(Op):  # type: ignore[misc]
 @register_funcify_default_op_cache_key(JointMargins)  # type: ignore[untyped-decorator]
 def _numba_joint_margins(op: JointMargins, node: Apply, **_: Any) -> Any:
     @numba_njit
-    def joint_margins_numba(logp, sizes, n, counts, support, start, index, project, target):  # type: ignore[no-untyped-def]
-        return joint_loglik(logp, sizes, n, counts, support, start, index, project, target)
+    def joint_margins_numba(  # type: ignore[no-untyped-def]
+        logp, families, statements, groups, nodes, n, counts, width, support, start, index, project, target, offset, blend
+    ):
+        return joint_loglik(
+            logp, families, statements, groups, nodes, n, counts, width, support, start, index, project, target, offset, blend
+        )
 
     return joint_margins_numba, _KERNELS
 
@@ -118,7 +123,7 @@ def joint_margins(logp: Any, packed: Sequence[Any]) -> Any:
     return JointMargins()(logp, *packed)[0].sum()
 
 
-def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: ArrayLike) -> float:
+def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: ArrayLike, high: ArrayLike | None = None) -> float:
     """Log probability of overlapping margins of one table, by saddlepoint approximation (DOI 10.1214/aoms/1177728652).
 
     Parameters
@@ -131,6 +136,9 @@ def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: Arra
         0/1, (cell, state, margin): which cells and states a margin counts.
     counts
         The margins, (margin,). Redundant ones are dropped.
+    high
+        Upper ends of margins that are known to lie in intervals, of which ``counts`` are then the lower ends, (margin,): the
+        probability is that of all intervals together.
 
     Returns
     -------
@@ -150,30 +158,23 @@ def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: Arra
     -1.38
     """
     p, n, incidence, counts = (np.asarray(x, dtype=float) for x in (p, n, incidence, counts))
-    _check(p, n, incidence, counts)
+    high = counts if high is None else np.asarray(high, dtype=float)
+    _check(p, n, incidence, counts, high)
     labels = [f"margin {j}" for j in range(len(counts))]
-    margins = reduce_margins(n, incidence, counts, labels)
+    margins = reduce_margins(n, incidence, counts, labels, high=high)
     if (p[margins.support].reshape(-1) == 0).any():
         # Impossible pairs leave the support; what then cannot be matched is impossible.
-        return _with_impossible(p, n, incidence, counts, labels)
-    return _value(p, margins)
-
-
-def _value(p: np.ndarray, margins: Any) -> float:
+        empty = (p == 0)[:, :, None].astype(float)
+        incidence, ends = np.concatenate([empty, incidence], axis=2), (np.append(0.0, counts), np.append(0.0, high))
+        try:
+            margins = reduce_margins(n, incidence, ends[0], ["impossible", *labels], high=ends[1])
+        except ValueError:
+            return -np.inf
     logp = np.log(np.where(margins.support, p, 1.0)).ravel()
     return float(joint_loglik(logp, *pack([margins]))[0].sum())
 
 
-def _with_impossible(p: np.ndarray, n: np.ndarray, incidence: np.ndarray, counts: np.ndarray, labels: list[str]) -> float:
-    empty = (p == 0)[:, :, None].astype(float)
-    try:
-        margins = reduce_margins(n, np.concatenate([empty, incidence], axis=2), np.append(0.0, counts), ["impossible", *labels])
-    except ValueError:
-        return -np.inf
-    return _value(p, margins)
-
-
-def _check(p: np.ndarray, n: np.ndarray, incidence: np.ndarray, counts: np.ndarray) -> None:
+def _check(p: np.ndarray, n: np.ndarray, incidence: np.ndarray, counts: np.ndarray, high: np.ndarray) -> None:
     if p.ndim != 2 or n.shape != p.shape[:1] or counts.ndim != 1 or incidence.shape != (*p.shape, len(counts)):
         raise ValueError(
             "shapes must be p (cell, state), n (cell,), incidence (cell, state, margin), counts (margin,); "
@@ -184,5 +185,7 @@ def _check(p: np.ndarray, n: np.ndarray, incidence: np.ndarray, counts: np.ndarr
     for name, values in (("n", n), ("counts", counts)):
         if not (np.isfinite(values).all() and (values >= 0).all()):
             raise ValueError(f"{name}: values must be finite and not negative; found {values.tolist()}")
+    if high.shape != counts.shape or not (np.isfinite(high).all() and (high >= counts).all()):
+        raise ValueError(f"high: expected an upper end for each count, not below it; found {high.tolist()}")
     if not np.isin(incidence, (0, 1)).all():
         raise ValueError("incidence: values must be 0 or 1")

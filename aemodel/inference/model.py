@@ -14,10 +14,11 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design, family_averages
 from aemodel.inference.effects import Centring, branch_logits, effect_scales, make_centring
 from aemodel.inference.evidence import Evidence, evidence_logp
+from aemodel.inference.intervals import pack
 from aemodel.inference.likelihood import StateProbabilities, joint_margins
 from aemodel.inference.normal import half_normal_quantile
 from aemodel.inference.own_patients import OwnProfiles, patients_logp
-from aemodel.inference.saddlepoint import Packed, pack
+from aemodel.inference.saddlepoint import Packed
 from aemodel.inference.states import make_paths
 from aemodel.publication.events import GRADES
 from aemodel.publication.families import POOLS

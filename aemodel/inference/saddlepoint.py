@@ -9,22 +9,28 @@ A_cs,j. With K(t) = sum_c n_c log sum_s p_cs exp(A_cs . t) and t solving K'(t) =
 q = tilted probabilities, m_c = sum_s q_cs A_cs, H = K'':
 
     w_cs = n_c/2 q_cs (u_cs - sum_g q_cg u_cg),   u_cs = A_cs' H^-1 A_cs - 2 A_cs' H^-1 m_c
-    d log L / d log p_cs = n_c q_cs - w_cs + n_c q_cs (A_cs - m_c)' H^-1 sum_ch w_ch A_ch
+    d log L / d log p_cs = n_c q_cs - w_cs + n_c q_cs (A_cs - m_c)' H^-1 (sum_ch w_ch A_ch + v)
 
+A margin known to lie in an interval of k values, the highest of them y, is a count of y after a whole number U, any
+from 0 to k - 1, has been added to it. K then has a term log sum_u exp(u t_j) more, H its second derivative, and
+v_j = H^-1_jj / 2 times its third; v is 0 for counts that are known.
+
+What a publication says of a family is one or more *statements*: the log probability of one is a sum of *groups*, each
+the log of a sum over *points* (integers an interval can hold), of which only some, its nodes, are solved for: the values
+at the others are blended from these (`aemodel.inference.intervals`). Counts that are known are one point, one node.
 Incidence is sparse: `start` and `index` (`Packed.margin`) hold, for each pair of cell and state, the margins it counts
 in (CSR).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.inference.cholesky import cholesky, cholesky_solve, inverse
 from aemodel.inference.kernels import compiled
-from aemodel.publication.margins import Margins
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -33,156 +39,177 @@ MOST_STEPS = 60
 
 
 class Packed(NamedTuple):
-    """Margins of several families laid end to end, as the kernel takes them.
+    """What is published of several families, laid end to end, as the kernel takes it.
 
-    ``sizes`` (family, 3) counts cells, states and margins; ``n`` and ``counts`` are over cells and margins;
-    ``support``, ``target`` over pairs of cell and state; ``start`` (pairs + 1) and ``margin`` are the incidence;
-    ``project`` (margins x pairs of each family) gives Newton's start, project @ (target - log p).
+    ``families`` (family,) is each one's number of pairs of cell and state; ``statements`` (statement, 4): family, first group
+    and last, and 1, or -1 where what is known is that it is *not* so; ``groups`` (group, 5): first node and last, first point
+    and last, and 1 or -1, its sign; ``nodes`` (node, 3): cells, states and margins of one saddlepoint. ``n`` is over nodes'
+    cells, ``counts`` and ``width`` (k) over their margins, ``support`` and ``target`` over pairs; ``start`` (pairs + 1) and
+    ``margin`` are the incidence; ``project`` (margins x pairs of each node) gives Newton's start, project @ (target - log p).
+    A point's value is ``offset`` + ``blend`` @ its group's nodes.
     """
 
-    sizes: Integers
+    families: Integers
+    statements: Integers
+    groups: Integers
+    nodes: Integers
     n: Floats
     counts: Floats
+    width: Integers
     support: NDArray[np.bool_]
     start: Integers
     margin: Integers
     project: Floats
     target: Floats
-
-
-def pack(families: Sequence[Margins]) -> Packed:
-    """Lay margins end to end and tabulate a start for Newton's method."""
-    parts = [_with_start(_pack_one(margins)) for margins in families]
-    starts = [np.zeros(1, dtype=np.int64)]
-    for part in parts:
-        starts.append(part.start[1:] + starts[-1][-1])
-    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in Packed._fields if name != "start"}
-    return Packed(start=np.concatenate(starts), **joined)
-
-
-def _pack_one(margins: Margins) -> Packed:
-    incidence = (margins.incidence * margins.support[:, :, None]).reshape(margins.support.size, len(margins.counts))
-    pair, index = np.nonzero(incidence)
-    start = np.concatenate([[0], np.cumsum(np.bincount(pair, minlength=len(incidence)))]).astype(np.int64)
-    sizes = np.array([margins.incidence.shape], dtype=np.int64)
-    nothing = np.zeros(margins.counts.size * len(incidence))
-    flat = np.zeros(len(incidence))
-    return Packed(sizes, margins.n, margins.counts, margins.support.ravel(), start, index.astype(np.int64), nothing, flat)
-
-
-def _with_start(packed: Packed) -> Packed:
-    """Logits that match the margins from a flat table, and the weighted projection of a difference from them on A."""
-    cells, states, margins = packed.sizes[0]
-    t = np.zeros(margins)
-    tilted = np.zeros((cells, states))
-    flat = np.zeros(cells * states)
-    hessian = np.zeros((margins, margins))
-    data = (packed.n, packed.counts, packed.support, packed.start, packed.margin)
-    if not _solve(flat, cells, states, *data, t, tilted, hessian):
-        raise ValueError("no saddlepoint: the counts lie on the boundary of what the cells allow")
-    dense = np.zeros((cells * states, margins))
-    dense[np.repeat(np.arange(cells * states), np.diff(packed.start)), packed.margin] = 1
-    dense = dense.reshape(cells, states, margins)
-    centred = dense - np.einsum("cs,csm->cm", tilted, dense)[:, None]
-    weight = packed.n[:, None] * tilted
-    lower = np.tril(hessian)
-    full = lower @ lower.T  # `_solve` leaves Cholesky's factor
-    project = (
-        np.linalg.solve(full, (centred * weight[:, :, None]).reshape(cells * states, margins).T)
-        if margins
-        else np.zeros((0, cells * states))
-    )
-    target = np.where(packed.support, np.log(np.maximum(tilted.ravel(), 1e-300)), 0.0)
-    return packed._replace(project=project.ravel(), target=target)
+    offset: Floats
+    blend: Floats
 
 
 @compiled
-def joint_loglik(logp, sizes, n, counts, support, start, index, project, target):  # type: ignore[no-untyped-def]
+def joint_loglik(  # type: ignore[no-untyped-def]
+    logp, families, statements, groups, nodes, n, counts, width, support, start, index, project, target, offset, blend
+):
     """Log likelihood of each family (family,) and its gradient with respect to ``logp`` (pairs,).
 
     Where no saddlepoint is found the value is minus infinity and the gradient zero.
     """
-    values = np.zeros(sizes.shape[0])
+    values = np.zeros(families.size)
     gradient = np.zeros(logp.size)
-    cell = margin = pair = entry = 0
-    for family in range(sizes.shape[0]):
-        cells, states, margins = sizes[family]
-        pairs = cells * states
-        values[family] = _family_loglik(
-            logp[pair : pair + pairs],
-            cells,
-            states,
-            n[cell : cell + cells],
-            counts[margin : margin + margins],
-            support[pair : pair + pairs],
-            start[pair : pair + pairs + 1],
-            index,
-            project[entry : entry + margins * pairs].reshape(margins, pairs),
-            target[pair : pair + pairs],
-            gradient[pair : pair + pairs],
-        )
-        cell += cells
-        margin += margins
-        pair += pairs
-        entry += margins * pairs
+    solved = np.zeros(nodes.shape[0])
+    slopes = np.zeros(start.size - 1)
+    family = pairs = cell = margin = pair = entry = here = 0
+    node = 0
+    mixed = 0
+    for s in range(statements.shape[0]):
+        while family < statements[s, 0]:
+            here += families[family]
+            family += 1
+        size = families[family]
+        total = 0.0
+        steps = np.zeros(size)
+        for g in range(statements[s, 1], statements[s, 2]):
+            first, last, low, high, sign = groups[g]
+            began = pair
+            for node in range(first, last):
+                cells, states, margins = nodes[node]
+                pairs = cells * states
+                solved[node] = node_loglik(
+                    logp[here : here + pairs],
+                    cells,
+                    states,
+                    n[cell : cell + cells],
+                    counts[margin : margin + margins],
+                    width[margin : margin + margins],
+                    support[pair : pair + pairs],
+                    start[pair : pair + pairs + 1],
+                    index,
+                    project[entry : entry + margins * pairs].reshape(margins, pairs),
+                    target[pair : pair + pairs],
+                    slopes[pair : pair + pairs],
+                )
+                cell += cells
+                margin += margins
+                pair += pairs
+                entry += margins * pairs
+            weights = np.zeros(last - first)
+            part = _blended(solved[first:last], offset[low:high], blend[mixed : mixed + (high - low) * (last - first)], weights)
+            mixed += (high - low) * (last - first)
+            total += sign * part
+            for k in range(last - first):
+                steps += sign * weights[k] * slopes[began + k * size : began + (k + 1) * size]
+        factor = 1.0
+        if statements[s, 3] < 0:
+            total = min(total, -1e-15)
+            factor = np.exp(total) / np.expm1(total)
+            total = np.log(-np.expm1(total))
+        values[family] += total
+        if np.isfinite(total):
+            gradient[here : here + size] += factor * steps
     return values, gradient
 
 
 @compiled
-def _family_loglik(logp, cells, states, n, counts, support, start, index, project, target, gradient):  # type: ignore[no-untyped-def]
+def _blended(solved, offset, blend, weights):  # type: ignore[no-untyped-def]
+    """Log of the sum over points of what they are blended from, and its derivatives by nodes, in place."""
+    nodes = solved.size
+    values = offset.copy()
+    for i in range(offset.size):
+        for k in range(nodes):
+            values[i] += blend[i * nodes + k] * solved[k]
+    largest = values.max()
+    if not np.isfinite(largest):
+        return -np.inf
+    total = 0.0
+    for i in range(offset.size):
+        values[i] = np.exp(values[i] - largest)
+        total += values[i]
+    for i in range(offset.size):
+        for k in range(nodes):
+            weights[k] += values[i] / total * blend[i * nodes + k]
+    return largest + np.log(total)
+
+
+@compiled
+def node_loglik(logp, cells, states, n, counts, width, support, start, index, project, target, gradient):  # type: ignore[no-untyped-def]
     margins = counts.size
     tilted = np.zeros((cells, states))
     hessian = np.zeros((margins, margins))
+    between = np.zeros((3, margins))
+    gradient[:] = 0.0
     difference = np.where(support, target - logp, 0.0)
     t = project @ difference
-    if not _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hessian):
+    if not solve(logp, cells, states, n, counts, width, support, start, index, t, tilted, hessian, between):
         t[:] = 0.0  # a state of hardly any probability can throw the tabulated start far off
-        if not _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hessian):
+        if not solve(logp, cells, states, n, counts, width, support, start, index, t, tilted, hessian, between):
             return -np.inf
-    value = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
+    value = _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between)
     value -= 0.5 * margins * np.log(2 * np.pi)
     for j in range(margins):
         value -= np.log(hessian[j, j])
-    _gradient(cells, states, n, start, index, tilted, _inverse(hessian), gradient)
+    _gradient(cells, states, n, start, index, tilted, inverse(hessian), between, gradient)
     return value
 
 
 @compiled
-def _solve(logp, cells, states, n, counts, support, start, index, t, tilted, hessian):  # type: ignore[no-untyped-def]
+def solve(logp, cells, states, n, counts, width, support, start, index, t, tilted, hessian, between):  # type: ignore[no-untyped-def]
     """Newton's method with step halving, in place; at the end `hessian` holds the Cholesky factor of K''(t).
 
     Once steps are short K'' hardly changes: its factor is kept until a step no longer gains three digits.
     """
-    value = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
+    value = _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between)
     before = np.inf
     keep = False
     for _ in range(MOST_STEPS):
         if not np.isfinite(value):
             return False
-        if not keep and not _factorise(cells, states, n, start, index, tilted, hessian):
+        if not keep and not _factorise(cells, states, n, start, index, tilted, hessian, between):
             return False
-        slope = _slope(cells, states, n, start, index, tilted, counts)
+        slope = _slope(cells, states, n, start, index, tilted, counts, between)
         step = slope.copy()
-        _cholesky_solve(hessian, step)
+        cholesky_solve(hessian, step)
         decrement = np.dot(slope, step)
         if decrement < TOLERANCE:
             t -= step
-            _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
-            return _factorise(cells, states, n, start, index, tilted, hessian)
-        value = _search(logp, cells, states, n, counts, support, start, index, t, tilted, step, decrement, value)
+            _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between)
+            return _factorise(cells, states, n, start, index, tilted, hessian, between)
+        value = _search(
+            logp, cells, states, n, counts, width, support, start, index, t, tilted, between, step, decrement, value
+        )
         keep = decrement < 1e-3 * before if keep else decrement < 1e-2
         before = decrement
     return False
 
 
 @compiled
-def _search(logp, cells, states, n, counts, support, start, index, t, tilted, step, decrement, value):  # type: ignore[no-untyped-def]
+def _search(  # type: ignore[no-untyped-def]
+    logp, cells, states, n, counts, width, support, start, index, t, tilted, between, step, decrement, value
+):
     """Go along a Newton step, halving it until the objective falls enough; the new objective, infinite if it never does."""
     origin = t.copy()
     scale = 1.0
     while scale > 1e-10:
         t[:] = origin - scale * step
-        new = _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
+        new = _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between)
         # Below 1e-7 the objective's own rounding hides the gain: the step is taken whole.
         if decrement < 1e-7 or new <= value - 0.1 * scale * decrement:
             return new
@@ -191,9 +218,12 @@ def _search(logp, cells, states, n, counts, support, start, index, t, tilted, st
 
 
 @compiled
-def _objective(logp, cells, states, n, counts, support, start, index, t, tilted):  # type: ignore[no-untyped-def]
-    """K(t) - t . y, and the tilted state probabilities in place."""
+def _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between):  # type: ignore[no-untyped-def]
+    """K(t) - t . y, and in place the tilted state probabilities and what intervals add to derivatives of K."""
     value = -np.dot(t, counts)
+    for j in range(counts.size):
+        if width[j] > 1:
+            value += _spread(t[j], width[j], between[:, j])
     for c in range(cells):
         largest = -np.inf
         for s in range(states):
@@ -218,9 +248,34 @@ def _objective(logp, cells, states, n, counts, support, start, index, t, tilted)
 
 
 @compiled
-def _slope(cells, states, n, start, index, tilted, counts):  # type: ignore[no-untyped-def]
+def _spread(t, width, moments):  # type: ignore[no-untyped-def]
+    """Log of sum_u exp(u t), u from 0 to width - 1, with its first three derivatives in t in place."""
+    ratio = np.exp(-abs(t))
+    weight = 1.0
+    total = first = second = third = 0.0
+    for u in range(width):
+        total += weight
+        first += u * weight
+        second += u * u * weight
+        third += u * u * u * weight
+        weight *= ratio
+        if weight < 1e-18:
+            break
+    mean = first / total
+    moments[1] = second / total - mean * mean
+    moments[2] = third / total - mean * (3 * moments[1] + mean * mean)
+    if t > 0:
+        moments[0] = width - 1 - mean
+        moments[2] = -moments[2]
+        return np.log(total) + t * (width - 1)
+    moments[0] = mean
+    return np.log(total)
+
+
+@compiled
+def _slope(cells, states, n, start, index, tilted, counts, between):  # type: ignore[no-untyped-def]
     """K'(t) - y."""
-    slope = -counts
+    slope = between[0] - counts
     for c in range(cells):
         for s in range(states):
             weight = n[c] * tilted[c, s]
@@ -230,7 +285,7 @@ def _slope(cells, states, n, start, index, tilted, counts):  # type: ignore[no-u
 
 
 @compiled
-def _factorise(cells, states, n, start, index, tilted, hessian):  # type: ignore[no-untyped-def]
+def _factorise(cells, states, n, start, index, tilted, hessian, between):  # type: ignore[no-untyped-def]
     """K''(t), replaced by its Cholesky factor; False where it is singular."""
     margins = hessian.shape[0]
     hessian[:] = 0.0
@@ -249,13 +304,17 @@ def _factorise(cells, states, n, start, index, tilted, hessian):  # type: ignore
                 if mean[j] != 0.0:
                     for k in range(j + 1):
                         hessian[j, k] -= mean[j] * mean[k] / n[c]
-    return _cholesky(hessian)
+    for j in range(margins):
+        hessian[j, j] += between[1, j]
+    return cholesky(hessian)
 
 
 @compiled
-def _gradient(cells, states, n, start, index, tilted, inverse, gradient):  # type: ignore[no-untyped-def]
+def _gradient(cells, states, n, start, index, tilted, inverse, between, gradient):  # type: ignore[no-untyped-def]
     margins = inverse.shape[0]
     pull = np.zeros(margins)
+    for j in range(margins):
+        pull[j] = 0.5 * inverse[j, j] * between[2, j]
     mean = np.zeros(margins)
     weights = np.zeros((cells, states))
     for c in range(cells):
@@ -289,56 +348,3 @@ def _gradient(cells, states, n, start, index, tilted, inverse, gradient):  # typ
             for a in range(start[c * states + s], start[c * states + s + 1]):
                 along += pull[index[a]]
             gradient[c * states + s] = n[c] * tilted[c, s] * (1.0 + along) - weights[c, s]
-
-
-@compiled
-def _cholesky(matrix):  # type: ignore[no-untyped-def]
-    """Lower factor in place of a matrix of which the lower triangle is read; False where it is not positive definite."""
-    for j in range(matrix.shape[0]):
-        for k in range(j + 1):
-            total = matrix[j, k]
-            for i in range(k):
-                total -= matrix[j, i] * matrix[k, i]
-            if j > k:
-                matrix[j, k] = total / matrix[k, k]
-            elif total > 0.0:
-                matrix[j, j] = np.sqrt(total)
-            else:
-                return False
-    return True
-
-
-@compiled
-def _cholesky_solve(factor, vector):  # type: ignore[no-untyped-def]
-    size = vector.size
-    for j in range(size):
-        for k in range(j):
-            vector[j] -= factor[j, k] * vector[k]
-        vector[j] /= factor[j, j]
-    for j in range(size - 1, -1, -1):
-        for k in range(j + 1, size):
-            vector[j] -= factor[k, j] * vector[k]
-        vector[j] /= factor[j, j]
-
-
-@compiled
-def _inverse(factor):  # type: ignore[no-untyped-def]
-    """Inverse of L L' from its lower factor L, by the inverse of L."""
-    size = factor.shape[0]
-    lower = np.zeros((size, size))
-    for j in range(size):
-        lower[j, j] = 1.0 / factor[j, j]
-        for i in range(j + 1, size):
-            total = 0.0
-            for k in range(j, i):
-                total -= factor[i, k] * lower[k, j]
-            lower[i, j] = total / factor[i, i]
-    inverse = np.zeros((size, size))
-    for j in range(size):
-        for k in range(j + 1):
-            total = 0.0
-            for i in range(j, size):
-                total += lower[i, j] * lower[i, k]
-            inverse[j, k] = total
-            inverse[k, j] = total
-    return inverse

@@ -23,8 +23,8 @@ from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.effects import make_centring
 from aemodel.inference.forward import make_forward
 from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.intervals import pack
 from aemodel.inference.model import build_model, coordinates, prior_logits
-from aemodel.inference.saddlepoint import pack
 from aemodel.inference.simulated import family_edges
 from validation.figures import read_all, write_results
 from validation.laboratory import laboratory_model, make_laboratory, table_tests
