@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -156,7 +158,9 @@ def test_wrong_options_are_refused(shipped, options, message):
         aemodel.score(shipped, pd.DataFrame(ROWS), **options)
 
 
-@pytest.mark.parametrize("kind", [tuple, np.array, pd.Series, pd.Index, pl.Series, iter], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [tuple, np.array, pd.Series, pd.Index, pl.Series, pa.array, iter], ids=lambda kind: kind.__name__
+)
 def test_names_may_stand_in_any_list(shipped, kind):
     frame = pd.DataFrame(ROWS)
     expected = aemodel.score_cohort(shipped, frame, events=["sepsis", "death"], grades=["4-5"], by=["sex"])
@@ -176,6 +180,33 @@ def test_numbers_may_be_those_of_numpy(shipped):
         pd.testing.assert_frame_equal(
             aemodel.score_cohort(shipped, frame, seed=given), aemodel.score_cohort(shipped, frame, seed=3)
         )
+
+
+WIDE = pd.DataFrame([ROWS[0] | {f"{i:*^500}": 1 for i in range(500)}])
+ARGUMENTS = [
+    *((aemodel.score, "frame", name) for name in ("model", "interval", "events", "grades", "new_levels", "on_invalid")),
+    *((aemodel.score_cohort, "frame", name) for name in ("by", "interval", "seed", "on_invalid")),
+    *((aemodel.posterior_predict, "patients", name) for name in ("seed", "id_column")),
+    (aemodel.identification_table, None, "of"),
+    (aemodel.load_model, None, "source"),
+    (aemodel.load_tables, None, "source"),
+    (aemodel.save_model, None, "folder"),
+    (aemodel.write_report, None, "path"),
+    (aemodel.write_report, None, "tables"),
+    (aemodel.write_calculator, None, "path"),
+]
+
+
+@pytest.mark.parametrize(("call", "frame", "argument"), ARGUMENTS, ids=lambda part: getattr(part, "__name__", part))
+def test_an_argument_that_makes_no_sense_is_named_in_one_line_that_ends(shipped, tmp_path, call, frame, argument):
+    """Whatever it is, and however many columns the table has."""
+    for value in ("\0" + "x" * 10**5, ["\n" * 10**5] * 99, -(10**5000), 1.5, b"x" * 10**5):
+        given = {"model": shipped, "seed": 1, "path": tmp_path / "page.html"} | ({frame: WIDE} if frame else {})
+        given |= {argument: value}
+        with pytest.raises((TypeError, ValueError), match=f"^{argument}: ") as caught:
+            call(**{name: given[name] for name in inspect.signature(call).parameters if name in given})
+        assert len(str(caught.value)) < 2000
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("argument", ["events", "grades"])

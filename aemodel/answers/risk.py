@@ -13,6 +13,7 @@ from aemodel.answers.states import make_model_forward
 from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.patients import NewLevels, as_frame, read_sets
+from aemodel.publication.texts import listed, shown
 
 
 def posterior_epred(
@@ -135,11 +136,11 @@ def _read(model: Any, patients: Any, id_column: str | None, new_levels: NewLevel
     names: Any = patients.index if isinstance(patients, pd.DataFrame) else np.arange(len(frame))
     if id_column is not None:
         if id_column not in frame.columns:
-            raise ValueError(f"id_column: no column {id_column!r}; columns are {frame.columns}")
+            raise ValueError(f"id_column: no column {shown(id_column)}; columns are {listed(frame.columns)}")
         names = pd.Index(frame[id_column].to_list())
         if names.hasnans or not names.is_unique:
             again = list(names[names.duplicated()].unique()[:5])
-            raise ValueError(f"patients: column {id_column!r} must name each row once; missing or given twice: {again}")
+            raise ValueError(f"patients: column {shown(id_column)} must name each row once; missing or given twice: {again}")
     return read_sets(frame, model.risks.covariates, new_levels=new_levels), names
 
 

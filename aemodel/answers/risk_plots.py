@@ -21,6 +21,7 @@ from aemodel.answers.drawing import (
     wrapped,
 )
 from aemodel.answers.plots import ratio_axis, source_keys
+from aemodel.publication.texts import shown
 from aemodel.publication.words import words_of
 
 DOTS = ("sure", "likely", "possible", "none")
@@ -53,7 +54,7 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", lab
     rows = table[(table["covariate"] == covariate) & (table["grade"] == grade)]
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["covariate"]))
-        raise ValueError(f"covariate: nothing to draw for {covariate!r} at grade {grade!r}; choose from {known}")
+        raise ValueError(f"covariate: nothing to draw for {shown(covariate)} at grade {shown(grade)}; choose from {known}")
     events, levels = list(dict.fromkeys(rows["event"])), list(dict.fromkeys(rows["level"]))
     reference = words.level(covariate, rows["reference"].iloc[0])
     size = (1.55 * len(levels) + 2.3, 0.34 * len(events) + 1.7)
@@ -101,7 +102,7 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
     rows = table[(table["event"] == event) & (table["grade"] == grade)]
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["event"]))
-        raise ValueError(f"event: nothing to draw for {event!r} at grade {grade!r}; choose from {known}")
+        raise ValueError(f"event: nothing to draw for {shown(event)} at grade {shown(grade)}; choose from {known}")
     by = list(table.columns[: list(table.columns).index("event")])
     if len(by) not in (1, 2):
         raise ValueError(f"table: expected risks by one or two covariates, not by {by}")
@@ -157,8 +158,8 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
         rows = rows[rows["patient"] == patient]
     if len(rows) != 1:
         raise ValueError(
-            f"event, grade, patient: {event!r} at {grade!r} of patient {patient!r} are {len(rows)} rows of the table; "
-            "name one patient, event and grade that it has"
+            f"event, grade, patient: {shown(event)} at {shown(grade)} of patient {shown(patient)} are {len(rows)} rows of the "
+            "table; name one patient, event and grade that it has"
         )
     row = rows.iloc[0]
     lower, middle, upper = (round(100 * float(row[name])) for name in ("lower", "risk", "upper"))
@@ -188,4 +189,4 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
 def _check_one(**names: Any) -> None:
     for argument, name in names.items():
         if not isinstance(name, str):
-            raise TypeError(f"{argument}: expected the name of one {argument}, not {name!r}; draw a figure for each")
+            raise TypeError(f"{argument}: expected the name of one {argument}, not {shown(name)}; draw a figure for each")

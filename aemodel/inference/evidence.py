@@ -16,6 +16,7 @@ from aemodel.inference.selection import null_weights, selection_logp
 from aemodel.publication.evidence import Null, Ordering
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
+from aemodel.publication.texts import shown
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ def choose_evidence(tables: Tables, ordering: Significance | None, selection: bo
         An argument is not what it must be, or an ordered event has no published total.
     """
     if ordering is not None and ordering not in get_args(Significance):
-        raise ValueError(f"ordering: expected one of {', '.join(get_args(Significance))} or None, not {ordering!r}")
+        raise ValueError(f"ordering: expected one of {', '.join(get_args(Significance))} or None, not {shown(ordering)}")
     if not isinstance(selection, bool):
-        raise TypeError(f"selection: expected True or False, not {selection!r}")
+        raise TypeError(f"selection: expected True or False, not {shown(selection)}")
     orderings = () if ordering is None else tuple((item, _rates(tables, item)) for item in tables.orderings)
     return Evidence(orderings, ordering or "order", tables.nulls if selection else ())
 

@@ -35,6 +35,7 @@ from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.outcomes import read_states, shown_rows
 from aemodel.publication.patients import as_frame, read_sets
 from aemodel.publication.tables import Tables
+from aemodel.publication.texts import shown
 
 Overlap = Literal["disjoint", "subset"]
 """Are the patients none of the published cohort's, or some of them?"""
@@ -81,12 +82,12 @@ def make_own_profiles(tables: Tables, design: Design, patients: Any, overlap: An
     """
     if patients is None:
         if overlap is not None:
-            raise ValueError(f"overlap: {overlap!r} is said of patients, but no patients are given")
+            raise ValueError(f"overlap: {shown(overlap)} is said of patients, but no patients are given")
         return None
     if overlap not in get_args(Overlap):
         raise ValueError(
             "overlap: with patients, say 'disjoint' (none of them is in the published cohort) or 'subset' (all of them are), "
-            f"not {overlap!r}"
+            f"not {shown(overlap)}"
         )
     frame = as_frame(patients)
     if not len(frame):

@@ -11,6 +11,7 @@ import narwhals.stable.v2 as nw
 
 from aemodel.publication.patients import as_frame, indexed_as, is_missing
 from aemodel.publication.tables import Tables
+from aemodel.publication.texts import listed, shown
 
 SHOWN = 5
 FLAGS = ("population", "emergent")
@@ -105,7 +106,9 @@ def _check_events(tables: Any, events: Any) -> None:
         texts = [text for wanted in terms.values() for text in _several(wanted)] if isinstance(terms, Mapping) else [terms]
         empty = isinstance(terms, Mapping) and not all(_several(wanted) for wanted in terms.values())
         if not isinstance(terms, Mapping) or empty or not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Rash'}}, not {terms!r}")
+            raise TypeError(
+                f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Rash'}}, not {shown(terms)}"
+            )
 
 
 def _several(wanted: Any) -> list[Any]:
@@ -116,13 +119,13 @@ def _check_columns(argument: str, frame: nw.DataFrame[Any], columns: Mapping[str
     for option, column in columns.items():
         if column is not None and column not in frame.columns:
             remedy = f"say which it is with {option}=" + (", or that all count with None" if option in FLAGS else "")
-            raise ValueError(f"{argument}: no column {column!r}; {remedy}. Columns found: {frame.columns}")
+            raise ValueError(f"{argument}: no column {shown(column)}; {remedy}. Columns found: {listed(frame.columns)}")
 
 
 def _check_terms(records: nw.DataFrame[Any], event: str, terms: Terms) -> None:
     for column, wanted in terms.items():
         if column not in records.columns:
-            raise ValueError(f"events: {event}: adae has no column {column!r}; found {records.columns}")
+            raise ValueError(f"events: {event}: adae has no column {shown(column)}; found {listed(records.columns)}")
         found = {text: value for value in records[column].unique().to_list() if (text := _plain(value)) is not None}
         if not {_plain(text) for text in _several(wanted)} & set(found):
             near = [found[text] for each in _several(wanted) for text in get_close_matches(_plain(each) or "", found, n=2)]
@@ -171,7 +174,9 @@ def _grade(value: Any, column: str) -> int | None:
         return None
     if not isinstance(value, bool) and re.fullmatch(r"[1-5](\.0)?", text := str(value).strip()):
         return int(text[0])
-    raise ValueError(f"adae: column {column!r}: {value!r} is no toxicity grade; allowed: 1 to 5, or null where it is not known")
+    raise ValueError(
+        f"adae: column {column!r}: {shown(value)} is no toxicity grade; allowed: 1 to 5, or null where it is not known"
+    )
 
 
 def _matching(records: nw.DataFrame[Any], terms: Terms) -> list[bool]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from aemodel.publication.texts import shown
@@ -42,6 +44,25 @@ def real_number(argument: str, value: Any, expected: str, *, most: float = math.
     return float(found)
 
 
+def path_in(argument: str, value: Any) -> Path:
+    """A path that a file system could have.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{argument}: expected a path, not {shown(value)}")
+    try:
+        possible = b"\0" not in os.fsencode(value)
+    except UnicodeError:  # half of a surrogate pair
+        possible = False
+    if not possible:
+        raise ValueError(f"{argument}: {shown(str(value))} is no path")
+    return Path(value)
+
+
 def names_in(argument: str, wanted: Any, known: Sequence[str] | None = None) -> tuple[str, ...]:
     """Names from a list, tuple, array or column of them, each once; all that are ``known`` if None is given.
 
@@ -55,7 +76,7 @@ def names_in(argument: str, wanted: Any, known: Sequence[str] | None = None) -> 
     if isinstance(wanted, (str, bytes)) or not isinstance(wanted, Iterable):
         what = "the text " if isinstance(wanted, str) else ""
         raise TypeError(f"{argument}: expected a list of names, not {what}{shown(wanted)}")
-    names = list(wanted)
+    names = wanted.to_pylist() if hasattr(wanted, "to_pylist") else list(wanted)  # Arrow's scalars are no texts
     if others := [name for name in names if not isinstance(name, str)]:
         raise TypeError(f"{argument}: expected names, not {shown(others[0])}")
     unknown = [name for name in names if known is not None and name not in known]

@@ -118,7 +118,7 @@ def check_choices(new_levels: Any, on_invalid: Any) -> None:
         ("on_invalid", on_invalid, ("error", "null")),
     ):
         if value not in allowed:
-            raise ValueError(f"{name}: expected one of {', '.join(allowed)}, not {value!r}")
+            raise ValueError(f"{name}: expected one of {', '.join(allowed)}, not {shown(value)}")
 
 
 def read_codes(frame: nw.DataFrame[Any], layout: Layout) -> NDArray[np.int64]:
@@ -278,7 +278,7 @@ def refuse_invalid(
     for source, classes in zip(layout.sources, layout.classes(codes).T, strict=True):
         if (classes == source.wrong).any():
             kind = f"text, one of {allowed_words(source.covariate, source.column)}" if source.texts else "a number"
-            kinds.append(f"column {source.column!r} must be {kind}; it is {schema[source.column]}")
+            kinds.append(f"column {source.column!r} must be {kind}; it is {shown(schema[source.column])}")
     values = invalid_values(layout, schema, codes, counts, examples, new_levels) if on_invalid == "error" else []
     if kinds or values:
         counting = "; rows are counted from 0" if values and examples.numbered else ""

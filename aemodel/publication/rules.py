@@ -212,10 +212,10 @@ def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:
     note = f"; {partly} alone is not enough" if partly else ""
     wanted = {name.casefold(): name for name in (covariate.name, *raw)}
     near = {column: wanted[column.strip().casefold()] for column in columns if column.strip().casefold() in wanted}
-    note += "".join(f"; rename {column!r} to {name!r}" for column, name in near.items() if column != name)
+    note += "".join(f"; rename {shown(column)} to {name!r}" for column, name in near.items() if column != name)
     raise ValueError(
         f"patients: no column for {covariate.label.lower()}: give {ways}{note}. "
-        f"Where it is not known, give nulls: risks are then averaged over the cohort. Columns found: {list(columns)}"
+        f"Where it is not known, give nulls: risks are then averaged over the cohort. Columns found: {listed(columns)}"
     )
 
 

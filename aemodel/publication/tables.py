@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from aemodel.publication.arguments import path_in
 from aemodel.publication.events import GRADES, Event, published_grades, read_events
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.rules import Covariate, check_apart, read_covariates
@@ -126,7 +127,7 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
 
 def _read_folder(source: str | Path) -> dict[str, str]:
     shipped = files("aemodel") / "publications"
-    folder = Path(source)
+    folder = path_in("source", source)
     if not folder.is_dir():
         names = sorted(entry.name for entry in shipped.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
         if str(source) not in names:

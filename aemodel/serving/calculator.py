@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws
+from aemodel.publication.arguments import path_in
 from aemodel.publication.texts import csv_rows, read_about
 from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 
@@ -58,7 +59,7 @@ def write_calculator(model: Any, path: str | Path) -> Path:
     OSError
         The path is a folder, its folder is not there, or it cannot be written; what was there stays.
     """
-    path = Path(path)
+    path = path_in("path", path)
     check_page(model, path)
     replace_page(path, _page(_data(model)))
     return path

@@ -12,6 +12,7 @@ from aemodel.inference.risks import CHUNK, SUPPORT, RiskDraws, check_interval
 from aemodel.publication.arguments import names_in, whole_number
 from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
 from aemodel.publication.profiles import NewLevels
+from aemodel.publication.texts import listed, shown
 from aemodel.serving.engines import Coded, read_frame
 from aemodel.serving.groups import Groups, count_codes, examples_of, small_table
 from aemodel.serving.scoring import risks_of, row_counts
@@ -91,7 +92,8 @@ def cohort_columns(
     names = () if by is None else names_in("by", [by] if isinstance(by, str) else by)
     for name in names:
         if name not in coded.schema or name in COLUMNS:
-            raise ValueError(f"by: no column {name!r} to group by; columns are {[c for c in coded.schema if c not in COLUMNS]}")
+            known = listed(column for column in coded.schema if column not in COLUMNS)
+            raise ValueError(f"by: no column {shown(name)} to group by; columns are {known}")
     groups = count_codes(coded, names)
     if not len(groups.codes):
         raise ValueError("frame: it has no rows, so no patients to count")

@@ -27,6 +27,7 @@ from aemodel.publication.patients import (
     positional,
 )
 from aemodel.publication.profiles import TEXTS
+from aemodel.publication.texts import listed, shown
 from aemodel.serving.csv_rows import count_rows, examples_in_file
 from aemodel.serving.csv_text import CsvFile
 from aemodel.serving.engines import SPARK, Coded, in_spark
@@ -72,7 +73,9 @@ def count_codes(coded: Coded, by: Sequence[str] = ()) -> Groups:
         merged |= kind in SPARK and isinstance(dtype, nw.Datetime) and bool(dtype.time_zone)  # autumn has an hour twice
         no_text = dtype == nw.Object and kind not in (Implementation.PANDAS, Implementation.DASK)
         if dtype.is_nested() or dtype == nw.Unknown or no_text or merged:
-            raise ValueError(f"by: column {name!r} is {dtype}, whose values make no groups; give it as text, numbers or dates")
+            raise ValueError(
+                f"by: column {shown(name)} is {shown(dtype)}, whose values make no groups; give it as text, numbers or dates"
+            )
     if coded.codes is not None and not by:
         ordered = np.sort(coded.codes)
         first = np.flatnonzero(np.diff(ordered, prepend=-1))
@@ -100,7 +103,7 @@ def _rows_grouped(rows: list[tuple[Any, ...]], by: Sequence[str], *, ordered: bo
 def _groups(by: Sequence[str], labels: Any, group: Any, code: NDArray[np.int64], rows: NDArray[np.int64]) -> Groups:
     if len(code) > MOST_COUNTED or len(labels) > MOST_GROUPS:
         most = f"{MOST_COUNTED} groups and profiles" if len(code) > MOST_COUNTED else f"{MOST_GROUPS} groups"
-        raise ValueError(f"by: more than {most} by {', '.join(by)}; name columns with fewer values")
+        raise ValueError(f"by: more than {most} by {listed(by)}; name columns with fewer values")
     codes = np.array(sorted(set(code.tolist())), dtype=np.int64)  # numpy.unique would import numpy.ma
     counts = np.zeros((len(labels) if by else 1, len(codes)), dtype=np.int64)
     np.add.at(counts, (np.asarray(group, dtype=np.int64), np.searchsorted(codes, code)), rows)
@@ -166,7 +169,9 @@ def _key(series: nw.Series[Any]) -> nw.Series[Any]:
         known = {value for value in values if value is not None}
         ranks = {value: rank for rank, value in enumerate(sorted(known, key=lambda pair: _order(pair[1])))}
     except TypeError as error:
-        raise ValueError(f"by: column {series.name!r} holds values that make no groups ({error}); give it as text") from None
+        raise ValueError(
+            f"by: column {shown(series.name)} holds values that make no groups ({error}); give it as text"
+        ) from None
     places = [None if value is None else ranks[value] for value in values]
     return nw.new_series(series.name, places, nw.Float64(), backend=series.implementation)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aemodel.inference.risks import RiskDraws
+from aemodel.publication.arguments import path_in
 from aemodel.publication.texts import csv_rows, listed, read_regular, said
 from aemodel.serving.arrays import read_risks
 from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest
@@ -175,7 +176,7 @@ def load_model(source: str | Path) -> LoadedModel:
 
 def find_model(source: str | Path) -> Path:
     """The folder of a saved model: a path, or the name of a shipped one (in a wheel, or beside a checkout's package)."""
-    folder = Path(source)
+    folder = path_in("source", source)
     if folder.is_dir():
         return folder
     package = Path(__file__).resolve().parents[1]

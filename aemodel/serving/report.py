@@ -9,6 +9,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from aemodel.publication.arguments import path_in, whole_number
 from aemodel.serving.card import card_sections
 from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 from aemodel.serving.report_contrasts import contrasts
@@ -65,12 +66,12 @@ def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: i
     OSError
         The path is a folder, its folder is not there, or it cannot be written; what was there stays.
     """
-    path = Path(path)
+    path = path_in("path", path)
     check_page(model, path)
     if compare is not None:
         check_comparable(model, compare)
-    if tables < 0 or tables == 1:
-        raise ValueError(f"tables: expected 0, or 2 or more, not {tables!r}")
+    if (tables := whole_number("tables", tables)) == 1:
+        raise ValueError("tables: expected 0, or 2 or more, not 1")
     replace_page(path, _page(gather(model, compare, tables)))
     return path
 

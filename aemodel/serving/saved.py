@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aemodel.answers.calibration import calibration_table, coverage
+from aemodel.publication.arguments import path_in
 from aemodel.serving.arrays import risks_bytes
 from aemodel.serving.card import card
 from aemodel.serving.draws import draws_bytes
@@ -55,7 +56,7 @@ def save_model(model: Any, folder: str | Path) -> LoadedModel:
     OSError
         It cannot be written: what was there stays, or the new model is there, whole.
     """
-    folder = Path(folder)
+    folder = path_in("folder", folder)
     check_folder(folder)
     with locked(folder):
         check_folder(folder)

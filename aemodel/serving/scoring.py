@@ -12,6 +12,7 @@ from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
 from aemodel.publication.arguments import names_in
 from aemodel.publication.patients import Examples, OnInvalid, check_choices, invalid_values, new_values, refuse_invalid
 from aemodel.publication.profiles import NewLevels
+from aemodel.publication.texts import shown
 from aemodel.serving.engines import Coded, add_columns, read_frame
 from aemodel.serving.groups import count_codes, examples_of
 
@@ -90,7 +91,7 @@ def score_rows(
 def risks_of(model: Any) -> RiskDraws:
     """A model's risk draws, if it is one."""
     if not isinstance(risks := getattr(model, "risks", None), RiskDraws):
-        name = f": load_model({model!r})?" if isinstance(model, str) else ""
+        name = f": load_model({shown(model)})?" if isinstance(model, str) else ""
         raise TypeError(f"model: expected what load_model or fit returns, not {type(model).__name__}{name}")
     return risks
 
