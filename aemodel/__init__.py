@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aemodel.answers.calibration_slopes import calibration_slopes
     from aemodel.answers.contrasts import contrast_table
     from aemodel.answers.evidence import ordering_table, selection_table
+    from aemodel.answers.expected import expected_slopes
     from aemodel.answers.identification import identification_table
     from aemodel.answers.odds_ratios import odds_ratio_table
     from aemodel.answers.plots import plot_calibration, plot_identification, plot_prior
@@ -47,6 +48,7 @@ _HOME = {
     "calibration_slopes": "answers.calibration_slopes",
     "calibration_table": "answers.calibration",
     "contrast_table": "answers.contrasts",
+    "expected_slopes": "answers.expected",
     "fit": "inference.fitting",
     "identification_table": "answers.identification",
     "load_model": "serving.reading",
@@ -86,6 +88,7 @@ __all__ = [
     "calibration_slopes",
     "calibration_table",
     "contrast_table",
+    "expected_slopes",
     "fit",
     "identification_table",
     "load_model",

@@ -156,6 +156,13 @@ def _check_counts(read: Any) -> bool:
 )
 @click.option("--na", help="Cells of a CSV file of patients that are missing values, separated by commas.")
 @click.option("--power", type=float, default=1.0, show_default=True, help="How much a published patient counts (power prior).")
+@click.option(
+    "--refits",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Publications to simulate and fit again, for the calibration slopes to be expected: 60 take a quarter of an hour.",
+)
 @one_line_errors
 def fit(
     publication: str,
@@ -172,10 +179,12 @@ def fit(
     overlap: Any,
     na: str | None,
     power: float,
+    refits: int,
 ) -> None:
     import time
     import warnings
 
+    from aemodel.answers.expected import expected_slopes
     from aemodel.inference.fitting import fit as fit_tables
     from aemodel.publication.tables import load_tables
     from aemodel.serving.parquet_files import read_frame
@@ -202,6 +211,8 @@ def fit(
             overlap=overlap,
             power=power,
         )
+    if refits:
+        fitted = expected_slopes(fitted, seed=seed, refits=refits)
     saved = save_model(fitted, out)
     tell(f"{fitted.diagnostics}.\nSaved in {saved.folder} after {time.monotonic() - started:.0f} s.")
     if not fitted.diagnostics.passed:

@@ -8,7 +8,9 @@ import click
 import pandas as pd
 
 from aemodel.answers.calibration import coverage
+from aemodel.answers.calibration_slopes import calibration_slopes, slope_words
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
+from aemodel.inference.forward import PARAMETERS
 from aemodel.inference.summary import evidence_words
 from aemodel.serving.printing import print_rows, print_wrapped
 
@@ -24,6 +26,8 @@ def print_check(model: Any, table: pd.DataFrame) -> None:
         f"{fits['within50']:.0%} in their 50 % one."
     )
     print_wrapped("A consistency check, not a validation: the model saw these rows.")
+    if set(model.posterior.data_vars) >= PARAMETERS:
+        print_wrapped(slope_words(calibration_slopes(model, seed=1, replicates=200)))
     click.echo()
     print_wrapped(evidence_words(model.settings))
     _print_orderings(ordering_table(model))

@@ -73,6 +73,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "prior_scale": (float, 1e-9, 1e9),
         "power": SHARE,
         "priors": (dict,),
+        "expected_slopes": (dict,),
     },
     "diagnostics": {
         **dict.fromkeys(("r_hat", "ess_bulk", "ess_tail", "bfmi"), MEASURE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aemodel.answers.calibration import coverage
+from aemodel.answers.calibration_slopes import slope_words
 from aemodel.answers.plots import plot_calibration
 from aemodel.inference.diagnostics import GATE
 from aemodel.publication.markup import per_cent
@@ -109,13 +110,5 @@ def _slopes(data: ReportData) -> str:
     """Whether predicted contrasts between levels have the published ones' size."""
     if data.slopes is None:
         return ""
-    over_all = data.slopes[(data.slopes["event"] == "all") & data.slopes["slope"].notna()]
-    said = [f"{r.slope:.2f} at grade {r.grade} ({r.slope_lower:.2f} to {r.slope_upper:.2f})" for r in over_all.itertuples()]
-    if not said:
-        return ""
-    return paragraph(
-        f"Calibration slopes: published contrasts between levels, in log odds, are {' and '.join(said)} times the predicted "
-        "ones. "
-        "Above 1, the model draws groups together, as a hierarchical prior does, the more so where what was significant is "
-        "what was tabulated; differences between groups may then be larger than it says."
-    )
+    said = slope_words(data.slopes)
+    return paragraph(f"Calibration slopes: {said[0].lower()}{said[1:]}") if said else ""
