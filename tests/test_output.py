@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import stat
 import threading
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 
 from aemodel.cli import main
 from aemodel.serving import pages
+from aemodel.serving.failing import one_line_errors
 from aemodel.serving.output import whole
 from tests.interruptions import FAULTS, Calls
 
@@ -165,6 +168,25 @@ def test_fault_at_each_call_leaves_the_old_or_the_new_file(tmp_path):
             for left in set(os.listdir(tmp_path)) - {path.name}:
                 os.rename(tmp_path / left, tmp_path.parent / left)
     assert kept == {(fault, text) for fault in FAULTS for text in (OLD, NEW)}
+
+
+def test_second_signal_does_not_keep_a_command_from_clearing_up(tmp_path, monkeypatch):
+    clear = shutil.rmtree
+
+    def clear_late(*args, **options):
+        signal.raise_signal(signal.SIGTERM)
+        clear(*args, **options)
+
+    @one_line_errors
+    def command():
+        with whole(tmp_path / "page.html") as partial:
+            partial.write_text(NEW)
+            monkeypatch.setattr(shutil, "rmtree", clear_late)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert (ended.value.code, os.listdir(tmp_path)) == (130, [])
 
 
 @WRITERS

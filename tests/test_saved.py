@@ -858,11 +858,47 @@ def test_folder_with_something_else_is_refused(few, tmp_path):
         aemodel.save_model(few, tmp_path)
 
 
-def test_folder_with_something_else_is_untouched(few, tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError):
+SOMEBODY_ELSES = {
+    "a file": {"thesis.txt": "years of work"},
+    "a manifest of another program": {"manifest.json": '{"manifest_version": 3}', "card.md": "mine"},
+    "arrays with a manifest of another program": {"manifest.json": "{}", "posterior-0123456789abcdef.nc": "mine"},
+    "a folder named as scratch is": {".saving-mine/thesis.txt": "years of work"},
+}
+
+
+@pytest.mark.parametrize("name", SOMEBODY_ELSES)
+def test_folder_with_something_else_is_untouched(few, tmp_path, name):
+    for path, text in SOMEBODY_ELSES[name].items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    with pytest.raises(FileExistsError, match="holds something that is not a saved model"):
         aemodel.save_model(few, tmp_path)
-    assert contents(tmp_path) == {"thesis.txt": b"years of work"}
+    left = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == SOMEBODY_ELSES[name]
+
+
+def test_model_of_a_later_version_is_not_replaced(few, copy):
+    write_manifest(copy, manifest_of(copy) | {"format": max(FORMATS) + 1})
+    before = contents(copy)
+    with pytest.raises(FileExistsError):
+        aemodel.save_model(few, copy)
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("name", ["card.md", "posterior-0123456789abcdef.nc"])
+def test_folders_named_as_files_of_a_model_are_not_taken_away(few, copy, name):
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).mkdir()
+    (copy / name / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError):
+        aemodel.save_model(few, copy)
+    assert (copy / name / "thesis.txt").exists()
+
+
+def test_link_that_leads_nowhere_is_refused(few, tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError, match="^folder: .*link.* not a saved model"):
+        aemodel.save_model(few, tmp_path / "link")
 
 
 def test_file_in_place_of_the_folder_is_refused(few, tmp_path):

@@ -169,8 +169,8 @@ def test_power_lost_after_a_save_takes_nothing_away(first, tmp_path):
 
 def test_save_into_a_new_folder_after_a_kill_there(first, tmp_path):
     """A first save that was killed leaves no manifest, and no reason to refuse the folder."""
-    (tmp_path / "new" / ".saving-killed").mkdir(parents=True)
-    (tmp_path / "new" / ".saving-killed" / "scoring.npz").write_bytes(b"half")
+    (tmp_path / "new" / ".saving-0123456789abcdef.partial").mkdir(parents=True)
+    (tmp_path / "new" / ".saving-0123456789abcdef.partial" / "scoring.npz").write_bytes(b"half")
     (tmp_path / "new" / "scoring-0123456789abcdef.npz").write_bytes(b"whole, without a manifest")
     aemodel.save_model(first, tmp_path / "new")
     assert contents(tmp_path / "new") == contents(first.folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -155,6 +155,8 @@ def _flagged(argument: str, frame: nw.DataFrame[Any], flag: str | None, option: 
 def _subjects(argument: str, names: list[Any]) -> list[Any]:
     if (missing := sum(map(is_missing, names))) > 0:
         raise ValueError(f"{argument}: {missing} rows do not name their subject")
+    if odd := [name for name in names if not isinstance(name, Hashable)]:
+        raise ValueError(f"{argument}: a subject must be named by a text or number, not {shown(odd[0])}")
     return names
 
 
@@ -164,8 +166,7 @@ def _repeated(names: Sequence[Any]) -> set[Any]:
 
 
 def _shown(names: Collection[Any]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(sorted(map(str, names))[:SHOWN]) + more
+    return listed(sorted(map(str, names)), SHOWN)
 
 
 def _grade(value: Any, column: str) -> int | None:

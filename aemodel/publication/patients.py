@@ -147,7 +147,8 @@ def known_type(series: nw.Series[Any]) -> nw.Series[Any]:
             return _like(series, native.array.__arrow_array__().to_pylist(), nw.String())
         if str(native.dtype) in ("float16", "halffloat[pyarrow]"):  # which pandas cannot sort, nor tell from missing
             return series.cast(nw.Float32())
-        return nw.from_native(native.astype(object), series_only=True) if series.dtype == nw.Unknown else series
+        no_text = series.dtype == nw.Unknown or re.match(r"dictionary<values=(?!\w*string)", str(native.dtype))
+        return nw.from_native(native.astype(object), series_only=True) if no_text else series
     if series.implementation.is_pyarrow():
         import pyarrow as pa
         import pyarrow.compute
@@ -155,6 +156,8 @@ def known_type(series: nw.Series[Any]) -> nw.Series[Any]:
         kind = native.type
         if pa.types.is_run_end_encoded(kind):
             native = pa.chunked_array(map(pa.compute.run_end_decode, native.chunks), kind := kind.value_type)
+        if pa.types.is_dictionary(kind) and "string" not in str(kind.value_type):  # numbers, of which one may be NaN
+            native = native.cast(kind := kind.value_type)
         if pa.types.is_string_view(kind):
             native = native.cast(pa.string())
         elif pa.types.is_float16(kind):

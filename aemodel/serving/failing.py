@@ -134,7 +134,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
-            with interrupted_by(signal.default_int_handler):
+            with interrupted_by(_interrupt_once):
                 command(*args, **kwargs)
         except KeyboardInterrupt:
             tell(INTERRUPTED)
@@ -151,6 +151,13 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise
 
     return wrapped
+
+
+def _interrupt_once(*_: Any) -> None:
+    """Further signals are not heard: what clears up after the first must not be kept from it."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @contextmanager

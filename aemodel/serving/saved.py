@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,12 +21,13 @@ from aemodel.serving.card import card
 from aemodel.serving.draws import draws_bytes
 from aemodel.serving.facts import model_facts
 from aemodel.serving.locks import locked
-from aemodel.serving.manifest import FILE_NAME, FORMAT, MANIFEST, manifest_digest
+from aemodel.serving.manifest import FILE_NAME, FORMAT, MANIFEST, SavedModelError, manifest_digest, read_manifest
 from aemodel.serving.output import scratch, settle, settle_folder
 from aemodel.serving.reading import LoadedModel, load_model
 
 CARD = "card.md"
 SCRATCH = ".saving-"
+SCRATCH_NAME = re.compile(rf"{re.escape(SCRATCH)}[0-9a-f]{{16}}\.partial")
 SUFFIXES = {"scoring": "npz", "posterior": "nc"}
 VERSIONS = ("aemodel", "numpy", "pymc", "nutpie", "pytensor", "numba", "arviz", "xarray")
 
@@ -69,22 +71,36 @@ def save_model(model: Any, folder: str | Path) -> LoadedModel:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a place where no model can be saved, before anything is computed for it."""
-    if not folder.exists():
-        return
-    if folder.is_dir() and ((folder / MANIFEST).is_file() or all(_is_leftover(path) for path in folder.iterdir())):
+    """Refuse a place where no model can be saved, before anything is computed for it.
+
+    A manifest there must be one that this version reads: another program's, or a later version's model, is not replaced.
+    """
+    if folder.is_dir():
+        found = list(folder.iterdir())
+        in_the_way = any(path.is_dir() for path in found if path.name == CARD or FILE_NAME.fullmatch(path.name))
+        if not in_the_way and (all(map(_is_leftover, found)) or _is_model(folder)):
+            return
+    elif not folder.exists() and not folder.is_symlink():
         return
     raise FileExistsError(f"folder: {str(folder)!r} holds something that is not a saved model; name another folder")
 
 
 def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(SCRATCH) or bool(FILE_NAME.fullmatch(path.name))
+    return bool(SCRATCH_NAME.fullmatch(path.name) or FILE_NAME.fullmatch(path.name))
+
+
+def _is_model(folder: Path) -> bool:
+    try:
+        return bool(read_manifest(folder))
+    except SavedModelError:
+        return False
 
 
 def _remove_leftovers(folder: Path) -> None:
     """Scratch folders of saves that were killed: none is at work while this one holds the lock."""
-    for path in folder.glob(f"{SCRATCH}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.iterdir():
+        if SCRATCH_NAME.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write(model: Any, new: Path, folder: Path) -> dict[str, Any]:
