@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from aemodel.publication.tables import load_tables
-from validation.arms import arm_table, make_arm_laboratory, one_round, profile_table
+from validation.arms import FITS, arm_table, make_arm_laboratory, one_round, profile_table
 from validation.figures import read_all, write_results
 from validation.first_model import make_first_laboratory
 from validation.full_rows import one_regression
@@ -61,12 +61,12 @@ def sbc(arm: str, out: Path, publication: str, rounds: int, first_seed: int, pro
 @click.option("--rounds", type=int, default=200, show_default=True)
 @click.option("--first-seed", type=int, default=1, show_default=True)
 @click.option("--processes", type=int, default=2, show_default=True)
-@click.option("--first-model", is_flag=True, help="Fit the model of the first edition, into `arms_first`.")
-def arms(out: Path, publication: str, rounds: int, first_seed: int, processes: int, first_model: bool) -> None:
+@click.option("--fit", type=click.Choice(list(FITS)), default="all evidence", show_default=True, help="How to fit.")
+def arms(out: Path, publication: str, rounds: int, first_seed: int, processes: int, fit: str) -> None:
     """Truths unlike the prior: effects by several rules, patients, the list a paper would print, a fit of what it printed."""
-    folder, make = ("arms_first", make_first_laboratory) if first_model else ("arms", make_arm_laboratory)
-    seeds = range(first_seed, first_seed + rounds)
-    found = run_rounds(publication, out / folder, seeds, what=one_round, make=make, processes=processes)
+    make = make_first_laboratory if fit == "first model" else make_arm_laboratory
+    folder, seeds = out / "arms" / fit.replace(" ", "_"), range(first_seed, first_seed + rounds)
+    found = run_rounds(publication, folder, seeds, what=one_round, make=make, processes=processes, fit=fit)
     click.echo(arm_table(found).round(3).to_string(index=False))
     click.echo()
     click.echo(profile_table(found).round(3).to_string(index=False))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,15 @@ SPREAD = 2.0
 """Standard deviation of the penalty on effects that are to reproduce printed ones."""
 
 INTERVAL = 0.9
+FITS = {
+    "all evidence": (True, 1.0),
+    "counts only": (False, 1.0),
+    "scales halved": (True, 0.5),
+    "scales doubled": (True, 2.0),
+    "first model": (True, 1.0),
+}
+"""Whether nulls are used, and what the scales of priors are multiplied by; the first model has a laboratory of its own."""
+
 SMALL_P = 0.01
 KINDS = {"listed": ("small", "large"), "small": ("small",), "large": ("large",), "unlisted": ("unlisted",)}
 RATIOS = {"truth_on_fit": ("ft", "ff"), "fit_over_truth": ("fit", "truth"), "covered": ("covered", "rows")}
@@ -145,13 +155,9 @@ def make_arm_laboratory(tables: Tables) -> Laboratory:
     return make_laboratory(all_frequencies(tables, tests), tests, product=False)
 
 
-def one_round(laboratory: Laboratory, seed: int, *, draws: int = 300, tune: int = 300) -> dict[str, Any]:
-    """One trial of every arm, fitted with its nulls; of even seeds with counts only besides."""
-    fits = ("all evidence", "counts only") if seed % 2 == 0 else ("all evidence",)
-    return {
-        "seed": seed,
-        "arms": {arm: {fit: one_fit(laboratory, seed, arm, fit, draws=draws, tune=tune) for fit in fits} for arm in ARMS},
-    }
+def one_round(laboratory: Laboratory, seed: int, *, fit: str, draws: int = 300, tune: int = 300) -> dict[str, Any]:
+    """One trial of every arm, fitted in one of the ways of `FITS`."""
+    return {"seed": seed, "arms": {arm: one_fit(laboratory, seed, arm, fit, draws=draws, tune=tune) for arm in ARMS}}
 
 
 def one_fit(laboratory: Laboratory, seed: int, arm: str, fit: str, *, draws: int, tune: int) -> dict[str, Any]:
@@ -159,7 +165,8 @@ def one_fit(laboratory: Laboratory, seed: int, arm: str, fit: str, *, draws: int
     started = time.monotonic()
     made = simulated_arm(laboratory, seed, arm)
     printed, left_out, p_values = print_list(made.tables, laboratory.tests)
-    data = laboratory.data(printed, nulls=left_out if fit == "all evidence" else ())
+    evidence, prior_scale = FITS[fit]
+    data = laboratory.data(printed, nulls=left_out if evidence else (), prior_scale=prior_scale)
     posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
     fitted = risk_draws(printed, laboratory.forward, posterior, seed + 1_000_003)
     true = replace(fitted, draws=_true_draws(laboratory, made, fitted))
@@ -219,22 +226,26 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def profiles(true: RiskDraws, fitted: RiskDraws) -> dict[str, Any]:
-    """Whether intervals of profiles' risks hold the truth: all, riskiest and rarest; and the fit's error in log odds."""
+    """Whether intervals of profiles' risks hold the truth: all, riskiest and rarest; and the fit's error in log odds.
+
+    Of events at the grades at which the publication has them.
+    """
     published = (fitted.levels < [len(c.levels) for c in fitted.covariates]).all(axis=1)
-    draws, truth = fitted.draws[:, published].astype(float), true.draws[0, published].astype(float)
+    draws, truth = (each.draws[:, published][:, :, fitted.published].astype(float) for each in (fitted, true))
+    truth = truth[0]
     tails = (1 - INTERVAL) / 2, (1 + INTERVAL) / 2
     lower, upper = np.quantile(draws, tails, axis=0)
     inside = (lower <= truth) & (truth <= upper)
     riskiest = draws.mean(axis=0).argmax(axis=0)
-    events, grades = np.indices(riskiest.shape)
+    answers = np.arange(len(riskiest))
     weight = fitted.weight[published]
     error = logit(draws.mean(axis=0)) - logit(truth)
     return {
-        "profiles": float(np.average(inside.mean(axis=(1, 2)), weights=weight)),
-        "riskiest": float(inside[riskiest, events, grades].mean()),
-        "riskiest_error": float(error[riskiest, events, grades].mean()),
+        "profiles": float(np.average(inside.mean(axis=1), weights=weight)),
+        "riskiest": float(inside[riskiest, answers].mean()),
+        "riskiest_bias": float(error[riskiest, answers].mean()),
         "rarest": float(inside[weight.argmin()].mean()),
-        "squared_error": float(np.average((error**2).mean(axis=(1, 2)), weights=weight)),
+        "root_mean_square": float(np.sqrt(np.average((error**2).mean(axis=1), weights=weight))),
     }
 
 
@@ -246,42 +257,32 @@ def _true_draws(laboratory: Laboratory, made: Simulated, fitted: RiskDraws) -> N
 
 
 def arm_table(rounds: Sequence[dict[str, Any]], resamples: int = 1000) -> pd.DataFrame:
-    """What the arms' rounds say, one row per arm, fit, grade and kind of pair, with 90 % intervals over rounds.
+    """What the rounds of one way to fit say, one row per arm, grade and kind of pair, with 90 % intervals over rounds.
 
     Kinds are pairs printed with a P-value below `SMALL_P` (small) or above (large), and both (listed); pairs tested and not
     printed (unlisted). ``truth_on_fit`` is the slope of true on fitted effects, ``fit_over_truth`` the sum of fitted over
     that of true ones, each effect counted towards where the fit points; ``covered`` the share of 90 % intervals that
     hold the truth.
     """
+    names = ("ft", "ff", "fit", "truth", "covered", "rows")
+    again = np.random.default_rng(1).integers(len(rounds), size=(resamples, len(rounds)))
+    chosen = np.vstack([np.arange(len(rounds)), again])
     found = []
-    keys = sorted({(arm, fit) for one in rounds for arm, fits in one["arms"].items() for fit in fits})
-    for arm, fit in keys:
-        mine = [one["arms"][arm][fit]["sums"] for one in rounds if fit in one["arms"].get(arm, {})]
-        for grade in GRADES:
-            for kind, parts in KINDS.items():
-                names = ("ft", "ff", "fit", "truth", "covered", "rows")
-                sums = np.array(
-                    [[sum(one.get(f"{grade} {p}", {}).get(name, 0.0) for p in parts) for name in names] for one in mine]
-                )
-                ratios = np.random.default_rng(1).integers(len(mine), size=(resamples, len(mine)))
-                drawn = sums[np.vstack([np.arange(len(mine)), ratios])].sum(axis=1)
-                row: dict[str, Any] = {"arm": arm, "fit": fit, "grade": grade, "pairs": kind, "rounds": len(mine)}
-                for name, (over, under) in RATIOS.items():
-                    with np.errstate(invalid="ignore", divide="ignore"):
-                        values = drawn[:, names.index(over)] / drawn[:, names.index(under)]
-                    bounds = np.nanquantile(values[1:], (0.05, 0.95))
-                    row |= {name: values[0], f"{name}_lower": bounds[0], f"{name}_upper": bounds[1]}
-                found.append(row)
+    for arm, grade, (kind, parts) in product(rounds[0]["arms"], GRADES, KINDS.items()):
+        each = [[one["arms"][arm]["sums"].get(f"{grade} {part}", {}) for part in parts] for one in rounds]
+        sums = np.array([[sum(part.get(name, 0.0) for part in one) for name in names] for one in each])[chosen].sum(axis=1)
+        row: dict[str, Any] = {"arm": arm, "grade": grade, "pairs": kind, "rounds": len(rounds)}
+        for name, (over, under) in RATIOS.items():
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values = sums[:, names.index(over)] / sums[:, names.index(under)]
+            bounds = np.nanquantile(values[1:], (0.05, 0.95))
+            row |= {name: values[0], f"{name}_lower": bounds[0], f"{name}_upper": bounds[1]}
+        found.append(row)
     return pd.DataFrame(found)
 
 
 def profile_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Coverage of profiles' 90 % intervals by arm and fit: all, the riskiest and the rarest, and the riskiest one's bias."""
-    names = ("profiles", "riskiest", "rarest", "riskiest_error", "squared_error")
-    rows = [
-        {"arm": arm, "fit": fit, **{name: one[name] for name in names}}
-        for each in rounds
-        for arm, fits in each["arms"].items()
-        for fit, one in fits.items()
-    ]
-    return pd.DataFrame(rows).groupby(["arm", "fit"], sort=False).mean().reset_index()
+    """Coverage of profiles' 90 % intervals by arm: all, the riskiest and the rarest; and the riskiest one's bias."""
+    names = ("profiles", "riskiest", "rarest", "riskiest_bias", "root_mean_square")
+    rows = [{"arm": arm, **{name: one[name] for name in names}} for each in rounds for arm, one in each["arms"].items()]
+    return pd.DataFrame(rows).groupby("arm", sort=False).mean().reset_index()
