@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aemodel.inference.fitting import Fitted, fit
     from aemodel.inference.likelihood import margin_loglik
     from aemodel.publication.adam import read_adam
+    from aemodel.publication.errors import InputError, PatientsError, PublicationError
     from aemodel.publication.p_values import p_value_table
     from aemodel.publication.tables import Tables, load_tables
     from aemodel.serving.calculator import write_calculator
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Fitted": "inference.fitting",
+    "InputError": "publication.errors",
     "LoadedModel": "serving.reading",
+    "PatientsError": "publication.errors",
+    "PublicationError": "publication.errors",
     "SavedModelError": "serving.manifest",
     "Tables": "publication.tables",
     "calibration_slopes": "answers.calibration_slopes",
@@ -82,7 +86,10 @@ _HOME = {
 
 __all__ = [
     "Fitted",
+    "InputError",
     "LoadedModel",
+    "PatientsError",
+    "PublicationError",
     "SavedModelError",
     "Tables",
     "calibration_slopes",

@@ -40,41 +40,48 @@ def main() -> None:
 @main.command(
     help="""Show a publication's frequencies as counts, and its discrepancies.
 
-    PUBLICATION is the name of a shipped publication or a folder with the files of one. Checked first: that the denominators
-    are those of the cohort, and that some table of patients has all these counts. Last, which printed P-values follow from
-    them: one that does not is a misprint, or a slip of whoever typed the counts.
+    PUBLICATION is the name of a shipped publication or a folder with the files of one. Checked first: every cell and key,
+    that the denominators are those of the cohort, and that some table of patients has all these counts. All that is wrong is
+    told, a line each. Last, which printed P-values follow from the counts: one that does not is a misprint, or a slip of
+    whoever typed them. With --new, PUBLICATION is a folder that gets the files of an invented one, with comments.
 
     \b
     Examples:
       aemodel tables
+      aemodel tables --new my/publication
       aemodel tables my/publication --format csv > frequencies.csv
     """,
 )
 @click.argument("publication", default="aall1331")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the frequencies.")
+@click.option("--new", is_flag=True, help="Write files to start from, into a folder that has none yet.")
 @one_line_errors
-def tables(publication: str, form: str) -> None:
+def tables(publication: str, form: str, new: bool) -> None:
     from aemodel.publication.summary import frequency_lines
-    from aemodel.publication.tables import load_tables
+    from aemodel.publication.tables import load_tables, write_template
     from aemodel.serving.printing import print_rows, print_wrapped
 
+    if new:
+        tell(
+            f"Written: {write_template(publication)}. Start with publication.toml, and check with: aemodel tables {publication}"
+        )
+        return
     read = load_tables(publication)
     checked = _check_counts(read)
-    rows = read.frequencies.to_dict("records")
     if form != "table":
-        print_rows(rows, form)
+        print_rows(read.frequencies.to_dict("records"), form)
         return
-    print_wrapped(read.about["title"])
-    print_wrapped(f"N = {read.n} patients. {read.about['citation']}")
+    print_wrapped(read.about.title)
+    print_wrapped(f"N = {read.n} patients. {read.about.citation}")
     click.echo()
-    print_rows(frequency_lines(rows), "table", "Patients with each event, by published margin")
+    print_rows(frequency_lines(read.rows), "table", "Patients with each event, by published margin")
     print_wrapped("(sum): adds up other rows, and is no second piece of evidence.")
     click.echo()
     none = "No discrepancy of the publication is recorded."
-    print_wrapped("Discrepancies in the publication, and what was done:" if len(read.discrepancies) else none)
-    for row in read.discrepancies.to_dict("records"):
-        printed = f"printed {row['printed']}" + (f"; computed {row['computed']}" if row["computed"] else "")
-        print_wrapped(f"{row['where']}: {printed}. {row['resolution'][:1].upper()}{row['resolution'][1:]}.", indent="  - ")
+    print_wrapped("Discrepancies in the publication, and what was done:" if read.known_discrepancies else none)
+    for row in read.known_discrepancies:
+        printed = f"printed {row.printed}" + (f"; computed {row.computed}" if row.computed else "")
+        print_wrapped(f"{row.where}: {printed}. {row.resolution[:1].upper()}{row.resolution[1:]}.", indent="  - ")
     if checked:
         _print_p_values(read)
 
@@ -100,13 +107,12 @@ def _check_counts(read: Any) -> bool:
 
     cells, families = make_cells(read), make_families(read.events)
     try:
-        from aemodel.publication.margins import family_margins
+        from aemodel.publication.margins import check_margins
     except ModuleNotFoundError as error:
         message = f"Not checked, as {error.name} is missing: whether some table of patients has all these counts"
         tell(f"{message}. pip install 'aemodel[fit]'")
         return False
-    for family in families:
-        family_margins(family, cells, read.frequencies)
+    check_margins(families, cells, read.frequencies)
     return True
 
 
@@ -277,7 +283,7 @@ def show(model: str, form: str) -> None:
     from aemodel.serving.showing import shown
 
     loaded = load_model(model)
-    facts = model_facts(loaded.manifest, loaded.risks) | {"files": loaded.file_states()}
+    facts = model_facts(loaded.manifest, loaded.tables, loaded.risks) | {"files": loaded.file_states()}
     click.echo(json.dumps(facts, indent=1) if form == "json" else shown(facts))
 
 

@@ -640,7 +640,11 @@ def answers(folder, patients, posterior):
 
     model = load_model(folder)
     scored = score(model, pa.table(patients), new_levels="sample").to_pydict()
-    repr(model), model._repr_html_(), shown(model_facts(model.manifest, model.risks) | {"files": model.file_states()})
+    (
+        repr(model),
+        model._repr_html_(),
+        shown(model_facts(model.manifest, model.tables, model.risks) | {"files": model.file_states()}),
+    )
     if posterior:
         scored["posterior"] = {name: array.values.tobytes() for name, array in model.posterior.items()}
         scored["prior"] = {name: array.values.tobytes() for name, array in model.prior.items()}

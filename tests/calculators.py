@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import re
-import tomllib
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,8 +13,7 @@ import pyarrow as pa
 import aemodel
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.risks import RiskDraws, cells_with_new
-from aemodel.publication.events import read_events
-from aemodel.publication.rules import read_covariates
+from aemodel.publication.tables import read_tables
 from tests.publications import publication_texts, simulate_patients
 
 BOLD = "</script><b>bold</b><img src=x onerror=document.hacked=true><!--"
@@ -52,8 +48,8 @@ def scored(model):
 def invented_model(texts=None, *, divergences=0):
     """A model of the invented publication with invented draws: it answers `score`, and was never fitted."""
     texts = publication_texts(simulate_patients(patients=60)) if texts is None else texts
-    covariates = read_covariates(tomllib.loads(texts["publication.toml"])["covariates"], "publication.toml")
-    events = read_events(list(csv.DictReader(io.StringIO(texts["events.csv"]))), "events.csv")
+    tables = read_tables(texts)
+    covariates, events = tables.covariates, tables.events
     rng = np.random.default_rng(5)
     shape = tuple(len(c.levels) for c in covariates)
     cells = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=1)
@@ -75,7 +71,7 @@ def invented_model(texts=None, *, divergences=0):
     return SimpleNamespace(
         name="invented",
         risks=risks,
-        tables=SimpleNamespace(texts=texts, digest="0123456789abcdef" * 4),
+        tables=tables,
         diagnostics=Diagnostics(r_hat=1.0, ess_bulk=2000.0, ess_tail=2000.0, divergences=divergences, bfmi=0.9, worst="none"),
     )
 
@@ -98,4 +94,5 @@ def hostile_model():
         assert old in about
         about = about.replace(old, new)
     events = texts["events.csv"].replace("Any toxicity", BOLD).replace("Anemia or low platelets", LONG)
-    return invented_model(texts | {"publication.toml": about, "events.csv": events})
+    cohort = texts["cohort.csv"].replace(",coast,", ",co=a&s#t %\u00e9,").replace("region,coast", "region,co=a&s#t %\u00e9")
+    return invented_model(texts | {"publication.toml": about, "events.csv": events, "cohort.csv": cohort})

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aemodel.publication.errors import PublicationError
+from aemodel.publication.tables import read_tables
+
 ARMS = ("low", "middle", "high")
 STAGES = ("local_small", "local_large", "distant_small", "distant_large")
 REGIONS = ("north", "south", "coast")
@@ -245,3 +248,12 @@ def _csv(rows: list[tuple], columns: tuple[str, ...]) -> str:
 
 def _happens(rng: np.random.Generator, logit: np.ndarray) -> np.ndarray:
     return rng.random(len(logit)) < 1 / (1 + np.exp(-logit))
+
+
+def faults_of(texts: dict[str, str]) -> str:
+    """All that is wrong with a publication, a line each; refuses to say so of one that is read."""
+    try:
+        read_tables(texts)
+    except PublicationError as error:
+        return "\n".join(map(str, (error, *error.faults[1:])))
+    raise AssertionError("it was read")

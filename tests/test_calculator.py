@@ -70,7 +70,8 @@ def test_there_is_a_profile_for_each_combination_of_levels_known_or_not(page):
 def test_all_is_told_of_the_model(page, shipped):
     data, about = page_data(page), shipped.tables.about
     assert {key: data[key] for key in ("title", "citation", "doi", "patients", "notes")} == {
-        key: about[key] for key in ("title", "citation", "doi", "patients", "notes")
+        **{key: getattr(about, key) for key in ("title", "citation", "doi", "patients")},
+        "notes": list(about.notes),
     }
     assert [c["label"] for c in data["covariates"]] == [c.label for c in shipped.risks.covariates]
     assert [level["label"] for c in data["covariates"] for level in c["levels"]] == [

@@ -261,7 +261,10 @@ def test_show_gives_a_terminal_no_orders_of_a_hostile_model():
     from aemodel.serving.showing import shown
 
     model = aemodel.load_model(FIXTURES / "format2")
-    facts = model_facts(model.manifest, model.risks) | {"files": model.file_states(), "notes": ["\x1b]0;owned\x07 \u202e"]}
+    facts = model_facts(model.manifest, model.tables, model.risks) | {
+        "files": model.file_states(),
+        "notes": ["\x1b]0;owned\x07 \u202e"],
+    }
     text = shown(facts)
     assert "\\x1b]0;owned\\x07 \\u202e" in text
     assert all(character.isprintable() or character == "\n" for character in text)

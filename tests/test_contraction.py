@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 import aemodel
 from aemodel.answers.states import make_model_forward
@@ -49,7 +50,7 @@ def profiles(model):
 
 def test_risks_at_a_grade_listed_but_without_a_row_are_not_published(shipped, aall1331):
     forward, _, seed = make_model_forward(shipped)
-    listed = replace(aall1331, events=tuple(replace(event, grades=GRADES) for event in aall1331.events))
+    listed = replace(aall1331, events=tuple(structs.replace(event, grades=GRADES) for event in aall1331.events))
     risks = risk_draws(listed, forward.forward, shipped.prior.isel(draw=slice(2)), seed)
     np.testing.assert_array_equal(risks.published, shipped.risks.published)
     assert not risks.published[risks.events.index("febrile_neutropenia"), GRADES.index("4-5")]
@@ -93,7 +94,7 @@ def test_rule_of_sources(invented, value, covariate, event, grade, expected):
 
 def test_derived_rows_are_no_source_of_their_own(invented):
     rows = invented.frequencies
-    without = replace(invented, frequencies=rows.assign(derived=rows["derived"] | (rows["covariate"] == "stage")))
+    without = invented.with_frequencies(rows.assign(derived=rows["derived"] | (rows["covariate"] == "stage")))
     assert source_at(invented, 1.0, "stage", "rash", "3-5") == DATA
     assert source_at(without, 1.0, "stage", "rash", "3-5") == PRIOR
 

@@ -15,8 +15,8 @@ from aemodel.inference.effects import branch_logits, branch_shares, effect_scale
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.forward import _additive_residual
 from aemodel.inference.model import build_model, coordinates, prior_logits
-from aemodel.publication.events import Event
 from aemodel.publication.families import make_families
+from aemodel.publication.schema import Event
 from aemodel.publication.tables import read_tables
 from tests.publications import publication_texts
 from tests.reference import shifted_chain, state_log_probabilities

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from aemodel.inference.states import make_paths, pull_back, state_probabilities
-from aemodel.publication.events import GRADES, read_events
+from aemodel.publication.events import GRADES
 from aemodel.publication.families import make_families
+from aemodel.publication.schema import Event
 from tests.reference import difference_quotient, state_log_probabilities
-
-EVENT_COLUMNS = ("event", "label", "parent", "relation", "grades")
 
 
 def random_logits(families, draws=200, seed=3, spread=3.0):
@@ -131,7 +130,7 @@ def test_incidence_of_the_root_is_its_branch(families):
 
 
 def test_too_many_states_are_refused_by_name():
-    rows = [dict(zip(EVENT_COLUMNS, ("outer", "Outer", "", "", "3-5 4-5"), strict=True))]
-    rows += [dict(zip(EVENT_COLUMNS, (f"inner{i}", "Inner", "outer", "nested", "3-5 4-5"), strict=True)) for i in range(8)]
+    rows = [Event("outer", "Outer", None, None, GRADES)]
+    rows += [Event(f"inner{i}", "Inner", "outer", "nested", GRADES) for i in range(8)]
     with pytest.raises(ValueError, match=r"events in 'outer' have over \d+ states"):
-        make_families(read_events(rows, "events.csv"))
+        make_families(rows)

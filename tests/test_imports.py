@@ -18,6 +18,9 @@ HEAVY = ("pymc", "arviz", "pytensor", "nutpie", "xarray", "scipy", "numba", "mat
 FRAMES = ("pandas", "polars", "pyarrow", "dask", "pyspark")
 LIGHT = (
     "aemodel.publication.texts",
+    "aemodel.publication.schema",
+    "aemodel.publication.records",
+    "aemodel.publication.tables",
     "aemodel.publication.rules",
     "aemodel.publication.patients",
     "aemodel.publication.profiles",

@@ -11,6 +11,7 @@ import pandas as pd
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from msgspec import structs
 from scipy.special import logsumexp
 
 import aemodel
@@ -24,6 +25,7 @@ from aemodel.inference.intervals import pack
 from aemodel.inference.likelihood import joint_margins
 from aemodel.inference.model import family_state_logp
 from aemodel.publication.cells import coarse_cells, cohort_sets, make_cells
+from aemodel.publication.schema import CohortCount
 
 TABLES = 250
 
@@ -119,10 +121,9 @@ def test_association_widens(tables, sampled):
 
 
 def test_impossible_cohort_is_refused(invented):
-    cohort = invented.cohort.copy()
-    cohort.loc[0, "n"] += 1
+    first, *rest = invented.counts
     with pytest.raises(ValueError, match="cohort.csv: no whole numbers of patients match all counts"):
-        sample_tables(replace(invented, cohort=cohort), 1, seed=1)
+        sample_tables(replace(invented, counts=(structs.replace(first, n=first.n + 1), *rest)), 1, seed=1)
 
 
 # The distribution of tables, by enumeration.
@@ -133,11 +134,9 @@ def five_patients(invented):
     """A cohort of five, given by arm, by stage and by region in total."""
     counts = {"arm": (2, 2, 1), "stage": (2, 1, 1, 1), "region": (3, 1, 1)}
     rows = [
-        (name, level, "", "", n, "")
-        for name in counts
-        for level, n in zip(invented.covariate(name).names, counts[name], strict=True)
+        CohortCount(c.name, level, n) for c in invented.covariates for level, n in zip(c.names, counts[c.name], strict=True)
     ]
-    return replace(invented, n=5, cohort=pd.DataFrame(rows, columns=invented.cohort.columns)), counts
+    return replace(invented, about=structs.replace(invented.about, patients=5), counts=tuple(rows)), counts
 
 
 def enumerated(counts, association):
@@ -226,7 +225,7 @@ def test_average_over_tables_is_the_double_saddlepoint(aall1331, few_draws, root
     design = make_design(aall1331)
     family = next(f for f in design.families if f.root == root)
     names = [event.name for event in family.events]
-    mine = replace(aall1331, frequencies=aall1331.frequencies[aall1331.frequencies["event"].isin(names)])
+    mine = aall1331.with_frequencies(aall1331.frequencies[aall1331.frequencies["event"].isin(names)])
     counts = sample_tables(aall1331, 150, seed=1).astype(float)
     loglik = table_loglik(design, mine, few_draws, np.arange(10), counts)
     average = logsumexp(loglik, axis=0) - np.log(len(counts))

@@ -261,7 +261,7 @@ def test_card_has_every_heading_once_and_no_empty_section(model):
 
 def test_card_is_what_the_model_itself_tells(saved):
     loaded = aemodel.load_model(saved)
-    assert (saved / "card.md").read_text(encoding="utf-8") == card(model_facts(loaded.manifest, loaded.risks))
+    assert (saved / "card.md").read_text(encoding="utf-8") == card(model_facts(loaded.manifest, loaded.tables, loaded.risks))
 
 
 def test_card_of_the_shipped_model_is_its_own(shipped):
@@ -272,7 +272,7 @@ def test_card_of_the_shipped_model_is_its_own(shipped):
 
 def test_card_names_covariates_without_a_published_frequency(shipped):
     """From the arrays: nothing in the code knows which they are."""
-    facts = model_facts(shipped.manifest, shipped.risks)
+    facts = model_facts(shipped.manifest, shipped.tables, shipped.risks)
     assert "No event is tabulated by Race/ethnicity: differences between its levels are assumption" in card(facts)
     for covariate in facts["covariates"]:
         covariate["rests_on"] = {"data": 1, "pooled": 0, "prior": 0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -68,7 +67,7 @@ def without(tables: Tables, hidden: NDArray[np.bool_]) -> Tables:
     pair = pd.MultiIndex.from_frame(rows[["event", "grade"]])
     lost = set(pair[hidden & ~rows["derived"].to_numpy()]) - set(pair[used])
     used |= (rows["covariate"] == "total").to_numpy() & ~hidden & pair.isin(list(lost))
-    return replace(tables, frequencies=rows.assign(derived=~used))
+    return tables.with_frequencies(rows.assign(derived=~used))
 
 
 def print_significant(tables: Tables, tests: Sequence[Null]) -> tuple[Tables, tuple[Null, ...]]:

@@ -14,7 +14,7 @@ from scipy.linalg import block_diag, null_space
 from aemodel.publication.cells import Cells, make_cells
 from aemodel.publication.families import POOLS, Branch, Family, make_families
 from aemodel.publication.margins import FamilyMargins, family_margins
-from aemodel.publication.rules import Covariate
+from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 
 

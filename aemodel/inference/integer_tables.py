@@ -18,6 +18,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from aemodel.inference.kernels import compiled
 from aemodel.publication.cells import coarse_cells, cohort_sets
+from aemodel.publication.rules import places
 from aemodel.publication.tables import Tables
 
 SWEEPS = 20
@@ -76,8 +77,8 @@ def _first_table(inside: NDArray[np.bool_], n: Floats) -> Ints:
 def _free_pairs(tables: Tables) -> list[tuple[int, int]]:
     """Pairs of covariates, by position, that no row of the cohort gives together."""
     position = {c.name: i for i, c in enumerate(tables.covariates)}
-    rows = tables.cohort
-    given = {frozenset((position[a], position[b])) for a, b in zip(rows["covariate"], rows["by"], strict=True) if b}
+    together = [[position[name] for name, _ in places(tables.covariates, row)] for row in tables.counts]
+    given = {frozenset(pair) for names in together for pair in combinations(names, 2)}
     return [pair for pair in combinations(range(len(position)), 2) if frozenset(pair) not in given]
 
 

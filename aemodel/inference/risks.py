@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.arguments import real_number
-from aemodel.publication.rules import Covariate
+from aemodel.publication.schema import Covariate
 
 SUPPORT = ("data", "pooled", "prior")
 """What carries an answer: published margins of this event, other events' margins by pooling, or priors only."""

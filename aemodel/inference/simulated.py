@@ -52,7 +52,7 @@ def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
         states, cells = design.states_having(event, grade), design.cells.having(covariate, level)
         observed.append(int(counts[np.ix_(states, cells)].sum()))
     rows["observed"] = observed
-    return replace(tables, frequencies=rows)
+    return tables.with_frequencies(rows)
 
 
 def family_edges(design: Design) -> Ints:
@@ -85,7 +85,7 @@ def all_frequencies(tables: Tables, tests: tuple[Null, ...]) -> Tables:
     ]
     new = pd.DataFrame(rows, columns=["event", "grade", "covariate", "level", "n"]).assign(observed=0, derived=True)
     key = ["event", "grade", "covariate", "level"]
-    return replace(tables, frequencies=pd.concat([own, new]).drop_duplicates(key).fillna("").reset_index(drop=True))
+    return tables.with_frequencies(pd.concat([own, new]).drop_duplicates(key).reset_index(drop=True))
 
 
 def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[Null, ...], dict[tuple[str, str], float]]:
@@ -106,7 +106,7 @@ def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[N
     asked = pd.MultiIndex.from_frame(rows[["event", "covariate"]])
     derived = np.where(asked.isin(list(smallest)), ~asked.isin(list(listed)), rows["derived"])
     left = tuple(test for test in tests if (test.event, test.covariate) not in listed and patients[test] >= FEWEST)
-    return replace(tables, frequencies=rows.assign(derived=derived)), left, smallest
+    return tables.with_frequencies(rows.assign(derived=derived)), left, smallest
 
 
 def _p_value(counts: NDArray[np.int64]) -> float:

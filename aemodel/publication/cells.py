@@ -9,9 +9,13 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.publication.rules import Covariate
+from aemodel.publication.errors import Faults, PatientsError, PublicationError
+from aemodel.publication.rules import places, split
+from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
+from aemodel.publication.texts import listed
 
+FILE = "cohort.csv"
 NOBODY = 1e-7
 """Patients below which a cell is empty: what proportional fitting leaves where none can be."""
 
@@ -28,11 +32,13 @@ class Cells:
     n: NDArray[np.float64]
 
     def having(self, covariate: str, level: str) -> NDArray[np.bool_]:
-        """Which cells lie in a level, a group of levels, or the whole cohort (``total``, ``all``): (cell,)."""
-        if covariate == "total":
-            return np.ones(len(self.n), dtype=bool)
-        position = [c.name for c in self.covariates].index(covariate)
-        return np.isin(self.levels[:, position], self.covariates[position].members(level))
+        """Which cells lie in a level, a group, several of one or more covariates (see `split`), or all (``total``): (cell,)."""
+        inside = np.ones(len(self.n), dtype=bool)
+        position = {c.name: i for i, c in enumerate(self.covariates)}
+        for name, levels in split(self.covariates, covariate, level) or ():
+            k = position[name]
+            inside &= np.isin(self.levels[:, k], [i for each in levels for i in self.covariates[k].members(each)])
+        return inside
 
     def collapsed(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Coarser cells over some covariates: the coarse cell of each cell (cell,), and the patients in each."""
@@ -78,12 +84,11 @@ def cohort_sets(tables: Tables) -> tuple[NDArray[np.int64], list[tuple[NDArray[n
     combos = np.array(list(product(*(range(len(names)) for names in fine))))
     position = {c.name: i for i, c in enumerate(tables.covariates)}
     sets = [(np.ones(len(combos), dtype=bool), tables.n, "the cohort's size")]
-    for row in tables.cohort.itertuples(index=False):
+    for row in tables.counts:
         inside = np.ones(len(combos), dtype=bool)
-        for covariate, level in ((row.covariate, row.level), (row.by, row.by_level)):
-            if covariate:
-                k = position[covariate]
-                inside &= np.isin(combos[:, k], [fine[k].index(name) for name in level.split("+")])
+        for name, levels in places(tables.covariates, row):
+            k = position[name]
+            inside &= np.isin(combos[:, k], [fine[k].index(level) for level in levels])
         sets.append((inside, row.n, f"{row.covariate} {row.level} {row.by_level}".strip()))
     return combos, sets
 
@@ -129,14 +134,14 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
     for (inside, n, name), inner, cut in zip(published, wholly, unsure.any(axis=1), strict=True):
         taken = int(patients[inner & ~split if cut else inner].sum())
         if taken > n:
-            raise ValueError(f"patients: {taken} of them are in {name!r}, where cohort.csv counts {n}")
+            raise PatientsError("patients", f"{taken} of them are in {name!r}, where cohort.csv counts {n}")
         counted.append((np.append(inside, inside[combo] & cut), n - taken, name))
     for k, size in enumerate(patients[split]):
         counted.append((np.append(np.zeros(len(combos), dtype=bool), owner == k), int(size), "patients of one's own"))
     try:
         fitted = _proportional_fitting(counted, len(combos) + len(combo))[: len(combos)]
-    except ValueError as error:
-        raise ValueError(f"patients: they cannot all be in the published cohort; without them, {error}") from None
+    except PublicationError as error:
+        raise PatientsError("patients", f"they cannot all be in the published cohort; without them, {error}") from None
     left = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape)))
     every = np.stack(np.unravel_index(np.arange(left.size), shape), axis=1).astype(np.int64)
     return Cells(tables.covariates, every, np.where(left < NOBODY, 0.0, left).astype(np.float64))
@@ -150,7 +155,7 @@ def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: 
         for inside, n, name in sets:
             found = table[inside].sum()
             if found == 0 and n > 0:
-                raise ValueError(f"cohort.csv: {n} patients in {name!r}, but other rows leave no room for any")
+                raise PublicationError(FILE, f"{n} patients in {name!r}, but other rows leave no room for any")
             if found > 0:
                 table[inside] *= n / found
         gaps = [abs(table[inside].sum() - n) for inside, n, _ in sets]
@@ -160,29 +165,31 @@ def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: 
         if error > 0.01 and error > 0.999 * previous:
             break
     worst = sets[int(np.argmax(gaps))]
-    raise ValueError(
-        f"cohort.csv: no table has all these counts; they disagree most about {worst[2]!r} ({worst[1]}, off by {error:.2g})"
-    )
+    problem = f"no table has all these counts; they disagree most about {worst[2]!r} ({worst[1]}, off by {error:.2g})"
+    raise PublicationError(FILE, problem)
 
 
 def _check_counted(tables: Tables) -> None:
     """One level without a row is the rest of the cohort; two would be given equal shares that nobody published."""
-    cohort = tables.cohort
-    pairs = zip([*cohort["covariate"], *cohort["by"]], [*cohort["level"], *cohort["by_level"]], strict=True)
-    counted = {(covariate, name) for covariate, level in pairs for name in level.split("+")}
+    faults = Faults()
+    counted = {(name, level) for row in tables.counts for name, levels in places(tables.covariates, row) for level in levels}
     for covariate in tables.covariates:
         names = [name for level in covariate.levels for name in level.cohort]
         if len(missing := [name for name in names if (covariate.name, name) not in counted]) > 1:
-            raise ValueError(
-                f"cohort.csv: {covariate.name} has no row for {', '.join(missing)}; add how many patients each level has"
+            faults.add(
+                FILE, f"{covariate.name} has no row for {listed(missing)}", remedy="add how many patients each level has"
             )
+    faults.refuse()
 
 
 def _check_denominators(tables: Tables, cells: Cells) -> None:
-    rows = tables.frequencies
-    for covariate, level, n in set(zip(rows["covariate"], rows["level"], rows["n"], strict=True)):
-        size = cells.n[cells.having(covariate, level)].sum()
-        if abs(size - n) > 1e-6:
-            raise ValueError(
-                f"frequencies.csv: {covariate} {level} is given over {n} patients, cohort.csv has {size:.6g} there"
-            )
+    faults, own = Faults(), {event.name for event in tables.events if event.assessed == "own"}
+    sizes: dict[tuple[str, str], float] = {}
+    for row in tables.rows:
+        place = row.covariate, row.level
+        if place not in sizes:
+            sizes[place] = cells.n[cells.having(*place)].sum()
+        if abs(sizes[place] - row.n) > 1e-6 and row.event not in own:
+            problem = f"{row.covariate} {row.level} is given over {row.n} patients, cohort.csv has {sizes[place]:.6g} there"
+            faults.add("frequencies.csv", problem, line=row.line or None)
+    faults.refuse()

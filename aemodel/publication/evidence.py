@@ -7,20 +7,17 @@ it is two such tests. An ordering says which groups had the higher rates, and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
-from aemodel.publication.events import GRADES, Event, published_grades
-from aemodel.publication.rules import Covariate
+from aemodel.publication.errors import Faults
+from aemodel.publication.events import GRADES, published_grades
+from aemodel.publication.rules import FILE
+from aemodel.publication.schema import About, Covariate, Event, Frequency, NullClaim, OrderingClaim, Tiers
 from aemodel.publication.texts import listed, shown
 
 FEWEST = 10
 """Patients with an event below which its test says nothing that a normal approximation could tell."""
-
-Tiers = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -62,132 +59,112 @@ class Ordering:
         return tuple(name for tier in next(iter(self.tiers.values())) for name in tier)
 
 
-def read_orderings(about: Mapping[str, Any], events: Sequence[Event], covariates: Sequence[Covariate]) -> tuple[Ordering, ...]:
-    """The ``orderings`` of a publication.
-
-    Raises
-    ------
-    ValueError
-        An entry names an event, covariate, level or grade that there is not, or a group twice.
-    """
-    return tuple(_read_ordering(item, events, {c.name: c for c in covariates}) for item in about.get("orderings", []))
+def read_orderings(about: About, events: Sequence[Event], faults: Faults) -> tuple[Ordering, ...]:
+    """The ``orderings`` of a publication; a fault where one names an event, covariate, level or grade that there is not."""
+    reader = _Reader(about, events, faults)
+    every = [reader.ordering(item, f"orderings[{i}]") for i, item in enumerate(about.orderings, start=1)]
+    return tuple(item for item in every if item is not None)
 
 
-def read_nulls(
-    about: Mapping[str, Any], events: Sequence[Event], covariates: Sequence[Covariate], frequencies: pd.DataFrame
-) -> tuple[Null, ...]:
+def read_nulls(about: About, events: Sequence[Event], rows: Sequence[Frequency], faults: Faults) -> tuple[Null, ...]:
     """The ``nulls`` of a publication: one for each event, grade and covariate, stated ones first.
 
-    Tests of events that fewer than `FEWEST` patients had are left out.
-
-    Raises
-    ------
-    ValueError
-        An entry names an event, covariate or level that there is not.
+    Tests of events that fewer than `FEWEST` patients had are left out. ``unlisted`` says nothing of a table that was not
+    chosen by significance, which is a fault.
     """
-    named = {c.name: c for c in covariates}
-    with_rows = set(zip(frequencies["event"], frequencies["covariate"], strict=True))
-    with_rows |= {(item.get("event"), item.get("covariate")) for item in about.get("orderings", [])}
-    rows = list(zip(frequencies["event"], frequencies["grade"], strict=True))
-    published = {event.name: published_grades(event, rows) for event in events}
+    reader = _Reader(about, events, faults)
+    with_rows = {(row.event, row.covariate) for row in rows} | {(item.event, item.covariate) for item in about.orderings}
+    published = {event.name: published_grades(event, [(row.event, row.grade) for row in rows]) for event in events}
+    numbers = {(row.event, row.grade): row.observed_high for row in rows if row.covariate == "total"}
     found: dict[tuple[str, str, str], Null] = {}
-    for item in sorted(about.get("nulls", []), key=lambda item: item.get("unlisted", False)):
-        for null in _read_null(item, events, named, with_rows):
+    for i, item in sorted(enumerate(about.nulls, start=1), key=lambda each: each[1].unlisted):
+        for null in reader.nulls(item, f"nulls[{i}]", with_rows):
             # What was counted at a grade nowhere, the list of those tested says nothing of.
             told = null.stated or null.grade in published[null.event]
-            if told and _number(frequencies, null.event, null.grade) >= FEWEST:
+            if told and numbers.get((null.event, null.grade), FEWEST) >= FEWEST:
                 found.setdefault((null.event, null.grade, null.covariate), null)
     return tuple(found.values())
 
 
-def _read_ordering(item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate]) -> Ordering:
-    where = "publication.toml, orderings"
-    event = _known(item["event"], [e.name for e in events], "event", where)
-    covariate = covariates[_known(item["covariate"], list(covariates), "covariate", where)]
-    tiers = {grade: tuple(tuple(tier) for tier in rows) for grade, rows in item["tiers"].items()}
-    for grade, rows in tiers.items():
-        _known(grade, list(GRADES), "grade", where)
-        names = [_known(name, list(covariate.names), f"level of {covariate.name}", where) for tier in rows for name in tier]
-        if len(rows) < 2 or not all(rows) or len(set(names)) < len(names):
-            raise ValueError(f"{where}: tiers of grade {grade} must be two or more, with each level once; found {shown(rows)}")
-    if not tiers or len({frozenset(name for tier in rows for name in tier) for rows in tiers.values()}) > 1:
-        raise ValueError(f"{where}: tiers must be given for one or both grades, over the same levels; found {shown(tiers)}")
-    within = _read_within(item["within"], covariate, covariates, where) if "within" in item else None
-    ordered = {grade: tiers[grade] for grade in GRADES if grade in tiers}
-    return Ordering(event, covariate.name, ordered, within, _alpha(item, where), item.get("source", ""))
+class _Reader:
+    """Claims checked against the publication's own names."""
 
+    def __init__(self, about: About, events: Sequence[Event], faults: Faults) -> None:
+        self.events, self.covariates, self.faults = events, {c.name: c for c in about.covariates}, faults
+        self.chosen = about.chosen
 
-def _read_within(
-    value: Mapping[str, str], ordered: Covariate, covariates: Mapping[str, Covariate], where: str
-) -> tuple[str, str]:
-    if len(value) != 1 or ordered.name in value:
-        raise ValueError(
-            f'{where}: within must be one other covariate and its level, as {{ arm = "high" }}; found {shown(value)}'
-        )
-    ((name, level),) = value.items()
-    if not covariates[_known(name, list(covariates), "covariate", where)].members(level):
-        raise ValueError(f"{where}: {shown(level)} is neither a level nor a group of {name}")
-    return name, level
+    def ordering(self, item: OrderingClaim, key: str) -> Ordering | None:
+        before = len(self.faults)
+        self.known([item.event], [event.name for event in self.events], "event", key)
+        self.known(item.tiers, GRADES, "grade", key)
+        if not self.known([item.covariate], self.covariates, "covariate", key):
+            return None
+        covariate = self.covariates[item.covariate]
+        for grade, tiers in item.tiers.items():
+            names = [name for tier in tiers for name in tier]
+            self.known(names, covariate.names, f"level of {covariate.name}", key)
+            if len(tiers) < 2 or not all(tiers) or len(set(names)) < len(names):
+                self.wrong(f"tiers of grade {grade} must be two or more, with each level once; found {shown(tiers)}", key)
+        if len({frozenset(name for tier in tiers for name in tier) for tiers in item.tiers.values()}) != 1:
+            self.wrong(f"tiers must be given for one or both grades, over the same levels; found {shown(item.tiers)}", key)
+        within = self.within(item.within, covariate, key) if item.within is not None else None
+        if len(self.faults) > before:
+            return None
+        ordered = {grade: item.tiers[grade] for grade in GRADES if grade in item.tiers}
+        return Ordering(item.event, covariate.name, ordered, within, item.alpha, item.source)
 
+    def within(self, value: Mapping[str, str], ordered: Covariate, key: str) -> tuple[str, str] | None:
+        if len(value) != 1 or ordered.name in value:
+            self.wrong(f'within must be one other covariate and its level, as {{ arm = "high" }}; found {shown(value)}', key)
+            return None
+        ((name, level),) = value.items()
+        if self.known([name], self.covariates, "covariate", key) and not self.covariates[name].members(level):
+            self.wrong(f"{shown(level)} is neither a level nor a group of {name}", key)
+        return name, level
 
-def _read_null(
-    item: Mapping[str, Any], events: Sequence[Event], covariates: Mapping[str, Covariate], with_rows: set[tuple[str, str]]
-) -> Iterator[Null]:
-    """Nulls of the events named, or, of those a list was drawn from (all, if none is named), of pairs not on it."""
-    where = "publication.toml, nulls"
-    unlisted = item.get("unlisted", False)
-    wanted = [_known(name, [e.name for e in events], "event", where) for name in item.get("events", [])]
-    if not wanted and not unlisted:
-        raise ValueError(f"{where}: give events, or unlisted = true for those without a row in frequencies.csv, or both")
-    among = item.get("among", {})
-    for name, named in among.items():
-        _known(name, list(covariates), "covariate", where)
-        if len(set(named)) < max(2, len(named)):
-            raise ValueError(f"{where}: among must name two or more levels of {name}, each once; found {shown(named)}")
-    for name in item.get("covariates", covariates):
-        covariate = covariates[_known(name, list(covariates), "covariate", where)]
-        levels = tuple(
-            _known(level, list(covariate.names), f"level of {name}", where) for level in among.get(name, covariate.names)
-        )
-        groups = _groups(covariate, levels, where) if name in item.get("also_groups", []) else ()
-        for event in events:
-            if (wanted and event.name not in wanted) or (unlisted and (event.name, name) in with_rows):
-                continue
-            # A fatal event is one and the same at both grades.
-            for grade in event.grades[:1] if event.relation == "fatal" else event.grades:
-                if grade in GRADES:
-                    alpha = _alpha(item, where) or 0.05
-                    yield Null(event.name, grade, name, levels, alpha, not unlisted, item.get("source", ""), groups)
+    def nulls(self, item: NullClaim, key: str, with_rows: Collection[tuple[str, str]]) -> Iterator[Null]:
+        """Nulls of the events named, or, of those a list was drawn from (all, if none is named), of pairs not on it."""
+        before = len(self.faults)
+        self.known(item.events, [event.name for event in self.events], "event", key)
+        if not item.events and not item.unlisted:
+            self.wrong("give events, or unlisted = true for those without a row in frequencies.csv, or both", key)
+        if item.unlisted and self.chosen not in (None, "significance"):
+            how = {"frequency": "by frequency", "all": "not at all: it has all rows"}[str(self.chosen)]
+            problem = f"unlisted = true says that what is not listed was not significant, but the table was chosen {how}"
+            self.wrong(problem, key, "leave unlisted out, or correct chosen")
+        for name, named in item.among.items():
+            if self.known([name], self.covariates, "covariate", key):
+                self.known(named, self.covariates[name].names, f"level of {name}", key)
+            if len(set(named)) < max(2, len(named)):
+                self.wrong(f"among must name two or more levels of {name}, each once; found {shown(named)}", key)
+        wanted = [*self.covariates] if item.covariates is None else item.covariates
+        if not self.known(wanted, self.covariates, "covariate", key) or len(self.faults) > before:
+            return
+        for name in wanted:
+            covariate = self.covariates[name]
+            levels = item.among.get(name, covariate.names)
+            groups = self.groups(covariate, levels, key) if name in item.also_groups else ()
+            for event in self.events:
+                if (item.events and event.name not in item.events) or (item.unlisted and (event.name, name) in with_rows):
+                    continue
+                # A fatal event is one and the same at both grades.
+                for grade in event.grades[:1] if event.relation == "fatal" else event.grades:
+                    if grade in GRADES:
+                        yield Null(event.name, grade, name, levels, item.alpha, not item.unlisted, item.source, groups)
 
+    def groups(self, covariate: Covariate, levels: Sequence[str], key: str) -> tuple[tuple[int, ...], ...]:
+        """Positions in ``levels`` of those of each of the covariate's groups."""
+        group_of = {level.name: level.group for level in covariate.levels}
+        found = [tuple(i for i, level in enumerate(levels) if group_of[level] == group) for group in covariate.groups]
+        if not 2 <= sum(map(bool, found)) < len(levels):
+            self.wrong(f"also_groups names {covariate.name!r}, whose compared levels are not in two or more groups", key)
+        return tuple(filter(None, found))
 
-def _groups(covariate: Covariate, levels: tuple[str, ...], where: str) -> tuple[tuple[int, ...], ...]:
-    """Positions in ``levels`` of those of each of the covariate's groups."""
-    found = [[i for i, level in enumerate(levels) if level in _names(covariate, group)] for group in covariate.groups]
-    if not 2 <= sum(bool(each) for each in found) < len(levels):
-        raise ValueError(f"{where}: also_groups names {covariate.name!r}, whose compared levels are not in two or more groups")
-    return tuple(tuple(each) for each in found if each)
+    def known(self, names: Collection[str], allowed: Collection[str], what: str, key: str) -> bool:
+        unknown = [name for name in names if name not in allowed]
+        for name in unknown:
+            self.wrong(f"{what} {shown(name)} is unknown; choose from {listed(allowed)}", key)
+        return not unknown
 
-
-def _names(covariate: Covariate, group: str) -> list[str]:
-    return [covariate.names[i] for i in covariate.members(group)]
-
-
-def _number(frequencies: pd.DataFrame, event: str, grade: str) -> float:
-    """Patients who had the event, if any margin tells."""
-    rows = frequencies[
-        (frequencies["event"] == event) & (frequencies["grade"] == grade) & (frequencies["covariate"] == "total")
-    ]
-    return float(rows["observed"].iloc[0]) if len(rows) else float("inf")
-
-
-def _alpha(item: Mapping[str, Any], where: str) -> float | None:
-    alpha = item.get("alpha")
-    if alpha is not None and not 0 < alpha < 1:
-        raise ValueError(f"{where}: alpha must be a probability such as 0.05, not {shown(alpha)}")
-    return alpha
-
-
-def _known(name: Any, names: Sequence[str], what: str, where: str) -> str:
-    if name not in names:
-        raise ValueError(f"{where}: {what} {shown(name)} is unknown; choose from {listed(names)}")
-    return str(name)
+    def wrong(self, problem: str, key: str, remedy: str = "") -> None:
+        self.faults.add(FILE, problem, key=key, remedy=remedy)

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.publication.events import Event, children, family_of, roots
+from aemodel.publication.errors import PublicationError
+from aemodel.publication.events import children, family_of, roots
+from aemodel.publication.schema import Event
 
 POOLS = ("incidence", "severity", "composition")
 MOST_STATES = 2000
 MOST_BRANCHES = 500
+FEWER = "nest fewer in it"
 
 Grades = dict[str, int]
 Path = tuple[tuple[str, bool], ...]
@@ -80,12 +83,12 @@ def _make_family(root: Event, events: Sequence[Event]) -> Family:
             for final, deadly in _fatalities(grades, members):
                 states.append((final, path + worse + deadly))
                 if len(states) > MOST_STATES:
-                    raise ValueError(
-                        f"events.csv: the events in {root.name!r} have over {MOST_STATES} states; nest fewer in it"
+                    raise PublicationError(
+                        "events.csv", f"the events in {root.name!r} have over {MOST_STATES} states", remedy=FEWER
                     )
     names = tuple(dict.fromkeys(name for _, path in states for name, _ in path))
     if len(names) > MOST_BRANCHES:
-        raise ValueError(f"events.csv: the events in {root.name!r} have over {MOST_BRANCHES} branches; nest fewer in it")
+        raise PublicationError("events.csv", f"the events in {root.name!r} have over {MOST_BRANCHES} branches", remedy=FEWER)
     taken, refused = np.zeros((2, len(states), len(names)))
     for i, (_, path) in enumerate(states):
         for name, yes in path:

@@ -20,6 +20,7 @@ from scipy.linalg import qr
 from scipy.optimize import linprog
 
 from aemodel.publication.cells import Cells
+from aemodel.publication.errors import Faults, PublicationError
 from aemodel.publication.families import Family
 
 MOST_PLACES = 50_000_000
@@ -101,15 +102,25 @@ def family_margins(family: Family, cells: Cells, rows: pd.DataFrame, covariates:
         labels.append(f"{row.event} {row.grade} {row.covariate} {row.level}")
     shape = (len(n), len(family.grades), len(columns))
     if (size := math.prod(shape)) > MOST_PLACES:
-        raise ValueError(
-            f"frequencies.csv: {len(columns)} rows of the events in {family.root!r}, over {len(n)} combinations of levels and "
-            f"{len(family.grades)} states, are {size:,} numbers, at most {MOST_PLACES:,} can be handled; give these events by "
-            "fewer covariates"
+        raise PublicationError(
+            "frequencies.csv",
+            f"{len(columns)} rows of the events in {family.root!r}, over {len(n)} combinations of levels and "
+            f"{len(family.grades)} states, are {size:,} numbers, at most {MOST_PLACES:,} can be handled",
+            remedy="give these events by fewer covariates",
         )
     incidence = np.stack(columns, axis=2).astype(float) if columns else np.zeros(shape)
     reduced = reduce_margins(n, incidence, np.array(counts, float), labels, published)
     pairs = zip(mine["event"], mine["grade"], mine["covariate"], strict=True)
     return FamilyMargins(family, used, coarse, reduced, frozenset(pair for pair in pairs if pair[2] != "total"))
+
+
+def check_margins(families: Sequence[Family], cells: Cells, rows: pd.DataFrame) -> None:
+    """Refuse counts that no patients can have, of all families at once."""
+    faults = Faults()
+    for family in families:
+        with faults.gathered():
+            family_margins(family, cells, rows)
+    faults.refuse()
 
 
 def _classes(family: Family, rows: pd.DataFrame) -> tuple[list[tuple[Any, NDArray[np.bool_], int]], NDArray[np.float64]]:
@@ -194,9 +205,8 @@ def _tightened(table: _Bounds, labels: Sequence[str]) -> tuple[NDArray[np.float6
         kept[j] = ends[0] < low[j] + 1e-6 or ends[1] > high[j] - 1e-6
         low[j], high[j] = np.ceil(ends[0] - 1e-6), np.floor(ends[1] + 1e-6)
         if low[j] > high[j]:
-            raise ValueError(
-                f"frequencies.csv: these counts contradict each other: no whole number is left for {labels[j]}; correct them"
-            )
+            problem = f"these counts contradict each other: no whole number is left for {labels[j]}"
+            raise PublicationError("frequencies.csv", problem, remedy="correct them")
     kept |= low == high
     return low, high, np.flatnonzero(kept).tolist()
 
@@ -212,7 +222,7 @@ def _extreme(table: _Bounds, margin: int, sign: int, labels: Sequence[str]) -> f
         method="highs",
     )
     if found.status == 2:
-        raise ValueError(_contradiction(table, labels, None))
+        raise _contradiction(table, labels, None)
     if not found.success:
         raise RuntimeError(f"the linear program of an interval did not finish: {found.message}")
     return sign * float(found.fun)
@@ -257,7 +267,7 @@ def _support(
         method="highs",
     )
     if found.status == 2:
-        raise ValueError(_contradiction(table, labels, published))
+        raise _contradiction(table, labels, published)
     if not found.success:
         raise RuntimeError(f"the support's linear program did not finish: {found.message}")
     occupied = found.x[every : 2 * every] > 0.5
@@ -268,7 +278,7 @@ def _support(
     return occupied[:size].reshape(cells, states), low, high
 
 
-def _contradiction(table: _Bounds, labels: Sequence[str], published: NDArray[np.float64] | None) -> str:
+def _contradiction(table: _Bounds, labels: Sequence[str], published: NDArray[np.float64] | None) -> PublicationError:
     """Margins that cannot hold together: those that must give way in the nearest table, and those that hold them (duals)."""
     cells = len(table.n)
     published = np.eye(len(table.high)) if published is None else published
@@ -289,10 +299,10 @@ def _contradiction(table: _Bounds, labels: Sequence[str], published: NDArray[np.
     involved = np.abs(found.eqlin.marginals[cells:]) > 1e-9
     ends = zip(labels, low[cells:], high[cells:], involved, strict=True)
     parts = [f"{label} ({a:g})" if a == b else f"{label} ({a:g} to {b:g})" for label, a, b, yes in ends if yes]
-    return (
-        f"frequencies.csv: these counts contradict each other: {'; '.join(parts)}; the nearest table misses by "
-        f"{np.abs(gaps).sum():.3g} patients; correct them, or the nesting in events.csv"
+    problem = (
+        f"these counts contradict each other: {'; '.join(parts)}; the nearest table misses by {np.abs(gaps).sum():.3g} patients"
     )
+    return PublicationError("frequencies.csv", problem, remedy="correct them, or the nesting in events.csv")
 
 
 def _centred(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> NDArray[np.float64]:

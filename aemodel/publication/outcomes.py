@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aemodel.publication.events import Event
 from aemodel.publication.families import Family
+from aemodel.publication.schema import Event
 from aemodel.publication.texts import shown
 
 UNKNOWN = -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import chi2_contingency
 
+from aemodel.publication.errors import Faults
+from aemodel.publication.schema import Frequency, PrintedTest
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, shown
 
@@ -19,6 +22,7 @@ MOST_TABLES = 2_000_000
 """Tables that Fisher's test enumerates at most."""
 
 Ints = NDArray[np.int64]
+Key = tuple[str, str, str, str]
 
 
 def p_value_table(tables: Tables) -> pd.DataFrame:
@@ -34,7 +38,7 @@ def p_value_table(tables: Tables) -> pd.DataFrame:
     pandas.DataFrame
         One row per row of ``tests.csv``: event, grade, covariate, levels (those compared), test (``chi2``: Pearson's without
         correction; ``fisher``: Fisher's exact, two-sided, all tables enumerated), printed, computed, and agrees: whether
-        ``computed`` is ``printed`` at the digits it is printed with.
+        ``computed`` is ``printed`` at the digits it is printed with. Tests of counts that are not known exactly are left out.
 
     Raises
     ------
@@ -42,48 +46,62 @@ def p_value_table(tables: Tables) -> pd.DataFrame:
         A row of ``tests.csv`` names no published frequencies, a test or a P-value that is none, or more tables than can be
         enumerated.
     """
-    rows = [_row(tables, row) for row in tables.tests.itertuples()]
+    faults, named = Faults(), {covariate.name: covariate.names for covariate in tables.covariates}
+    published = {row.key: row for row in tables.rows}
+    rows = [found for row in tables.printed_tests if (found := _row(row, named, published, faults)) is not None]
+    faults.refuse()
     columns = ["event", "grade", "covariate", "levels", "test", "printed", "computed", "agrees"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _row(tables: Tables, row: Any) -> tuple[Any, ...]:
-    where = f"tests.csv: {listed([row.event])} {listed([row.grade])} by {listed([row.covariate])}"
-    names = {covariate.name: covariate.names for covariate in tables.covariates}
-    if row.covariate not in names:
-        raise ValueError(f"{where}: no such covariate; choose from {listed(names)}")
-    levels = row.levels.split() or list(names[row.covariate])
-    published = tables.frequencies
-    chosen = (published["event"] == row.event) & (published["grade"] == row.grade) & (published["covariate"] == row.covariate)
-    found = published[chosen].set_index("level")
-    if missing := [level for level in levels if level not in found.index]:
-        raise ValueError(f"{where}: no frequency at {listed(missing)} to test; published are {listed(found.index) or 'none'}")
+def _row(
+    row: PrintedTest,
+    named: Mapping[str, Sequence[str]],
+    published: Mapping[Key, Frequency],
+    faults: Faults,
+) -> tuple[Any, ...] | None:
+    key, before = f"{listed([row.event])} {listed([row.grade])} by {listed([row.covariate])}", len(faults)
+
+    def wrong(problem: str) -> None:
+        faults.add("tests.csv", problem, line=row.line, key=key)
+
+    if row.covariate not in named:
+        wrong(f"no such covariate; choose from {listed(named)}")
+        return None
+    levels = row.levels.split() or list(named[row.covariate])
+    found = {level: published.get((row.event, row.grade, row.covariate, level)) for level in levels}
+    if missing := [level for level, each in found.items() if each is None]:
+        there = [of.level for of in published.values() if of.key[:3] == (row.event, row.grade, row.covariate)]
+        wrong(f"no frequency at {listed(missing)} to test; published are {listed(there) or 'none'}")
     if not re.fullmatch(r"<?\s*[01]?[.][0-9]{1,12}", row.p):
-        raise ValueError(f"{where}: the P-value is {shown(row.p)}; it must be a number as printed, as 0.024 or <0.0001")
-    n, observed = (found.loc[levels, name].to_numpy(dtype=np.int64) for name in ("n", "observed"))
-    computed = _p_value(row.test, observed, n, where)
+        wrong(f"the P-value is {shown(row.p)}; it must be a number as printed, as 0.024 or <0.0001")
+    if row.test not in ("chi2", "fisher"):
+        wrong(f"the test is {shown(row.test)}; it must be chi2 or fisher")
+    given = [each for each in found.values() if each is not None and each.exact]
+    observed, n = (np.array([getattr(each, name) for each in given], dtype=np.int64) for name in ("observed_low", "n"))
+    if row.test == "fisher" and _fisher_tables(observed, n) > MOST_TABLES:
+        wrong(f"{observed.sum()} patients in {len(n)} groups are too many for Fisher's test by enumeration; was it chi2?")
+    if len(faults) > before or len(given) < len(levels):
+        return None
+    computed = _fisher_exact(observed, n) if row.test == "fisher" else _chi_squared(observed, n)
     return row.event, row.grade, row.covariate, " ".join(levels), row.test, row.p, computed, _agrees(computed, row.p)
 
 
-def _p_value(test: str, observed: Ints, n: Ints, where: str) -> float:
-    if test == "fisher":
-        return _fisher_exact(observed, n, where)
-    if test != "chi2":
-        raise ValueError(f"{where}: the test is {shown(test)}; it must be chi2 or fisher")
-    total = int(observed.sum())
-    return (
-        1.0 if total in (0, int(n.sum())) else float(chi2_contingency(np.stack([observed, n - observed]), correction=False)[1])
-    )
+def _chi_squared(observed: Ints, n: Ints) -> float:
+    if observed.sum() in (0, n.sum()):
+        return 1.0
+    return float(chi2_contingency(np.stack([observed, n - observed]), correction=False)[1])
 
 
-def _fisher_exact(observed: Ints, n: Ints, where: str) -> float:
+def _fisher_tables(observed: Ints, n: Ints) -> float:
+    """How many tables Fisher's test has to go through."""
+    return float(np.prod(np.minimum(n[:-1], observed.sum()) + 1.0))
+
+
+def _fisher_exact(observed: Ints, n: Ints) -> float:
     """Probability of all (group, 2) tables with these margins that are no more probable than the one observed."""
     total = int(observed.sum())
     sizes = np.minimum(n[:-1], total) + 1
-    if np.prod(sizes.astype(float)) > MOST_TABLES:
-        raise ValueError(
-            f"{where}: {total} patients in {len(n)} groups are too many for Fisher's test by enumeration; was it chi2?"
-        )
     others = np.indices(tuple(sizes)).reshape(len(sizes), -1)
     every = np.vstack([others, total - others.sum(axis=0)])
     every = every[:, (every[-1] >= 0) & (every[-1] <= n[-1])]

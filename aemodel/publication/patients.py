@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from aemodel.publication.profiles import NUMBER, Layout, Source, make_layout, number_in
 from aemodel.publication.profiles import NewLevels as NewLevels
-from aemodel.publication.rules import Covariate, allowed_words
+from aemodel.publication.rules import allowed_words
+from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
 
 OnInvalid = Literal["error", "null"]

@@ -18,7 +18,8 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.publication.rules import Condition, Covariate, allowed_texts, sources
+from aemodel.publication.rules import allowed_texts, sources
+from aemodel.publication.schema import Condition, Covariate
 
 NewLevels = Literal["error", "sample"]
 

@@ -8,189 +8,135 @@ months), no bit an impossible value. One further bit, above the levels, stands f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from functools import cache
 from itertools import combinations
-from typing import Any
 
-from aemodel.publication.texts import check_names, listed, shown
+from aemodel.publication.errors import Faults
+from aemodel.publication.records import check_names
+from aemodel.publication.schema import CohortCount, Condition, Covariate, Level
+from aemodel.publication.texts import listed, shown
 
 MOST_LEVELS = 60
 """Of one covariate: sets of them are bits of an integer."""
 MOST_CELLS = 10_000
 """Combinations of levels, new ones included: each has a thousand draws of every risk."""
+MOST_PARTS = 100
+"""Of a name of levels or covariates that are taken together."""
+TOTAL = ("total", "all")
+"""Covariate and level of the rows that count the whole cohort."""
+FILE = "publication.toml"
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One comparison on a raw column: equal to ``equals``, or in ``[minimum, below)``."""
-
-    column: str
-    equals: str | None = None
-    minimum: float = -math.inf
-    below: float = math.inf
-
-    @property
-    def numeric(self) -> bool:
-        return self.equals is None
-
-    def describe(self) -> str:
-        if not self.numeric:
-            return str(self.equals)
-        upper = "" if math.isinf(self.below) else f" and below {self.below:g}"
-        return f"at least {self.minimum:g}{upper}"
-
-    def meets(self, other: Condition) -> bool:
-        """Whether some value meets both of two conditions on one column."""
-        if not self.numeric or not other.numeric:
-            return self.equals == other.equals
-        return max(self.minimum, other.minimum) < min(self.below, other.below)
-
-    def holds(self, value: str | float) -> bool:
-        """Whether one value meets it; an infinite one meets none, however wide."""
-        if isinstance(value, str):
-            return value == self.equals
-        return self.numeric and math.isfinite(value) and self.minimum <= value < self.below
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of a covariate: its name, label in words, group (or None), conditions and the cohort's finer levels."""
-
-    name: str
-    label: str
-    group: str | None
-    when: tuple[Condition, ...]
-    cohort: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Covariate:
-    """A set of levels, in their order if ``ordered``; ``open`` covariates may meet a new level in new patients."""
-
-    name: str
-    label: str
-    open: bool
-    levels: tuple[Level, ...]
-    groups: Mapping[str, str]
-    ordered: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(level.name for level in self.levels)
-
-    @property
-    def raw_columns(self) -> tuple[str, ...]:
-        """Columns from which the level can be worked out; empty where only the level itself can be given."""
-        return tuple(dict.fromkeys(condition.column for level in self.levels for condition in level.when))
-
-    @property
-    def everything(self) -> int:
-        """The set of all published levels: what is known of a patient whose value is missing."""
-        return (1 << len(self.levels)) - 1
-
-    @property
-    def new(self) -> int:
-        """The set that holds only the level the publication does not have."""
-        return 1 << len(self.levels)
-
-    def members(self, name: str) -> tuple[int, ...]:
-        """Positions of the levels that ``name``, a level or a group of levels, stands for; empty if it is neither."""
-        return tuple(i for i, level in enumerate(self.levels) if name in (level.name, level.group))
-
-
-def read_covariates(items: Sequence[Mapping[str, Any]], where: str) -> tuple[Covariate, ...]:
-    """Covariates from the ``covariates`` list of a publication or a manifest; ``where`` names the file in errors."""
-    covariates = tuple(_read_covariate(item, where) for item in items)
+def check_covariates(covariates: Sequence[Covariate], faults: Faults) -> None:
+    """Whether covariates can be told apart, each value of a raw column tells one level, and their levels are not too many."""
     names = [covariate.name for covariate in covariates]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"{where}: covariates must be listed, each once; found {shown(names)}")
-    check_names(names, "covariate", where)
+    check_names(names, "covariate", FILE, "covariates", faults)
     if "total" in names:
-        raise ValueError(f"{where}: covariate 'total' stands for the whole cohort in frequencies.csv; rename it")
+        faults.add(
+            FILE, "covariate 'total' stands for the whole cohort in frequencies.csv", key="covariates", remedy="rename it"
+        )
+    for covariate in covariates:
+        _check_covariate(covariate, f"covariates[{covariate.name}]", faults)
+        _check_apart(covariate, f"covariates[{covariate.name}]", faults)
     model = math.prod(len(c.levels) + c.open for c in covariates)
     fine = math.prod(sum(len(level.cohort) for level in c.levels) for c in covariates)
     if (cells := max(model, fine)) > MOST_CELLS:
-        raise ValueError(
-            f"{where}: the levels of {len(names)} covariates have {cells:.3g} combinations, at most {MOST_CELLS:,} can be "
-            "handled; leave out covariates, or join levels"
-        )
-    return covariates
+        problem = f"the levels of {len(names)} covariates have {cells:.3g} combinations, at most {MOST_CELLS:,} can be handled"
+        faults.add(FILE, problem, key="covariates", remedy="leave out covariates, or join levels")
 
 
-def _read_covariate(item: Mapping[str, Any], where: str) -> Covariate:
-    levels = tuple(_read_level(level, where) for level in item["levels"])
-    kind = item.get("open", False), levels, dict(item.get("groups", {})), item.get("ordered", False)
-    covariate = Covariate(item["name"], item["label"], *kind)
-    named = f"{where}: covariate {shown(covariate.name)}"
-    if not 2 <= len(levels) <= MOST_LEVELS or len(set(covariate.names)) < len(levels):
-        raise ValueError(f"{named} needs 2 to {MOST_LEVELS} different levels; found {shown(covariate.names)}")
-    if both := set(covariate.names) & set(covariate.groups):
-        raise ValueError(f"{named}: a group of levels has the name of a level: {listed(sorted(both))}")
-    check_names([*covariate.names, *covariate.groups], "level or group", named)
-    check_names(covariate.raw_columns, "raw column", named)
-    fine = [name for level in levels for name in level.cohort]
-    check_names(fine, "level of the cohort", named)
-    if len(set(fine)) < len(fine):
-        raise ValueError(f"{named}: each level of the cohort lies in one level; found {shown(fine)}")
-    if unknown := {level.group for level in levels if level.group} - set(covariate.groups):
-        raise ValueError(f"{named} has levels in groups without a label: {listed(sorted(unknown))}")
+def _check_covariate(covariate: Covariate, key: str, faults: Faults) -> None:
+    names, fine = covariate.names, [name for level in covariate.levels for name in level.cohort]
+    check_names([*names, *covariate.groups], "level or group", FILE, key, faults)
+    check_names(dict.fromkeys(covariate.raw_columns), "raw column", FILE, key, faults)
+    check_names(fine, "level of the cohort", FILE, key, faults)
+    if not 2 <= len(names) <= MOST_LEVELS:
+        faults.add(FILE, f"needs 2 to {MOST_LEVELS} different levels; found {shown(names)}", key=key)
+    if unknown := {level.group for level in covariate.levels if level.group} - set(covariate.groups):
+        faults.add(FILE, f"has levels in groups without a label: {listed(sorted(unknown))}", key=key)
     if covariate.ordered and (covariate.open or covariate.groups):
-        raise ValueError(f"{named} is ordered, so it can be neither open nor have groups of levels")
-    if len({frozenset(w.column for w in level.when) for level in levels}) > 1:
-        raise ValueError(
-            f"{where}: the levels of covariate {shown(covariate.name)} must all have conditions on the same columns"
-        )
-    return covariate
+        faults.add(FILE, "is ordered, so it can be neither open nor have groups of levels", key=key)
+    if len({frozenset(level.rules) for level in covariate.levels if not level.unknown}) > 1:
+        faults.add(FILE, "its levels must all have conditions on the same columns", key=key)
 
 
-def check_apart(covariates: Iterable[Covariate], where: str) -> None:
-    """What is asked of a publication beyond `read_covariates`: no value matches two levels, and each level can be matched.
-
-    Raises
-    ------
-    ValueError
-        It is not so; the message names the covariate and the levels.
-    """
-    for covariate in covariates:
-        for level in covariate.levels:
-            for test in level.when:
-                if test.minimum >= test.below:
-                    raise ValueError(
-                        f"{where}: level {level.name!r} of covariate {covariate.name!r} holds for no {test.column}: "
-                        f"min {test.minimum:g} must be less than below {test.below:g}"
-                    )
-        for one, other in combinations([level for level in covariate.levels if level.when], 2):
-            if all(a.meets(b) for a in one.when for b in other.when if a.column == b.column):
-                raise ValueError(
-                    f"{where}: levels {one.name!r} and {other.name!r} of covariate {covariate.name!r} overlap: "
-                    f"{_in_words(one)} and {_in_words(other)}; let the second start where the first ends "
-                    "(below is not included)"
-                )
+def _check_apart(covariate: Covariate, key: str, faults: Faults) -> None:
+    for level in covariate.levels:
+        for test in level.when:
+            if test.minimum >= test.below:
+                problem = f"holds for no {test.column}: min {test.minimum:g} must be less than below {test.below:g}"
+                faults.add(FILE, problem, key=f"{key}.levels[{level.name}]")
+            elif test.numeric and math.isinf(test.minimum) and math.isinf(test.below):
+                problem = f"the condition on {listed([test.column])} must be a text, or numbers min, below or both"
+                faults.add(FILE, problem, key=f"{key}.levels[{level.name}]", remedy="give them, as { min = 10, below = 19 }")
+    for one, other in combinations([level for level in covariate.levels if level.rules], 2):
+        if all(a.meets(b) for a in one.when for b in other.when if a.column == b.column):
+            problem = f"levels {one.name!r} and {other.name!r} overlap: {_in_words(one)} and {_in_words(other)}"
+            faults.add(FILE, problem, key=key, remedy="let the second start where the first ends (below is not included)")
 
 
 def _in_words(level: Level) -> str:
     return " with ".join(f"{test.column} {test.describe()}" for test in level.when)
 
 
-def _read_level(item: Mapping[str, Any], where: str) -> Level:
-    conditions = []
-    for column, rule in item.get("when", {}).items():
-        if isinstance(rule, str):
-            conditions.append(Condition(column, equals=rule))
-        elif isinstance(rule, dict) and rule and set(rule) <= {"min", "below"} and _numbers(rule.values()):
-            conditions.append(Condition(column, None, float(rule.get("min", -math.inf)), float(rule.get("below", math.inf))))
-        else:
-            raise ValueError(
-                f"{where}, level {shown(item['name'])}: the condition on {listed([column])} is {shown(rule)}; "
-                "it must be a text, or numbers min, below or both, as { min = 10, below = 19 }"
-            )
-    cohort = tuple(item.get("cohort", (item["name"],)))
-    return Level(item["name"], item["label"], item.get("group"), tuple(conditions), cohort)
+def split(
+    covariates: Sequence[Covariate], covariate: str, level: str, *, fine: bool = False
+) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+    """Covariates and names of levels that a row of a table speaks of; () for the whole cohort, None where it cannot be read.
+
+    ``arm*site`` with ``B*east+west`` is arm at B, and site at one of two; names are matched whole before they are split.
+    Levels are the covariate's and its groups, or, with ``fine``, those of the cohort.
+    """
+    if (covariate, level) == TOTAL:
+        return ()
+    known = {each.name: each for each in covariates}
+    names = _united(covariate, known, "*") or ()
+    allowed = [
+        [name for one in known[name].levels for name in one.cohort] if fine else [*known[name].names, *known[name].groups]
+        for name in names
+    ]
+    levels = _crossed(level, allowed) if names else None
+    return None if levels is None else tuple(zip(names, levels, strict=True))
 
 
-def _numbers(values: Iterable[Any]) -> bool:
-    return all((type(value) is float and value == value) or (type(value) is int and abs(value) <= 1e300) for value in values)
+def places(covariates: Sequence[Covariate], row: CohortCount) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Covariates and levels of the cohort that one of its rows counts."""
+    parts = [(row.covariate, row.level), (row.by, row.by_level)]
+    return tuple(
+        place for covariate, level in parts if covariate for place in split(covariates, covariate, level, fine=True) or ()
+    )
+
+
+def _crossed(text: str, allowed: Sequence[Collection[str]]) -> tuple[tuple[str, ...], ...] | None:
+    """A text as one part of each of some covariates' levels, joined by ``*``."""
+    if len(allowed) == 1:
+        found = _united(text, allowed[0], "+")
+        return None if found is None else (found,)
+    for place in [i for i, character in enumerate(text) if character == "*"]:
+        first = _united(text[:place], allowed[0], "+")
+        rest = _crossed(text[place + 1 :], allowed[1:]) if first else None
+        if first and rest:
+            return (first, *rest)
+    return None
+
+
+def _united(text: str, names: Collection[str], mark: str) -> tuple[str, ...] | None:
+    """A text as different names joined by a mark, if it is that; a name that has the mark in it is one all the same."""
+
+    @cache
+    def rest(start: int) -> tuple[str, ...] | None:
+        for name in names:
+            if text.startswith(name, start):
+                end = start + len(name)
+                if end == len(text):
+                    return (name,)
+                if text.startswith(mark, end) and (more := rest(end + len(mark))):
+                    return (name, *more)
+        return None
+
+    found = (text,) if text in names else rest(0) if 0 < text.count(mark) <= MOST_PARTS else None
+    return found if found and len(set(found)) == len(found) else None
 
 
 def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:

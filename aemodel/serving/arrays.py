@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from aemodel.inference.risks import SUPPORT, RiskDraws, cell_count
-from aemodel.publication.events import Event, read_events
-from aemodel.publication.rules import Covariate
-from aemodel.publication.texts import csv_rows, read_about
-from aemodel.serving.manifest import SavedModelError, manifest_covariates
+from aemodel.publication.schema import Covariate, Event
+from aemodel.publication.tables import Tables
+from aemodel.serving.manifest import SavedModelError
 
 MOST_HEADER_BYTES = 1024
 """More than the header of any member, and than its entry in the archive's directory."""
@@ -46,7 +45,7 @@ def risks_bytes(risks: RiskDraws) -> bytes:
     return file.getvalue()
 
 
-def read_risks(manifest: Mapping[str, Any], content: Callable[[], bytes]) -> RiskDraws:
+def read_risks(manifest: Mapping[str, Any], tables: Tables, content: Callable[[], bytes]) -> RiskDraws:
     """Risk draws from the bytes of a scoring file, which are asked for once the manifest's size for them is plausible.
 
     Raises
@@ -54,8 +53,7 @@ def read_risks(manifest: Mapping[str, Any], content: Callable[[], bytes]) -> Ris
     SavedModelError
         The file is not what the manifest's samples, covariates, events and grades need.
     """
-    texts = manifest["publication"]
-    covariates = manifest_covariates(manifest)
+    covariates = tables.covariates
     events, grades = tuple(manifest["events"]), tuple(manifest["grades"])
     expected = _expected(covariates, manifest["samples"], (len(events), len(grades)))
     need = sum(_size(*array) for array in expected.values())
@@ -64,8 +62,8 @@ def read_risks(manifest: Mapping[str, Any], content: Callable[[], bytes]) -> Ris
         raise SavedModelError(f"a scoring file of {size} bytes does not hold what the model's {need} bytes of arrays need")
     arrays = _read_arrays(content(), expected)
     _check_values(arrays, covariates)
-    _check_weights(arrays, covariates, read_about(texts["publication.toml"])["patients"])
-    _check_nesting(arrays["draws"], events, read_events(csv_rows(texts, "events.csv"), "events.csv"))
+    _check_weights(arrays, covariates, tables.n)
+    _check_nesting(arrays["draws"], events, tables.events)
     return RiskDraws(covariates=covariates, events=events, grades=grades, chains=manifest["chains"], **arrays)
 
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from aemodel.inference.risks import SUPPORT, RiskDraws
 from aemodel.publication.arguments import path_in
-from aemodel.publication.texts import csv_rows, read_about
 from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 
 INTERVAL = 0.9
@@ -67,16 +66,14 @@ def write_calculator(model: Any, path: str | Path) -> Path:
 
 def _data(model: Any) -> dict[str, Any]:
     """All that the page says of the model."""
-    texts, digest = _publication(model)
-    about = read_about(texts["publication.toml"])
-    labels = {row["event"]: row["label"] for row in csv_rows(texts, "events.csv")}
+    about = model.tables.about
+    labels = {event.name: event.label for event in model.tables.events}
     risks: RiskDraws = model.risks
     return {
-        **{key: about[key] for key in ("title", "citation", "patients")},
-        **{key: str(about.get(key, "")) for key in ("doi", "licence", "setting", "grading")},
-        "notes": [str(note) for note in about.get("notes", [])],
+        **{key: getattr(about, key) for key in ("title", "citation", "patients", "doi", "licence", "setting", "grading")},
+        "notes": list(about.notes),
         "name": model.name,
-        "digest": digest,
+        "digest": model.tables.digest,
         "version": version("aemodel"),
         "failures": model.diagnostics.failures(),
         "interval": INTERVAL,
@@ -90,14 +87,6 @@ def _data(model: Any) -> dict[str, Any]:
         "supports": list(SUPPORT),
         **_answers(risks),
     }
-
-
-def _publication(model: Any) -> tuple[Mapping[str, str], str]:
-    """The publication's files and their digest: a saved model has them at hand, without pandas."""
-    manifest = getattr(model, "manifest", None)
-    if manifest is not None:
-        return manifest["publication"], manifest["digest"]
-    return model.tables.texts, model.tables.digest
 
 
 def _answers(risks: RiskDraws) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aemodel.publication.patients import check_columns, indexed_as, read_codes
 from aemodel.publication.profiles import Layout, make_layout
-from aemodel.publication.rules import Covariate
+from aemodel.publication.schema import Covariate
 from aemodel.serving.csv_rows import score_file
 from aemodel.serving.csv_text import CsvFile
 from aemodel.serving.sql import add_code, call, literal, lookup_position, quoted, struct_constants

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,15 +13,15 @@ import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.risks import SUPPORT, RiskDraws
-from aemodel.publication.events import published_grades, read_events
-from aemodel.publication.rules import Covariate, allowed_words
-from aemodel.publication.texts import csv_rows, read_about
+from aemodel.publication.rules import allowed_words
+from aemodel.publication.schema import Covariate
+from aemodel.publication.tables import Tables
 from aemodel.serving.manifest import manifest_digest
 
 ABOUT = ("title", "citation", "doi", "licence", "setting", "grading")
 
 
-def model_facts(manifest: Mapping[str, Any], risks: RiskDraws) -> dict[str, Any]:
+def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -> dict[str, Any]:
     """Facts of a model, ready for JSON.
 
     Returns
@@ -33,43 +34,36 @@ def model_facts(manifest: Mapping[str, Any], risks: RiskDraws) -> dict[str, Any]
         ``grades``, ``diagnostics``, ``performance`` (None in format 1), ``settings``, ``versions``, ``notes``,
         ``samples`` (risk draws), ``files``.
     """
-    about = read_about(manifest["publication"]["publication.toml"])
+    about = tables.about
     return {
         "name": manifest["name"],
         "format": manifest["format"],
         "digest": manifest_digest(manifest),
-        "source": {key: str(about[key]) for key in ABOUT if about.get(key)},
-        "patients": about["patients"],
-        "data": _data(manifest),
+        "source": {key: text for key in ABOUT if (text := getattr(about, key))},
+        "patients": tables.n,
+        "data": _data(manifest, tables),
         "covariates": [_covariate(risks, k) for k in range(len(risks.covariates))],
-        "columns": _columns(about, risks.covariates),
-        "events": _events(manifest),
+        "columns": _columns(about.columns, risks.covariates),
+        "events": _events(tables),
         "grades": list(risks.grades),
         "diagnostics": _diagnostics(manifest),
         "performance": manifest.get("performance"),
         "settings": manifest["settings"],
         "versions": manifest["versions"],
-        "notes": [str(note) for note in about.get("notes", [])],
+        "notes": list(about.notes),
         "samples": manifest["samples"],
         "files": manifest["files"],
     }
 
 
-def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    used = [row for row in csv_rows(manifest["publication"], "frequencies.csv") if row["derived"] == "no"]
+def _data(manifest: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
+    used = [row for row in tables.rows if not row.derived]
     return {
         "digest": manifest["digest"],
         "frequencies": len(used),
-        "by": _counts(row["covariate"] for row in used),
-        "discrepancies": len(csv_rows(manifest["publication"], "discrepancies.csv")),
+        "by": dict(Counter(row.covariate for row in used)),
+        "discrepancies": len(tables.known_discrepancies),
     }
-
-
-def _counts(names: Any) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for name in names:
-        found[name] = found.get(name, 0) + 1
-    return found
 
 
 def _covariate(risks: RiskDraws, k: int) -> dict[str, Any]:
@@ -88,11 +82,10 @@ def _covariate(risks: RiskDraws, k: int) -> dict[str, Any]:
     }
 
 
-def _columns(about: Mapping[str, Any], covariates: Sequence[Covariate]) -> list[dict[str, str]]:
+def _columns(said: Mapping[str, str], covariates: Sequence[Covariate]) -> list[dict[str, str]]:
     """Raw columns, in order; one that several covariates read stands once for each."""
-    said = about.get("columns", {})
     return [
-        {"name": column, "label": str(said.get(column, "")), "values": allowed_words(covariate, column)}
+        {"name": column, "label": said.get(column, ""), "values": allowed_words(covariate, column)}
         for covariate in covariates
         for column in covariate.raw_columns
     ]
@@ -105,18 +98,16 @@ def _cohort(risks: RiskDraws, k: int) -> list[int]:
     return [round(n) for n in np.bincount(risks.levels[usual, k], weights=risks.weight[usual], minlength=size).tolist()]
 
 
-def _events(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    texts = manifest["publication"]
-    given = [(row["event"], row["grade"]) for row in csv_rows(texts, "frequencies.csv")]
+def _events(tables: Tables) -> list[dict[str, Any]]:
     return [
         {
             "name": event.name,
             "label": event.label,
             "parent": event.parent,
             "relation": event.relation,
-            "published_grades": list(published_grades(event, given)),
+            "published_grades": list(tables.published_grades(event)),
         }
-        for event in read_events(csv_rows(texts, "events.csv"), "events.csv")
+        for event in tables.events
     ]
 
 

@@ -143,7 +143,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
             raise click.UsageError(f"this needs {error.name}, {remedy}") from error
         except (ValueError, TypeError, OSError) as error:
-            lines = [" ".join(line.split()) for line in str(error).split(";\n")]
+            lines = [" ".join(line.split()) for line in getattr(error, "report", str(error)).split(";\n")]
             raise click.UsageError(_as_typed(";\n".join(lines))) from error
         except Exception as error:
             if type(error).__name__ == "SavedModelError":

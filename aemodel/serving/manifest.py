@@ -18,20 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aemodel.publication.events import GRADES, read_events
-from aemodel.publication.rules import Covariate, read_covariates
-from aemodel.publication.texts import (
-    COLUMNS,
-    FILES,
-    MOST_CHARACTERS,
-    MOST_NAME,
-    csv_rows,
-    digest_of,
-    listed,
-    read_about,
-    read_regular,
-    shown,
-)
+from aemodel.publication.events import GRADES
+from aemodel.publication.schema import FILES, MOST_CHARACTERS
+from aemodel.publication.tables import Tables, read_tables
+from aemodel.publication.texts import MOST_NAME, digest_of, listed, read_regular, shown
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -93,8 +83,10 @@ class SavedModelError(Exception):
     """A saved model is damaged, incomplete, or not one of ours; nothing of it was believed."""
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> tuple[dict[str, Any], Tables]:
     """The manifest, checked: UTF-8 JSON of known fields and types, no duplicate keys, no NaN, and true to its digests.
+
+    Beside it the publication inside, which is read here and nowhere else.
 
     Raises
     ------
@@ -113,10 +105,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         _check_seal(manifest)
         _check_entries(manifest)
         _check_files(manifest["files"])
-        _check_publication(manifest)
+        tables = _read_publication(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SavedModelError(f"{path}: {error}") from error
-    return manifest
+    return manifest, tables
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
@@ -124,11 +116,6 @@ def manifest_digest(manifest: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def manifest_covariates(manifest: Mapping[str, Any]) -> tuple[Covariate, ...]:
-    """The covariates of the publication inside, with their rules."""
-    return read_covariates(read_about(manifest["publication"]["publication.toml"])["covariates"], "publication.toml")
 
 
 def _parse(text: str) -> Any:
@@ -245,17 +232,15 @@ def _is_entry(entry: Mapping[str, Any], kind: str) -> bool:
     return bool(named and sized and SHA256.fullmatch(entry["sha256"]))
 
 
-def _check_publication(manifest: Mapping[str, Any]) -> None:
+def _read_publication(manifest: Mapping[str, Any]) -> Tables:
     """The publication inside is the one of the digest, and the one that the other fields speak of."""
     texts = manifest["publication"]
     if set(texts) != set(FILES) or not all(isinstance(text, str) for text in texts.values()):
         raise ValueError(f"publication must hold the texts of {', '.join(FILES)}; found {listed(sorted(texts))}")
     if digest_of(texts) != manifest["digest"]:
         raise ValueError("the publication inside is not the one of its digest; copy the model again, or refit")
-    about = read_about(texts["publication.toml"])
-    tables = {name: csv_rows(texts, name) for name in COLUMNS}
-    events = read_events(tables["events.csv"], "events.csv")
-    expected = {"name": about["name"], "events": [event.name for event in events], "grades": list(GRADES)}
+    tables = read_tables(texts)
+    expected = {"name": tables.name, "events": [event.name for event in tables.events], "grades": list(GRADES)}
     if wrong := [key for key, value in expected.items() if manifest[key] != value]:
         raise ValueError(f"not those of the publication inside: {wrong}")
-    manifest_covariates(manifest)
+    return tables

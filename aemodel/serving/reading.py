@@ -20,7 +20,8 @@ import numpy as np
 
 from aemodel.inference.risks import RiskDraws
 from aemodel.publication.arguments import path_in
-from aemodel.publication.texts import csv_rows, listed, read_regular, said
+from aemodel.publication.tables import Tables
+from aemodel.publication.texts import listed, read_regular, said
 from aemodel.serving.arrays import read_risks
 from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest
 
@@ -37,6 +38,7 @@ class LoadedModel:
 
     folder: Path
     manifest: Mapping[str, Any]
+    tables: Tables
     risks: RiskDraws
 
     @property
@@ -52,16 +54,6 @@ class LoadedModel:
         from aemodel.inference.diagnostics import Diagnostics
 
         return Diagnostics(**self.manifest["diagnostics"])
-
-    @cached_property
-    def tables(self) -> Any:
-        """The publication the model was fitted to, `aemodel.publication.tables.Tables`."""
-        from aemodel.publication.tables import read_tables
-
-        try:
-            return read_tables(self.manifest["publication"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SavedModelError(f"{self.folder}: the publication inside cannot be read ({said(error)})") from error
 
     @cached_property
     def posterior(self) -> Any:
@@ -116,7 +108,7 @@ class LoadedModel:
     def _repr_html_(self) -> str:
         from aemodel.inference.summary import model_html
 
-        labels = {row["event"]: row["label"] for row in csv_rows(self.manifest["publication"], "events.csv")}
+        labels = {event.name: event.label for event in self.tables.events}
         return model_html(self.name, self.diagnostics, self.settings, self.risks, labels)
 
     def _draws(self) -> io.BytesIO:
@@ -165,13 +157,13 @@ def load_model(source: str | Path) -> LoadedModel:
     """
     folder = find_model(source)
     for _ in range(MOST_ATTEMPTS - 1):
-        manifest = read_manifest(folder)
+        manifest, tables = read_manifest(folder)
         try:
-            return _load(folder, manifest)
+            return _load(folder, manifest, tables)
         except SavedModelError:
             if not _replaced(folder, manifest):
                 raise
-    return _load(folder, read_manifest(folder))
+    return _load(folder, *read_manifest(folder))
 
 
 def find_model(source: str | Path) -> Path:
@@ -201,9 +193,10 @@ def read_checked(folder: Path, manifest: Mapping[str, Any], kind: str) -> bytes:
     return content
 
 
-def _load(folder: Path, manifest: Mapping[str, Any]) -> LoadedModel:
+def _load(folder: Path, manifest: Mapping[str, Any], tables: Tables) -> LoadedModel:
     try:
-        return LoadedModel(folder, manifest, read_risks(manifest, lambda: read_checked(folder, manifest, "scoring")))
+        risks = read_risks(manifest, tables, lambda: read_checked(folder, manifest, "scoring"))
+        return LoadedModel(folder, manifest, tables, risks)
     except SavedModelError:
         raise
     except Exception as error:
@@ -213,6 +206,6 @@ def _load(folder: Path, manifest: Mapping[str, Any]) -> LoadedModel:
 def _replaced(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether the folder holds another whole model by now: its files are then not those of this manifest."""
     try:
-        return read_manifest(folder)["files"] != manifest["files"]
+        return read_manifest(folder)[0]["files"] != manifest["files"]
     except SavedModelError:
         return False

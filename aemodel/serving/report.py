@@ -93,8 +93,8 @@ def _page(data: ReportData) -> str:
             {
                 "policy": policy(style),
                 "style": style,
-                "title": escape(str(about["title"])),
-                "setting": escape(f"Model {facts['name']}, {facts['patients']} patients. {about.get('setting', '')}"),
+                "title": escape(about.title),
+                "setting": escape(f"Model {facts['name']}, {facts['patients']} patients. {about.setting}"),
                 "failed": f'<p class="warning"><strong>The sampler failed its checks.</strong> {escape(failed)}.</p>'
                 if failed
                 else "",

@@ -130,7 +130,7 @@ def _as_of(model: Any, compare: Any) -> Any:
 def _facts(model: Any) -> Mapping[str, Any]:
     """A fitted model that was not saved yet is told of as if it were."""
     manifest = getattr(model, "manifest", None)
-    return model_facts(make_manifest(model, {}, None) if manifest is None else manifest, model.risks)
+    return model_facts(make_manifest(model, {}, None) if manifest is None else manifest, model.tables, model.risks)
 
 
 def _profiles(model: Any) -> tuple[str, pd.DataFrame] | None:

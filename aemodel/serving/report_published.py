@@ -13,7 +13,7 @@ from aemodel.serving.report_parts import figure, grades, paragraph, table
 
 
 def frequencies(data: ReportData) -> str:
-    words, rows = data.words, data.tables.frequencies
+    words, rows = data.words, data.tables.rows
     lines = [
         {
             "Event": words.event(line["event"]),
@@ -21,23 +21,22 @@ def frequencies(data: ReportData) -> str:
             "N": line["n"],
             **{f"Grade {name.removeprefix('grade ')}": text for name, text in line.items() if name.startswith("grade ")},
         }
-        for line in frequency_lines(rows.to_dict("records"))
+        for line in frequency_lines(rows)
     ]
     return paragraph(
         f"Percentages as printed were turned into whole numbers of patients, and these agree with one another: "
-        f"{int((~rows['derived']).sum())} frequencies are evidence. Those marked (sum) add up others, and are none. The "
+        f"{sum(not row.derived for row in rows)} frequencies are evidence. Those marked (sum) add up others, and are none. The "
         f"same {data.tables.n} patients stand in the rows of every covariate, so rows are not independent; the fit takes "
         "their joint probability."
     ) + table(lines, "Patients with each event, as published", grouped=True)
 
 
 def discrepancies(data: ReportData) -> str:
-    rows = data.tables.discrepancies.to_dict("records")
+    rows = data.tables.known_discrepancies
     if not rows:
         return paragraph("None was recorded: every number of the publication agrees with every other.")
     lines = [
-        {"Where": row["where"], "Printed": row["printed"], "Computed": row["computed"], "What was done": row["resolution"]}
-        for row in rows
+        {"Where": row.where, "Printed": row.printed, "Computed": row.computed, "What was done": row.resolution} for row in rows
     ]
     return paragraph("Where the publication disagrees with itself, and what was done about it.") + table(lines, "Discrepancies")
 

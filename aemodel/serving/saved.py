@@ -110,7 +110,7 @@ def _write(model: Any, new: Path, folder: Path) -> dict[str, Any]:
     manifest = dict(model.manifest) if isinstance(model, LoadedModel) else make_manifest(model, files, _performance(model))
     contents = {files[kind]["name"]: content for kind, content in arrays.items()}
     contents[MANIFEST] = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
-    contents[CARD] = card(model_facts(manifest, model.risks)).encode()
+    contents[CARD] = card(model_facts(manifest, model.tables, model.risks)).encode()
     for name, content in contents.items():
         (new / name).write_bytes(content)
         settle(new / name, folder / name)
