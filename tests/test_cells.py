@@ -9,10 +9,13 @@ from aemodel.publication.cells import make_cells
 from aemodel.publication.tables import read_tables
 
 
-def edited(tables, file, old, new):
-    """The publication with one text replaced in one file."""
-    assert tables.texts[file].count(old) == 1
-    return read_tables({**tables.texts, file: tables.texts[file].replace(old, new)})
+def with_cohort(tables, *changes):
+    """The publication with texts replaced in its cohort."""
+    text = tables.texts["cohort.csv"]
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return read_tables({**tables.texts, "cohort.csv": text})
 
 
 def sums(cells, *levels):
@@ -95,14 +98,17 @@ def test_group_of_levels_is_the_sum_of_its_levels(aall1331_cells):
 
 
 def test_contradictory_cohort_is_refused_by_name(aall1331):
-    wrong = edited(aall1331, "cohort.csv", "sex,male,relapse_group,iem_late,75", "sex,male,relapse_group,iem_late,79")
-    with pytest.raises(ValueError, match=r"cohort\.csv: no table has all these counts.*(sex|iem_late)"):
+    moved = ("sex,male,relapse_group,iem_late,75", "sex,male,relapse_group,iem_late,79")
+    with pytest.raises(ValueError, match=r"cohort\.csv: the levels of relapse_group\*sex hold 665 patients, the cohort 661"):
+        with_cohort(aall1331, moved)
+    wrong = with_cohort(aall1331, moved, ("sex,male,relapse_group,bm_late,171", "sex,male,relapse_group,bm_late,167"))
+    with pytest.raises(ValueError, match=r"cohort\.csv: no table has all these counts.*(sex|iem_late|bm_late)"):
         make_cells(wrong)
 
 
 def test_patients_where_other_rows_leave_no_room_are_refused_by_name(aall1331):
-    old = "relapse_group,iem_early,,,32"
-    wrong = edited(aall1331, "cohort.csv", old, "relapse_group,iem_early,,,0")
+    none = ("relapse_group,iem_early,,,32", "relapse_group,iem_early,,,0")
+    wrong = with_cohort(aall1331, none, ("relapse_group,bm_late,,,323", "relapse_group,bm_late,,,355"))
     with pytest.raises(ValueError, match=r"cohort\.csv: 17 patients in 'age_band 1-9 iem_early', but other rows leave no room"):
         make_cells(wrong)
 

@@ -168,7 +168,12 @@ def test_malformed_publication(invented_folder, tmp_path):
     [
         # 101 patients have the blood toxicity that lies in any toxicity.
         ("frequencies.csv", "240,136,count,136", "240,100,count,100", "each other: any_toxicity 3-5 total all (100)"),
-        ("cohort.csv", "stage,local_small,,,78", "stage,local_small,,,68", "cohort.csv: no table has all these counts"),
+        (
+            "cohort.csv",
+            "stage,local_small,,,78",
+            "stage,local_small,,,68",
+            "cohort.csv: the levels of stage hold 230 patients, the cohort 240",
+        ),
         ("cohort.csv", r"region,.*\n", "", "cohort.csv: region has no row for north, south, coast; add how many"),
     ],
     ids=["nested", "cohort", "no rows"],

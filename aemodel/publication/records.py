@@ -95,7 +95,7 @@ def _read_record(table: Mapping[str, Any], kind: Any, key: str, faults: Faults) 
     if missing := [name for name, each in known.items() if each.required and name not in table]:
         faults.add("publication.toml", f"{', '.join(map(repr, missing))} must be given", key=key)
     values = {}
-    for name in set(table) & set(known):
+    for name in (each for each in table if each in known):
         before = len(faults)
         value = _read(table[name], known[name].type, f"{key}.{name}" if key else name, faults)
         if len(faults) == before or value is not None:
