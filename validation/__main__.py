@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from validation.arms import FITS, arm_table, make_arm_laboratory, one_round, pro
 from validation.figures import read_all, write_results
 from validation.first_model import make_first_laboratory
 from validation.full_rows import one_regression
+from validation.laboratory import make_laboratory
 from validation.runs import run_rounds
 from validation.summary import coverage_table, rank_table, sampler_table
+from validation.thinned import one_thinning, thinning_table
 from validation.withheld import clusters, elpd_table, one_cluster
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -70,6 +73,18 @@ def arms(out: Path, publication: str, rounds: int, first_seed: int, processes: i
     click.echo(arm_table(found).round(3).to_string(index=False))
     click.echo()
     click.echo(profile_table(found).round(3).to_string(index=False))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results; `thinned` is made in it.")
+@click.option("--publication", default="aall1331", show_default=True)
+@click.option("--rounds", type=int, default=60, show_default=True)
+@click.option("--processes", type=int, default=2, show_default=True)
+def thinned(out: Path, publication: str, rounds: int, processes: int) -> None:
+    """Patients completed from the margins and halved: one half's fit predicts the other."""
+    make = partial(make_laboratory, product=False)
+    found = run_rounds(publication, out / "thinned", range(1, rounds + 1), what=one_thinning, make=make, processes=processes)
+    click.echo(thinning_table(found).round(3).to_string(index=False))
 
 
 @main.command("full-rows")

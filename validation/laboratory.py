@@ -94,6 +94,11 @@ class Laboratory:
             | (_by_row(tables, likelihood) if self.product else {})
         )
 
+    def data_of(self, margins: tuple[FamilyMargins, ...], design: Design) -> dict[str, Any]:
+        """The compiled model's data for margins of another cohort, that of ``design``: counts alone."""
+        data = exchanged(design, margins) | {"joint_power": 1.0, "prior_scale": 1.0, "null_weights": np.zeros(len(self.tests))}
+        return data | (_by_row(self.tables, "joint") if self.product else {})
+
     def _null_weights(self, nulls: Sequence[Null], margins: tuple[FamilyMargins, ...]) -> NDArray[np.float64]:
         weights = np.zeros(len(self.tests))
         if nulls:
