@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from aemodel.answers.risk_plots import plot_effects, plot_profiles, plot_risk
     from aemodel.answers.sensitivity import sensitivity_table
     from aemodel.answers.table_uncertainty import table_uncertainty
+    from aemodel.inference.adam import read_adam
     from aemodel.inference.fitting import Fitted, fit
     from aemodel.inference.likelihood import margin_loglik
-    from aemodel.publication.adam import read_adam
     from aemodel.publication.errors import InputError, PatientsError, PublicationError
     from aemodel.publication.p_values import p_value_table
     from aemodel.publication.tables import Tables, load_tables
+    from aemodel.scoring.cohort import score_cohort
+    from aemodel.scoring.score import score, score_summary
     from aemodel.serving.calculator import write_calculator
-    from aemodel.serving.cohort import score_cohort
     from aemodel.serving.manifest import SavedModelError
     from aemodel.serving.reading import LoadedModel, load_model
     from aemodel.serving.report import write_report
     from aemodel.serving.saved import save_model
-    from aemodel.serving.scoring import score, score_summary
 
 _HOME = {
     "Fitted": "inference.fitting",
@@ -71,12 +71,12 @@ _HOME = {
     "posterior_predict": "answers.risk",
     "prior_predictive_table": "answers.prior_check",
     "profile_table": "answers.profiles",
-    "read_adam": "publication.adam",
+    "read_adam": "inference.adam",
     "risk_table": "answers.risk",
     "save_model": "serving.saved",
-    "score": "serving.scoring",
-    "score_cohort": "serving.cohort",
-    "score_summary": "serving.scoring",
+    "score": "scoring.score",
+    "score_cohort": "scoring.cohort",
+    "score_summary": "scoring.score",
     "selection_table": "answers.evidence",
     "sensitivity_table": "answers.sensitivity",
     "table_uncertainty": "answers.table_uncertainty",

@@ -193,7 +193,7 @@ def fit(
     from aemodel.answers.expected import expected_slopes
     from aemodel.inference.fitting import fit as fit_tables
     from aemodel.publication.tables import load_tables
-    from aemodel.serving.parquet_files import read_frame
+    from aemodel.scoring.files import read_frame
     from aemodel.serving.saved import check_folder, save_model
 
     check_folder(out)
@@ -242,7 +242,7 @@ def fit(
 @one_line_errors
 def check(model: str, form: str) -> None:
     from aemodel.answers.calibration import calibration_table, coverage
-    from aemodel.inference.waiting import waiting
+    from aemodel.scoring.progress import waiting
     from aemodel.serving.checking import print_check
     from aemodel.serving.printing import print_rows
     from aemodel.serving.reading import load_model
@@ -321,25 +321,19 @@ def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
     new_levels: Any, na: str | None, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
 ) -> None:  # fmt: skip
-    from aemodel.serving.output import check_kind, check_output
+    from aemodel.scoring.files import open_patients
+    from aemodel.scoring.whole import check_output
     from aemodel.serving.reading import load_model
     from aemodel.serving.score_command import say_what_failed, score_groups, score_patients
 
     if out is not None:
         check_output(out, patients)
-    files: Any
-    if "parquet" in (check_kind(patients, "patients"), out and check_kind(out, "out")):
-        from aemodel.serving import parquet_files as files
-    else:
-        from aemodel.serving import csv_files as files
     options: dict[str, Any] = {"events": _listed("events", events), "grades": _listed("grades", grades)}
     options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
     loaded = load_model(model)
-    with files.open_patients(patients, _listed("na", na) or []) as opened:
-        if cohort or by is not None:
-            score_groups(loaded, opened, out, form, options | {"by": _listed("by", by), "seed": seed})
-        else:
-            score_patients(loaded, opened, out, form, options)
+    grouped = {"by": _listed("by", by), "seed": seed} if cohort or by is not None else {}
+    with open_patients(patients, _listed("na", na) or []) as opened:
+        (score_groups if grouped else score_patients)(loaded, opened, out, form, options | grouped)
     say_what_failed(loaded)
 
 

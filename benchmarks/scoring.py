@@ -87,7 +87,7 @@ def run_one(kind: str, rows: int, folder: Path) -> dict[str, float]:
 
 
 def generate(rows: int, path: Path) -> None:
-    from aemodel.serving.parquet_files import connect
+    from aemodel.scoring.files import connect
 
     with connect() as connection:
         relation = connection.sql(GENERATED.format(rows=rows))
@@ -104,16 +104,17 @@ def score_csv(folder: Path) -> float:
 
 def time_scoring(folder: Path, form: str) -> float:
     import aemodel
-    from aemodel.serving import csv_files, parquet_files
+    from aemodel.scoring.files import connect, open_patients
+    from aemodel.scoring.score import score_rows
 
     model = aemodel.load_model("aall1331")
     patients, scored = folder / f"patients.{form}", folder / f"scored.{form}"
-    files = csv_files if form == "csv" else parquet_files
+    options = {"events": EVENTS, "grades": None, "interval": 0.9, "new_levels": "error", "on_invalid": "error"}
     started = time.perf_counter()
-    with files.open_patients(patients) as opened:
-        opened.write("", opened.read("", lambda frame: aemodel.score(model, frame, events=EVENTS)), scored)
+    with open_patients(patients) as opened:
+        opened.write("", opened.read("", lambda frame: score_rows(model, frame, **options)), scored)
     seconds = time.perf_counter() - started
-    with parquet_files.connect() as connection:
+    with connect() as connection:
         added = "COLUMNS('.*_(risk|lower|upper|support)$')"
         few = connection.sql(f"SELECT DISTINCT {added} FROM (FROM '{scored}' LIMIT 100000)")
         few.project("row_number() OVER () - 1 AS key, *").write_parquet(str(folder / "constants.parquet"))
@@ -131,7 +132,7 @@ def copy_csv(folder: Path) -> float:
 
 def time_copying(folder: Path, form: str) -> float:
     """Constants are those that scoring has just added."""
-    from aemodel.serving.parquet_files import connect
+    from aemodel.scoring.files import connect
 
     copied = folder / f"copied.{form}"
     with connect() as connection:

@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _generate(rows: int, path: Path) -> None:
-    from aemodel.serving.parquet_files import connect
+    from aemodel.scoring.files import connect
 
     with connect() as connection:
         connection.sql(GENERATED.format(rows=rows)).write_csv(str(path))

@@ -633,9 +633,9 @@ def answers(folder, patients, posterior):
     """All that could change: every score, and with `posterior` every draw."""
     import pyarrow as pa
 
+    from aemodel.scoring.score import score
     from aemodel.serving.facts import model_facts
     from aemodel.serving.reading import load_model
-    from aemodel.serving.scoring import score
     from aemodel.serving.showing import shown
 
     model = load_model(folder)

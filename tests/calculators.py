@@ -12,8 +12,8 @@ import pyarrow as pa
 
 import aemodel
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.risks import RiskDraws, cells_with_new
 from aemodel.publication.tables import read_tables
+from aemodel.scoring.risks import RiskDraws, cells_with_new
 from tests.publications import publication_texts, simulate_patients
 
 BOLD = "</script><b>bold</b><img src=x onerror=document.hacked=true><!--"

@@ -10,7 +10,7 @@ import xarray as xr
 
 import aemodel
 from aemodel.answers.calibration import rate_draws
-from aemodel.inference.risks import SUPPORT
+from aemodel.scoring.risks import SUPPORT
 from tests.reference import predictive_summary
 
 DIMS = ("chain", "draw", "patient", "event", "grade")

@@ -898,7 +898,7 @@ def test_terminals_have_bold_headings_and_no_colour_when_asked(patients):
 
 def test_waiting_is_shown_in_a_terminal_and_gone_afterwards():
     """In a process and a terminal of its own."""
-    code = "import time\nfrom aemodel.inference.waiting import waiting\nwith waiting('Boiling'):\n    time.sleep(0.5)\n"
+    code = "import time\nfrom aemodel.scoring.progress import waiting\nwith waiting('Boiling'):\n    time.sleep(0.5)\n"
     child = pexpect.spawn(
         sys.executable, ["-c", code], env=os.environ | {"TERM": "xterm-256color"}, encoding="utf-8", timeout=60
     )
@@ -949,8 +949,8 @@ def test_termination_cleans_up_as_interruption_does(tmp_path, kind, number):
 
 SPILLING = """
 from pathlib import Path
-from aemodel.serving import parquet_files, progress
-with parquet_files.connect() as connection:
+from aemodel.scoring import files, progress
+with files.connect() as connection:
     [(spill,)] = connection.sql("SELECT current_setting('temp_directory')").fetchall()
     connection.execute("SET memory_limit = '100MB'; SET threads = 2")
     with progress.watched(connection, "Sorting", Path(spill)):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import aemodel
-from aemodel.serving.cohort import cohort_counts
+from aemodel.scoring.cohort import cohort_counts
 from tests.test_engines import Engines, random_patients
 
 SITES = ["B", "A", None]

@@ -20,8 +20,8 @@ from aemodel.inference.contraction import (
     sources,
 )
 from aemodel.inference.forward import logit, risk_draws
-from aemodel.inference.risks import SUPPORT
 from aemodel.publication.events import GRADES
+from aemodel.scoring.risks import SUPPORT
 
 DATA, POOLED, PRIOR = range(3)
 

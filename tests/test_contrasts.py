@@ -10,7 +10,7 @@ from aemodel.answers.contrasts import contrast_table
 from aemodel.answers.prior_check import prior_predictive_table
 from aemodel.answers.states import make_model_forward
 from aemodel.inference.forward import KEPT_DRAWS, risk_draws
-from aemodel.inference.risks import SUPPORT
+from aemodel.scoring.risks import SUPPORT
 
 OLD, YOUNG = {"age_band": "19-30"}, {"age_band": "1-9"}
 

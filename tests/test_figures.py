@@ -8,7 +8,7 @@ import pytest
 
 import aemodel
 from aemodel.answers.drawing import COLOURS, INK, SOURCES, wrapped
-from aemodel.inference.risks import SUPPORT
+from aemodel.scoring.risks import SUPPORT
 from tests.reports import drawn_model, hostile_texts, invented_texts
 
 KEYS = ["event", "grade"]

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from aemodel.cli import main
+from aemodel.scoring.whole import whole
 from aemodel.serving import pages
 from aemodel.serving.failing import one_line_errors
-from aemodel.serving.output import whole
 from tests.interruptions import FAULTS, Calls
 
 HEADER = "age,sex,relapse_site,months_to_relapse,race_ethnicity"

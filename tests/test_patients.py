@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aemodel
-from aemodel.publication.patients import read_sets
+from aemodel.scoring.eager import read_sets
 
 COLUMNS = ("age_band", "relapse_group", "sex", "race_ethnicity")
 KNOWN = {"age": 12.0, "relapse_site": "bm", "months_to_relapse": 20.0, "sex": "male", "race_ethnicity": "nh_white"}

@@ -21,8 +21,7 @@ from aemodel.publication.schema import FILES
 from aemodel.publication.summary import frequency_lines
 from aemodel.publication.tables import load_tables, read_tables
 from aemodel.publication.texts import MOST_BYTES, listed, open_regular, shown
-from aemodel.serving.csv_text import open_csv
-from aemodel.serving.parquet_files import read_frame
+from aemodel.scoring.files import read_frame
 from tests.publications import EVIDENCE, faults_of, publication_texts
 
 LONGEST = 700
@@ -360,9 +359,8 @@ def test_what_is_no_file_is_not_waited_for(invented, tmp_path, impatient, kind, 
         path.unlink(missing_ok=True)
         NO_FILES[kind](path)
         message = "symbolic links" if kind == "a loop" else f"{name} is {kind}, not a file"
-        reader = {"events.csv": lambda path: load_tables("."), "patients.csv": open_csv}.get(name, read_frame)
         with pytest.raises((ValueError, OSError), match=message):
-            reader(path)
+            load_tables(".") if name == "events.csv" else read_frame(path)
 
 
 def test_link_to_a_file_is_followed(invented, tmp_path):

@@ -19,7 +19,7 @@ import pytest
 import xarray as xr
 
 import aemodel
-from aemodel.inference.risks import RiskDraws
+from aemodel.scoring.risks import RiskDraws
 from aemodel.serving import card as card_module
 from aemodel.serving import facts as facts_module
 from aemodel.serving import saved as saving

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import aemodel
-from aemodel.inference.risks import RiskDraws
+from aemodel.scoring.risks import RiskDraws
 from aemodel.serving import reading
 from aemodel.serving.locks import locked
 from tests.interruptions import FAULTS, Calls

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import aemodel
-from aemodel.inference.risks import SUPPORT
+from aemodel.scoring.risks import SUPPORT
 
 EVENTS = (
     "infections_total infections sepsis oral_mucositis hyperglycemia hyperbilirubinemia gi_toxicity hypoalbuminemia "

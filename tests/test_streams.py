@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import aemodel
 from aemodel import cli
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.waiting import is_terminal, waiting
+from aemodel.scoring.progress import is_terminal, waiting
 from tests.fixtures import FIXTURES
 from tests.streams import command, in_terminal
 

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import aemodel
-from aemodel.serving.csv_text import open_csv
+from aemodel.scoring.files import open_patients
+from aemodel.scoring.score import score_rows
 from tests.reference import is_none, levels_left, mean_and_quantiles
 
 ENGINES = (
@@ -170,14 +171,22 @@ def engine_frame(engine, table, folder, connection):
     if engine == "csv":
         with (folder / "patients.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([table.column_names, *zip(*table.to_pydict().values(), strict=True)])
-        return open_csv(folder / "patients.csv")
+        return folder / "patients.csv"
     return table
+
+
+def score(model, frame, **options):
+    """As `aemodel.score`; of a CSV file the rows, as the command line has them."""
+    if not isinstance(frame, Path):
+        return aemodel.score(model, frame, events=[EVENT], **options)
+    with open_patients(frame) as patients:
+        return patients.records(score_rows(model, patients.opened, events=[EVENT], grades=None, interval=0.9, **options))
 
 
 def risks_in(engine, scored):
     """Risks and bounds, (row, 3 x grade), and the support flags."""
     if engine == "csv":
-        rows = list(scored.records())
+        rows = scored
     elif engine in ("duckdb", "parquet"):
         rows = [dict(zip(scored.columns, row, strict=True)) for row in scored.fetchall()]
     elif engine.startswith("pandas"):
@@ -228,7 +237,7 @@ def compare(seed, model, by_hand, folder, connection):
         assert refused(model, frame, engine, options), told
         return
     try:
-        found, support = risks_in(engine, aemodel.score(model, frame, events=[EVENT], **options))
+        found, support = risks_in(engine, score(model, frame, **options))
     except Exception as error:
         raise AssertionError(told) from error
     exact = np.array([by_hand(sets) for sets in expected]).reshape(-1, len(ADDED))
@@ -239,7 +248,7 @@ def compare(seed, model, by_hand, folder, connection):
 def refused(model, frame, engine, options):
     """Whether a frame meets an error of the package's own, which names a column."""
     try:
-        risks_in(engine, aemodel.score(model, frame, events=[EVENT], **options))
+        risks_in(engine, score(model, frame, **options))
     except Exception as error:
         return type(error) is ValueError and str(error).startswith("patients: column")
     return False

@@ -30,10 +30,10 @@ from aemodel.inference.effects import branch_logits, reference_states
 from aemodel.inference.forward import logit, risk_draws
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import state_probabilities
-from aemodel.inference.risks import RiskDraws
 from aemodel.inference.simulated import Simulated, all_frequencies, pair_tests, print_list
 from aemodel.publication.events import GRADES
 from aemodel.publication.tables import Tables
+from aemodel.scoring.risks import RiskDraws
 from validation.laboratory import Laboratory, make_laboratory, row_rates
 from validation.simulation import simulate
 

@@ -13,7 +13,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from aemodel.publication.tables import Tables, load_tables
-from aemodel.serving.output import whole
+from aemodel.scoring.whole import whole
 from validation.laboratory import Laboratory, make_laboratory
 from validation.ranks import one_round
 

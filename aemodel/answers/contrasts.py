@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
-from aemodel.publication.patients import as_frame, read_sets
+from aemodel.scoring.eager import as_frame, read_sets
+from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
 
 
 def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, Any], *, interval: float = 0.9) -> pd.DataFrame:

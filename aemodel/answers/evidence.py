@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2, ncx2
 
-from aemodel.inference.risks import RiskDraws
 from aemodel.publication.evidence import Null
+from aemodel.scoring.risks import RiskDraws
 
 SLICES = 50
 """Of the statistic of a test between groups of levels, beside which that between the levels stands."""

@@ -23,9 +23,9 @@ from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import build_model, exchanged
 from aemodel.inference.selection import null_weights
 from aemodel.inference.simulated import all_frequencies, pair_tests, print_list, publish, simulate_states
-from aemodel.inference.waiting import waiting
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.tables import Tables
+from aemodel.scoring.progress import waiting
 
 CENTRAL = (0.05, 0.95)
 SHORT = {"draws": 300, "tune": 300, "chains": 2}

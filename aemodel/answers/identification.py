@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from aemodel.answers.states import make_model_forward
 from aemodel.inference.contraction import level_effects, prior_risks
 from aemodel.inference.forward import logit
-from aemodel.inference.risks import SUPPORT, RiskDraws
 from aemodel.publication.texts import shown
+from aemodel.scoring.risks import SUPPORT, RiskDraws
 
 MEASURES = ["prior_sd", "posterior_mean", "posterior_sd", "contraction"]
 

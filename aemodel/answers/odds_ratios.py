@@ -9,7 +9,7 @@ import pandas as pd
 
 from aemodel.answers.identification import effect_sources
 from aemodel.inference.contraction import level_effects
-from aemodel.inference.risks import check_interval
+from aemodel.scoring.risks import check_interval
 
 
 def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aemodel.answers.states import make_model_forward
 from aemodel.inference.contraction import level_effects
 from aemodel.inference.forward import KEPT_DRAWS, risk_draws
-from aemodel.inference.risks import RiskDraws, check_interval
+from aemodel.scoring.risks import RiskDraws, check_interval
 
 Draws = dict[tuple[str, str, str], NDArray[np.float64]]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
 from aemodel.publication.texts import shown
+from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
 
 
 def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd.DataFrame:

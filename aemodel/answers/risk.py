@@ -10,10 +10,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.answers.states import make_model_forward
-from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
 from aemodel.publication.arguments import whole_number
-from aemodel.publication.patients import NewLevels, as_frame, read_sets
+from aemodel.publication.codes import NewLevels
 from aemodel.publication.texts import listed, shown
+from aemodel.scoring.eager import as_frame, read_sets
+from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
 
 
 def posterior_epred(

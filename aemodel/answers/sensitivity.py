@@ -16,10 +16,10 @@ from aemodel.inference.design import Design, all_margins, family_averages
 from aemodel.inference.forward import logit, make_forward
 from aemodel.inference.idata import power_scaling
 from aemodel.inference.intervals import pack
-from aemodel.inference.risks import RiskDraws
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
+from aemodel.scoring.risks import RiskDraws
 
 SENSITIVE = 0.05
 """Power-scaling sensitivity from which a prior or the data matter (Kallioinen et al. 2024)."""

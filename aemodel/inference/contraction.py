@@ -9,9 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.inference.forward import KEPT_DRAWS, Forward, logit, risk_draws
-from aemodel.inference.risks import SUPPORT, RiskDraws
 from aemodel.publication.events import GRADES
 from aemodel.publication.tables import Tables
+from aemodel.scoring.risks import SUPPORT, RiskDraws
 
 LEARNED = 0.25
 """Contraction of an event's effects from which they count as learned from its own margins."""

@@ -25,12 +25,12 @@ from aemodel.inference.idata import diagnose
 from aemodel.inference.model import SAMPLED, build_model
 from aemodel.inference.ordering import Significance
 from aemodel.inference.own_patients import Overlap, make_own_profiles
-from aemodel.inference.risks import RiskDraws
 from aemodel.inference.summary import evidence_words, model_html
-from aemodel.inference.waiting import is_terminal, waiting
 from aemodel.publication.arguments import real_number, whole_number
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
+from aemodel.scoring.progress import is_terminal, waiting
+from aemodel.scoring.risks import RiskDraws
 
 MOST = {"seed": 2**64 - 1, "draws": 100_000, "chains": 100, "tune": 100_000, "attempts": 3}
 """Seeds are what nutpie and NumPy both take."""

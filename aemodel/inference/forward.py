@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_logits, effect_scales
-from aemodel.inference.risks import SUPPORT, RiskDraws, cells_with_new
 from aemodel.inference.states import make_paths, state_probabilities
 from aemodel.publication.cells import NOBODY
 from aemodel.publication.events import GRADES
 from aemodel.publication.tables import Tables
+from aemodel.scoring.risks import SUPPORT, RiskDraws, cells_with_new
 
 KEPT_DRAWS = 1000
 """Risk draws kept, thinned evenly from all."""

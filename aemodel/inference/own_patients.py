@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from aemodel.inference.design import Design, all_margins
-from aemodel.inference.risks import cells_with_new
 from aemodel.publication.cells import remaining_cells
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.outcomes import read_states, shown_rows
-from aemodel.publication.patients import as_frame, read_sets
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
+from aemodel.scoring.eager import as_frame, read_sets
+from aemodel.scoring.risks import cells_with_new
 
 Overlap = Literal["disjoint", "subset"]
 """Are the patients none of the published cohort's, or some of them?"""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.risks import SUPPORT, RiskDraws
 from aemodel.publication.markup import html_table, in_range
+from aemodel.scoring.risks import SUPPORT, RiskDraws
 
 INTERVAL = 0.9
 

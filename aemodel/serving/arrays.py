@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from aemodel.inference.risks import SUPPORT, RiskDraws, cell_count
 from aemodel.publication.schema import Covariate, Event
 from aemodel.publication.tables import Tables
+from aemodel.scoring.risks import SUPPORT, RiskDraws, cell_count
 from aemodel.serving.manifest import SavedModelError
 
 MOST_HEADER_BYTES = 1024

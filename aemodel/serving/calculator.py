@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.risks import SUPPORT, RiskDraws
 from aemodel.publication.arguments import path_in
+from aemodel.scoring.risks import SUPPORT, RiskDraws
 from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 
 INTERVAL = 0.9

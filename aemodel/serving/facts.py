@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.risks import SUPPORT, RiskDraws
 from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
+from aemodel.scoring.risks import SUPPORT, RiskDraws
 from aemodel.serving.manifest import manifest_digest
 
 ABOUT = ("title", "citation", "doi", "licence", "setting", "grading")

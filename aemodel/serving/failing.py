@@ -18,7 +18,8 @@ from typing import Any
 
 import click
 
-INTERRUPTED = "Interrupted; what was to be written is there whole, or not at all."
+from aemodel.scoring.progress import INTERRUPTED, interrupted_by
+
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of characters that give a terminal orders or turn its text around, and of those that cannot be encoded."""
 
@@ -158,21 +159,6 @@ def _interrupt_once(*_: Any) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-@contextmanager
-def interrupted_by(handler: Callable[[int, Any], Any]) -> Iterator[None]:
-    """Ctrl-C, what a scheduler sends, and the loss of the terminal are alike; what is ignored, as under nohup, stays so."""
-    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
-    before = {number: signal.getsignal(number) for number in numbers}
-    heard = [number for number in numbers if before[number] is not signal.SIG_IGN]
-    try:
-        for number in heard:
-            signal.signal(number, handler)
-        yield
-    finally:
-        for number in heard:
-            signal.signal(number, before[number])
 
 
 def _as_typed(message: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aemodel.serving.output import settle_folder
+from aemodel.scoring.whole import settle_folder
 
 if sys.platform != "win32":
     import fcntl

@@ -13,8 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from aemodel.inference.risks import RiskDraws
-from aemodel.serving.output import check_place, whole
+from aemodel.scoring.risks import RiskDraws
+from aemodel.scoring.whole import check_place, whole
 
 
 def check_page(model: Any, path: Path) -> None:

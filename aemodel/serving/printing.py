@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-from aemodel.inference.waiting import is_terminal
-from aemodel.serving.csv_text import neutralised
+from aemodel.scoring.files import neutralised
+from aemodel.scoring.progress import is_terminal
 from aemodel.serving.failing import options_as_typed, printable
 
 Rows = Iterable[dict[str, Any]]

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aemodel.inference.risks import RiskDraws
 from aemodel.publication.arguments import path_in
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, read_regular, said
+from aemodel.scoring.risks import RiskDraws
 from aemodel.serving.arrays import read_risks
 from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest
 

@@ -19,10 +19,10 @@ from aemodel.answers.prior_check import prior_predictive_table
 from aemodel.answers.profiles import profile_table
 from aemodel.answers.sensitivity import sensitivity_table
 from aemodel.answers.table_uncertainty import table_uncertainty
-from aemodel.inference.risks import SUPPORT
-from aemodel.inference.waiting import waiting
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import Words, words_of
+from aemodel.scoring.progress import waiting
+from aemodel.scoring.risks import SUPPORT
 from aemodel.serving.facts import model_facts
 from aemodel.serving.saved import make_manifest
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from aemodel.answers.calibration import calibration_table, coverage
 from aemodel.publication.arguments import path_in
+from aemodel.scoring.whole import scratch, settle, settle_folder
 from aemodel.serving.arrays import risks_bytes
 from aemodel.serving.card import card
 from aemodel.serving.draws import draws_bytes
 from aemodel.serving.facts import model_facts
 from aemodel.serving.locks import locked
 from aemodel.serving.manifest import FILE_NAME, FORMAT, MANIFEST, SavedModelError, manifest_digest, read_manifest
-from aemodel.serving.output import scratch, settle, settle_folder
 from aemodel.serving.reading import LoadedModel, load_model
 
 CARD = "card.md"

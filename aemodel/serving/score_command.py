@@ -1,43 +1,42 @@
-"""Files of patients scored on the command line: into a file, or shown; and what is said of them. Light.
-
-A file is opened by `csv_files` or `parquet_files`; both give the same.
-"""
+"""Files of patients scored on the command line: into a file, or shown; and what is said of them. Light."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aemodel.serving.cohort import cohort_columns
+from aemodel.scoring.cohort import cohort_columns
+from aemodel.scoring.files import Patients
+from aemodel.scoring.frames import profiles_of
+from aemodel.scoring.score import row_counts, score_rows
 from aemodel.serving.failing import tell
-from aemodel.serving.groups import rows_of
 from aemodel.serving.printing import MOST_SHOWN, counts_in_words, print_risks, print_rows, print_wrapped
-from aemodel.serving.scoring import score_rows
 
 
-def score_patients(model: Any, patients: Any, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
+def score_patients(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
     """Each patient's risks, into the file ``out`` or printed in a form."""
-    scored, counts = patients.read("Counting profiles", lambda frame: score_rows(model, frame, numbered=True, **options))
+    scored = patients.read("Counting profiles", partial(score_rows, model, **options))
+    counts = patients.read("Looking for examples", lambda _: row_counts(scored.found, options["new_levels"]))
     if out is not None:
         patients.write(f"Scoring {counts['rows']} patients", scored, out)
         tell(counts_in_words(counts, f"scored into {out}"))
         return
     if form == "table":
-        print_risks(list(patients.records(scored, MOST_SHOWN)), counts["rows"], model.risks, options["interval"])
+        print_risks(patients.records(scored, MOST_SHOWN), counts["rows"], model.risks, options["interval"])
     else:
         print_rows(patients.records(scored), form)
     _say_who_is_left_out(counts, "scored")
 
 
-def score_groups(model: Any, patients: Any, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
+def score_groups(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
     """Expected numbers of patients with each event, into the file ``out`` or printed in a form."""
-    coded, groups, columns, counts = patients.read(
-        "Counting profiles", lambda frame: cohort_columns(model, frame, numbered=True, **options)
-    )
-    rows = rows_of(groups, columns)
+    frame, groups, columns = patients.read("Counting profiles", partial(cohort_columns, model, **options))
+    counts = row_counts(profiles_of(frame, groups), options["new_levels"])
+    rows = groups.rows(columns)
     if out is not None:
-        patients.write_table(coded, groups, columns, out)
+        patients.write_table(frame, groups, columns, out)
         tell(f"{len(rows)} expected numbers written to {out}.")
     elif form == "table":
         shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.risks import CHUNK, SUPPORT, RiskDraws, check_interval
 from aemodel.publication.arguments import names_in, whole_number
+from aemodel.publication.codes import NewLevels
 from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
-from aemodel.publication.profiles import NewLevels
 from aemodel.publication.texts import listed, shown
-from aemodel.serving.engines import Coded, read_frame
-from aemodel.serving.groups import Groups, count_codes, examples_of, small_table
-from aemodel.serving.scoring import risks_of, row_counts
+from aemodel.scoring.frames import Frame, Groups, open_frame, profiles_of
+from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, check_interval
+from aemodel.scoring.score import risks_of
 
 COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
 
@@ -60,16 +60,16 @@ def score_cohort(
     TypeError, ValueError
         The frame, an argument or a value does not fit.
     """
-    coded, groups, columns, _ = cohort_columns(
-        model, frame, by=by, interval=interval, events=events, grades=grades, new_levels=new_levels, on_invalid=on_invalid,
-        seed=seed,
+    opened, groups, columns = cohort_columns(
+        model, partial(open_frame, frame), by=by, interval=interval, events=events, grades=grades, new_levels=new_levels,
+        on_invalid=on_invalid, seed=seed,
     )  # fmt: skip
-    return small_table(coded, groups, columns)
+    return opened.table(groups, columns)
 
 
 def cohort_columns(
     model: Any,
-    frame: Any,
+    opened: Callable[..., Frame],
     *,
     by: str | Sequence[str] | None,
     interval: float,
@@ -78,32 +78,26 @@ def cohort_columns(
     new_levels: NewLevels,
     on_invalid: OnInvalid,
     seed: int,
-    numbered: bool = False,
-) -> tuple[Coded, Groups, dict[str, list[Any]], dict[str, Any]]:
-    """The columns of `score_cohort`'s table but those of ``by``, and `row_counts`.
-
-    Errors name rows of a ``numbered`` DuckDB relation by number.
-    """
+) -> tuple[Frame, Groups, dict[str, list[Any]]]:
+    """The frame, ``opened`` as for `score_rows`, its groups, and the columns of `score_cohort`'s table but those of ``by``."""
     interval, seed = check_interval(interval), whole_number("seed", seed)
     check_choices(new_levels, on_invalid)
     risks = risks_of(model)
     risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
-    coded = read_frame(frame, risks.covariates)
+    frame = opened(risks.covariates)
     names = () if by is None else names_in("by", [by] if isinstance(by, str) else by)
     for name in names:
-        if name not in coded.schema or name in COLUMNS:
-            known = listed(column for column in coded.schema if column not in COLUMNS)
+        if name not in frame.kinds or name in COLUMNS:
+            known = listed(column for column in frame.kinds if column not in COLUMNS)
             raise ValueError(f"by: no column {shown(name)} to group by; columns are {known}")
-    groups = count_codes(coded, names)
+    groups = frame.tally(names)
     if not len(groups.codes):
         raise ValueError("frame: it has no rows, so no patients to count")
-    codes, total = groups.codes, groups.counts.sum(axis=0)
-    found = examples_of(coded, numbered=numbered)
-    refuse_invalid(coded.layout, coded.schema, codes, total, found, new_levels=new_levels, on_invalid=on_invalid)
-    sets = coded.layout.sets(codes, new_levels)
+    found = profiles_of(frame, groups)
+    refuse_invalid(found, new_levels, on_invalid)
+    sets = found.layout.sets(found.codes, new_levels)
     valid = (sets > 0).all(axis=1)
-    columns = _columns(risks, sets[valid], groups.counts[:, valid], interval, seed)
-    return coded, groups, columns, row_counts(coded, codes, total, new_levels, found if numbered else None)
+    return frame, groups, _columns(risks, sets[valid], groups.counts[:, valid], interval, seed)
 
 
 def _columns(

@@ -1,20 +1,20 @@
-"""Profile codes: everything a model reads of a patient in one integer, worked out by any dataframe engine.
+"""Profile codes: everything a model reads of a patient in one integer.
 
 Each source column's value falls into one of a few classes: missing, between two cuts or equal to a text of the rules,
 other, or of the wrong kind. The classes of all source columns, in mixed radix, are a patient's profile code. There are
-few codes however many the patients, so that levels, risks and errors are worked out per code, in NumPy.
+few codes however many the patients, so that levels, risks and errors are worked out per code, in NumPy; rows are coded by
+whichever engine holds them (`aemodel.scoring`).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,9 +26,17 @@ NewLevels = Literal["error", "sample"]
 NUMBER = r"^[ \t\r\n]*[+-]?(?:[0-9]{1,30}(?:[.][0-9]*)?|[.][0-9]+)(?:[eE][+-]?[0-9]{1,2})?[ \t\r\n]*$"
 """Text that every engine reads as the same finite number."""
 
-TEXTS = (nw.String, nw.Categorical, nw.Enum)
 MISSING = 0
 LOWEST = -1.7976931348623157e308
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a column holds, as far as rules go, and the ``name`` that its library has for it."""
+
+    name: str
+    text: bool = False
+    number: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,38 +70,9 @@ class Source:
     def size(self) -> int:
         return self.wrong + 1
 
-    def value(self, dtype: Any) -> nw.Expr:
-        """Expression for what `class_of` classes: text, or a number, infinite for text that is none."""
-        value = nw.col(self.column)
-        if dtype in (nw.Categorical, nw.Enum):
-            value = value.cast(nw.String())
-        if self.texts or not (dtype in TEXTS or dtype.is_numeric()):
-            return value
-        return _number(value) if dtype in TEXTS else value.cast(nw.Float64())
-
-    def class_of(self, dtype: Any, value: nw.Expr) -> nw.Expr:
-        """Expression for the class of this column's values, a whole number, never null; ``value`` has what `value` gives."""
-        missing = nw.col(self.column).is_null()
-        if dtype.is_float():
-            missing = missing | nw.col(self.column).is_nan()
-        if self.texts and dtype in TEXTS:
-            found = nw.lit(self.other)
-            for place, text in reversed(list(enumerate(self.texts, start=1))):
-                found = nw.when(value == text).then(nw.lit(place)).otherwise(found)
-        elif not self.texts and (dtype.is_numeric() or dtype in TEXTS):
-            found = _sum(1, [(value >= cut).cast(nw.Int32) for cut in self.cuts])
-        else:
-            found = nw.lit(self.wrong)
-        return nw.when(missing).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)
-
-    def class_of_cell(self, cell: str) -> int:
-        """The class of a cell of a text file, as `class_of` has it; an empty one is missing."""
-        if not cell:
-            return MISSING
-        if self.texts:
-            return self.texts.index(cell) + 1 if cell in self.texts else self.other
-        number = number_in(cell)
-        return 1 + sum(number >= cut for cut in self.cuts)
+    def takes(self, kind: Kind) -> bool:
+        """Whether a column of this kind can hold what is asked for: text, or numbers, which may be written as text."""
+        return kind.text or (kind.number and not self.texts)
 
     def possible(self) -> NDArray[np.int64]:
         """The set of levels, as bits, that each class leaves possible: (class,)."""
@@ -132,19 +111,6 @@ class Layout:
     @property
     def columns(self) -> list[str]:
         return list(dict.fromkeys(source.column for source in self.sources))
-
-    def add_code(self, frame: Any, schema: Mapping[str, Any], column: str) -> Any:
-        """A Narwhals frame with columns of these types, with one more: the profile code.
-
-        Values are worked out in columns of their own before they are compared with every text or cut.
-        """
-        values = [s.value(schema[s.column]).alias(f"{column}{i}") for i, s in enumerate(self.sources)]
-        parts = [
-            source.class_of(schema[source.column], nw.col(f"{column}{i}")) * stride
-            for i, (source, stride) in enumerate(zip(self.sources, self.strides, strict=True))
-        ]
-        temporary = [f"{column}{i}" for i in range(len(values))]
-        return frame.with_columns(*values).with_columns(_sum(0, parts).alias(column)).drop(*temporary)
 
     def classes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Each profile's classes, (profile, source)."""
@@ -189,16 +155,3 @@ def _source(covariate: Covariate, column: str) -> Source:
 def number_in(text: str) -> float:
     """The number that a text is, infinite if it is none."""
     return float(text) if re.search(NUMBER, text) else math.inf
-
-
-def _number(text: nw.Expr) -> nw.Expr:
-    """`number_in` a column. Only what is a number is cast: some engines would refuse the rest."""
-    number = nw.when(text.str.contains(NUMBER)).then(text.str.strip_chars())
-    return number.cast(nw.Float64()).fill_null(math.inf)
-
-
-def _sum(start: int, parts: Sequence[nw.Expr]) -> nw.Expr:
-    total = nw.lit(start) + parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total

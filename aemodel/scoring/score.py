@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.risks import SUPPORT, RiskDraws, check_interval
 from aemodel.publication.arguments import names_in
-from aemodel.publication.patients import Examples, OnInvalid, check_choices, invalid_values, new_values, refuse_invalid
-from aemodel.publication.profiles import NewLevels
+from aemodel.publication.codes import NewLevels
+from aemodel.publication.patients import OnInvalid, Profiles, check_choices, invalid_values, new_values, refuse_invalid
 from aemodel.publication.texts import shown
-from aemodel.serving.engines import Coded, add_columns, read_frame
-from aemodel.serving.groups import count_codes, examples_of
+from aemodel.scoring.frames import Frame, open_frame, profiles_of
+from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
 
 
 def score(
@@ -60,32 +61,40 @@ def score(
     TypeError, ValueError
         The frame, an argument or a value does not fit, or a column to be added exists.
     """
-    return score_rows(
-        model, frame, interval=interval, events=events, grades=grades, new_levels=new_levels, on_invalid=on_invalid
-    )[0]
+    scored = score_rows(
+        model, partial(open_frame, frame), interval=interval, events=events, grades=grades, new_levels=new_levels,
+        on_invalid=on_invalid,
+    )  # fmt: skip
+    return scored.frame.add(scored.found.codes, scored.columns)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A frame, the profiles of its rows, and the new columns' values for each: risks, and words of support."""
+
+    frame: Any
+    found: Profiles
+    columns: dict[str, NDArray[Any]]
 
 
 def score_rows(
     model: Any,
-    frame: Any,
+    opened: Callable[..., Frame],
     *,
     interval: float,
     events: Sequence[str] | None,
     grades: Sequence[str] | None,
     new_levels: NewLevels,
     on_invalid: OnInvalid,
-    numbered: bool = False,
-) -> tuple[Any, dict[str, Any]]:
-    """What `score` returns, and its `row_counts`; errors name rows of a ``numbered`` DuckDB relation by number."""
+) -> Scored:
+    """The frame that is ``opened`` by covariates and names of columns to be added, and what `score` adds to it."""
     interval, risks = check_interval(interval), risks_of(model)
-    events, grades = names_in("events", events, risks.events), names_in("grades", grades, risks.grades)
+    risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
     check_choices(new_levels, on_invalid)
-    coded = read_frame(frame, risks.covariates, _new_columns(events, grades))
-    codes, counts = counted(coded)
-    found = examples_of(coded, numbered=numbered)
-    refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels=new_levels, on_invalid=on_invalid)
-    columns = _columns(risks, coded.layout.sets(codes, new_levels), interval, events, grades)
-    return add_columns(coded, codes, columns), row_counts(coded, codes, counts, new_levels, found if numbered else None)
+    frame = opened(risks.covariates, _new_columns(risks.events, risks.grades))
+    found = profiles_of(frame, frame.tally())
+    refuse_invalid(found, new_levels, on_invalid)
+    return Scored(frame, found, _columns(risks, found.layout.sets(found.codes, new_levels), interval))
 
 
 def risks_of(model: Any) -> RiskDraws:
@@ -96,30 +105,25 @@ def risks_of(model: Any) -> RiskDraws:
     return risks
 
 
-def counted(coded: Coded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The profile codes that occur, sorted, and how many rows have each."""
-    counted = count_codes(coded)
-    return counted.codes, counted.counts[0]
-
-
-def row_counts(
-    coded: Coded, codes: NDArray[np.int64], counts: NDArray[np.int64], new_levels: NewLevels, examples: Examples | None = None
-) -> dict[str, Any]:
+def row_counts(found: Profiles, new_levels: NewLevels) -> dict[str, Any]:
     """How many rows there are and get risks; by covariate, where there are any, those invalid, and those of a new level.
 
-    ``values`` are these in words, if ``examples`` are to be had.
+    ``values`` are these in words, where rows have numbers by which they can be found.
     """
-    layout = coded.layout
-    sets, new = layout.sets(codes, new_levels), np.array([covariate.new for covariate in layout.covariates])
+    sets, new = found.layout.sets(found.codes, new_levels), np.array([each.new for each in found.layout.covariates])
     valid = np.asarray((sets > 0).all(axis=1))
     kinds = {"invalid": sets == 0, "new": (sets == new) & valid[:, np.newaxis]}
-    found = {kind: zip(layout.covariates, counts @ which, strict=True) for kind, which in kinds.items()}
-    by = {kind: {covariate.name: int(rows) for covariate, rows in pairs if rows} for kind, pairs in found.items()}
+    by = {kind: _by_covariate(found, which) for kind, which in kinds.items()}
     values: list[str] = []
-    if examples:
-        values += invalid_values(layout, coded.schema, codes, counts, examples, new_levels) if by["invalid"] else []
-        values += new_values(layout, codes, counts, examples) if by["new"] else []
-    return {"rows": int(counts.sum()), "scored": int(counts[valid].sum()), "values": values} | by
+    if found.numbered:
+        values += invalid_values(found, new_levels) if by["invalid"] else []
+        values += new_values(found) if by["new"] else []
+    return {"rows": int(found.counts.sum()), "scored": int(found.counts[valid].sum()), "values": values} | by
+
+
+def _by_covariate(found: Profiles, which: NDArray[np.bool_]) -> dict[str, int]:
+    rows = zip(found.layout.covariates, found.counts @ which, strict=True)
+    return {covariate.name: int(number) for covariate, number in rows if number}
 
 
 def score_summary(model: Any, frame: Any) -> dict[str, Any]:
@@ -131,20 +135,20 @@ def score_summary(model: Any, frame: Any) -> dict[str, Any]:
         ``rows``; ``scored`` (rows that `score` gives risks); and under ``columns``, for each covariate: rows ``missing``
         (not or only partly known: averaged over), ``new`` (a level the publication does not have) and ``invalid``.
     """
-    coded = read_frame(frame, risks_of(model).covariates)
-    codes, counts = counted(coded)
-    found = examples_of(coded)
-    refuse_invalid(coded.layout, coded.schema, codes, counts, found, new_levels="error", on_invalid="null")
-    sets, strict = coded.layout.sets(codes, "sample"), coded.layout.sets(codes)
+    opened = open_frame(frame, risks_of(model).covariates)
+    found = profiles_of(opened, opened.tally())
+    refuse_invalid(found, "error", "null")
+    sets, strict = found.layout.sets(found.codes, "sample"), found.layout.sets(found.codes)
     columns = {}
-    for k, covariate in enumerate(coded.layout.covariates):
+    for k, covariate in enumerate(found.layout.covariates):
         which = {
             "missing": (sets[:, k] & (sets[:, k] - 1)) > 0,
             "new": sets[:, k] == covariate.new,
             "invalid": sets[:, k] == 0,
         }
-        columns[covariate.name] = {name: int(counts[chosen].sum()) for name, chosen in which.items()}
-    return {"rows": int(counts.sum()), "scored": int(counts[(strict > 0).all(axis=1)].sum()), "columns": columns}
+        columns[covariate.name] = {name: int(found.counts[chosen].sum()) for name, chosen in which.items()}
+    scored = int(found.counts[(strict > 0).all(axis=1)].sum())
+    return {"rows": int(found.counts.sum()), "scored": scored, "columns": columns}
 
 
 def _new_columns(events: Sequence[str], grades: Sequence[str]) -> list[str]:
@@ -155,23 +159,20 @@ def _new_columns(events: Sequence[str], grades: Sequence[str]) -> list[str]:
     return names
 
 
-def _columns(
-    risks: RiskDraws, sets: NDArray[np.int64], interval: float, events: Sequence[str], grades: Sequence[str]
-) -> dict[str, NDArray[Any]]:
+def _columns(risks: RiskDraws, sets: NDArray[np.int64], interval: float) -> dict[str, NDArray[Any]]:
     """Values of the new columns for each code, in the order of `_new_columns`; each distinct profile is worked out once."""
-    chosen = risks.of(events, grades)
     rows = list(map(tuple, sets.tolist()))
     place = {row: i for i, row in enumerate(dict.fromkeys(rows))}  # numpy.unique would import numpy.ma
     profiles = np.array(list(place), dtype=np.int64).reshape(-1, sets.shape[1])
     which = np.array([place[row] for row in rows], dtype=np.int64)
     valid = (profiles > 0).all(axis=1)
-    summary = np.full((3, len(profiles), len(events), len(grades)), np.nan)
-    summary[:, valid] = chosen.summary(profiles[valid], interval)
+    summary = np.full((3, len(profiles), len(risks.events), len(risks.grades)), np.nan)
+    summary[:, valid] = risks.summary(profiles[valid], interval)
     flags = np.full(summary.shape[1:], len(SUPPORT))
-    flags[valid] = chosen.support(profiles[valid])
+    flags[valid] = risks.support(profiles[valid])
     words = np.array([*SUPPORT, "invalid"])[flags.max(axis=2, initial=0)]
     values: list[NDArray[Any]] = []
-    for i in range(len(events)):
-        values += [part[which, i, j] for j in range(len(grades)) for part in summary]
+    for i in range(len(risks.events)):
+        values += [part[which, i, j] for j in range(len(risks.grades)) for part in summary]
         values.append(words[which, i])
-    return dict(zip(_new_columns(events, grades), values, strict=True))
+    return dict(zip(_new_columns(risks.events, risks.grades), values, strict=True))

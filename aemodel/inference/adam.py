@@ -9,9 +9,10 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 
-from aemodel.publication.patients import as_frame, indexed_as, is_missing
+from aemodel.publication.patients import is_missing
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, shown
+from aemodel.scoring.eager import as_frame, indexed_as
 
 SHOWN = 5
 FLAGS = ("population", "emergent")

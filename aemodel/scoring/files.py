@@ -1,0 +1,319 @@
+"""Files of patients, CSV or Parquet: read and written by DuckDB piece by piece, in memory that does not grow, in order. Light.
+
+CSV cells are text, as they are written. Of a line that cannot be read it is Python that says what is wrong, for DuckDB quotes
+lines: they are patients, and errors end up in logs.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from aemodel.publication.codes import NUMBER
+from aemodel.publication.schema import Covariate
+from aemodel.publication.texts import csv_problem, open_regular
+from aemodel.scoring.frames import Frame, Groups, lay_out
+from aemodel.scoring.progress import watched
+from aemodel.scoring.score import Scored
+from aemodel.scoring.sql import DuckDB, literal, quoted
+from aemodel.scoring.whole import check_kind, whole
+
+RISKY_FIRST = ("-", "=", "+", "@", "\t", "\r", "\n")  # as in a class of a pattern, where the hyphen must be first
+DELIMITERS = (",", ";", "\t")
+MOST_HEADER = 1 << 20
+"""Characters within which the first line must end."""
+MOST_THREADS = 4
+MEMORY = "1GB"
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a CSV file: names as they are written, of which one may be empty, and what separates them."""
+
+    names: tuple[str, ...]
+    delimiter: str
+
+    @property
+    def columns(self) -> list[str]:
+        return [name or f"column{place}" for place, name in enumerate(self.names)]
+
+
+@dataclass(frozen=True)
+class Patients:
+    """An open file of patients, and what the command line does with it.
+
+    Attributes
+    ----------
+    signature
+        What the file was when it was opened: it must be the same after each time it was read.
+    header
+        Of a CSV file.
+    na
+        Cells of CSV that stand for missing values, beside empty ones.
+    """
+
+    connection: Any
+    relation: Any
+    path: Path
+    signature: tuple[int, ...]
+    header: Header | None
+    na: tuple[str, ...]
+
+    @property
+    def delimiter(self) -> str:
+        """What separates cells of CSV that is written."""
+        return self.header.delimiter if self.header else ","
+
+    def opened(self, covariates: Sequence[Covariate], adding: Sequence[str] = ()) -> DuckDB:
+        """As `open_frame` has it of a frame."""
+        kinds = DuckDB.kinds_of(self.relation)
+        return DuckDB(self.relation, kinds, *lay_out(kinds, covariates, adding, DuckDB.same), numbered=True, na=self.na)
+
+    def read(self, label: str, work: Callable[..., Any]) -> Any:
+        """What ``work`` makes of the frame once it is `opened`, with a bar that shows how far its queries are."""
+        with self._watched(label):
+            return work(self.opened)
+
+    def records(self, scored: Scored, most: int | None = None) -> list[dict[str, Any]]:
+        """Scored rows, or so many of the first ones."""
+        added = scored.frame.add(scored.found.codes, scored.columns)
+        with self._watched("Scoring"):
+            rows = (added if most is None else added.limit(most)).fetchall()
+        return [dict(zip(added.columns, row, strict=True)) for row in rows]
+
+    def write(self, label: str, scored: Scored, path: Path) -> None:
+        """Write scored rows. In CSV what is added to one is one text, made once a profile."""
+        frame, codes = scored.frame, scored.found.codes
+        with whole(path) as partial, self._watched(label, partial.parent):
+            if check_kind(path, "out") == "parquet":
+                self._copy(frame.add(codes, scored.columns), partial, "FORMAT parquet")
+            else:
+                names = self.header.names if self.header else tuple(self.relation.columns)
+                own = ((name, kind.text) for name, kind in frame.kinds.items())
+                line = f"{_joined(own, self.delimiter)} || {frame.texts(codes, scored.columns, self.delimiter)}"
+                self._write_lines(frame.coded, (*names, *scored.columns), line, partial)
+
+    def write_table(self, frame: Frame, groups: Groups, columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+        """Write a small table of answers."""
+        table = frame.table(groups, columns)
+        with whole(path) as partial, self._watched("Writing", partial.parent):
+            if check_kind(path, "out") == "parquet":
+                self._copy(table, partial, "FORMAT parquet")
+            else:
+                texts = ((name, frame.kinds[name].text if name in frame.kinds else True) for name in table.columns)
+                self._write_lines(table, table.columns, _joined(texts, self.delimiter), partial)
+
+    def _write_lines(self, rows: Any, names: Sequence[str], line: str, path: Path) -> None:
+        """Lines of CSV as they are: the first is the name of the only column."""
+        first = StringIO(newline="")
+        csv.writer(first, delimiter=self.delimiter, lineterminator="\r\n").writerow(map(neutralised, names))
+        named = rows.project(f"{line} AS {quoted(first.getvalue()[:-2])}")
+        self._copy(named, path, "FORMAT csv, HEADER true, QUOTE '', ESCAPE '', DELIMITER '\1'")
+
+    def _copy(self, rows: Any, path: Path, form: str) -> None:
+        import duckdb
+
+        try:
+            self.connection.execute(f"COPY ({rows.sql_query()}) TO {literal(str(path))} ({form})")
+        except duckdb.IOException as error:
+            self.check_unchanged()
+            raise OSError(str(error).splitlines()[0]) from error
+
+    @contextmanager
+    def _watched(self, label: str, *unfinished: Path) -> Iterator[None]:
+        [(spill,)] = self.connection.execute("SELECT current_setting('temp_directory')").fetchall()
+        with watched(self.connection, label, Path(spill), *unfinished):
+            yield
+            self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        try:
+            now = signature_of(self.path)
+        except OSError as error:
+            raise ValueError(f"patients: {str(self.path)!r} cannot be read: {error.strerror or error}") from error
+        if now != self.signature:
+            raise ValueError(f"patients: {str(self.path)!r} has changed while it was read; score a copy")
+
+
+def neutralised(value: Any) -> Any:
+    """A cell as it may stand in CSV: text that a spreadsheet would run as a formula is given a leading apostrophe."""
+    risky = isinstance(value, str) and value.startswith(RISKY_FIRST) and not re.search(NUMBER, value)
+    return f"'{value}" if risky else value
+
+
+def _joined(columns: Any, delimiter: str) -> str:
+    """SQL for a row's cells as CSV: quoted where need be, texts `neutralised`; columns are told with whether they hold text."""
+    return f"concat_ws({literal(delimiter)}, {', '.join(_cell(name, delimiter, text=text) for name, text in columns)})"
+
+
+def _cell(name: str, delimiter: str, *, text: bool) -> str:
+    cell = f"CAST({quoted(name)} AS VARCHAR)"
+    odd, risky = literal(f'[{delimiter}"\r\n]'), literal(f"^[{''.join(RISKY_FIRST)}]")
+    safe = cell
+    if text:
+        formula = f"regexp_matches({cell}, {risky}) AND NOT regexp_matches({cell}, {literal(NUMBER)})"
+        safe = f"CASE WHEN {formula} THEN '''' || {cell} ELSE {cell} END"
+    doubled = f"""'"' || replace({safe}, '"', '""') || '"'"""
+    return f"CASE WHEN {cell} IS NULL THEN '' WHEN regexp_matches({cell}, {odd}) THEN {doubled} ELSE {safe} END"
+
+
+@contextmanager
+def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
+    """A CSV or Parquet file, open as long as it is worked with; cells of CSV that are empty or one of ``na`` are missing.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is not there, is of another kind, or cannot be read as what it says it is, whenever that turns out.
+    """
+    kind = check_kind(path, "patients")
+    if na and kind != "csv":
+        raise ValueError("na: it names the cells of a CSV file that are missing; Parquet has nulls")
+    check_file(path)
+    signature = signature_of(path)
+    header = read_header(path) if kind == "csv" else None
+
+    import duckdb
+
+    with connect() as connection:
+        try:
+            yield Patients(connection, connection.sql(_query(path, header)), path, signature, header, tuple(na))
+        except duckdb.Error as error:
+            raise _unreadable(path, header, error) from None
+
+
+@contextmanager
+def connect() -> Iterator[Any]:
+    """A connection with bounded memory, that keeps the order of rows and fetches nothing from the network.
+
+    What does not fit into memory goes into a folder that nobody else has: DuckDB's own name for it has the process id.
+    """
+    import duckdb
+
+    threads = min(MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    settings: dict[str, Any] = {
+        "threads": str(threads),
+        "memory_limit": MEMORY,
+        "temp_directory": os.path.abspath(f".aemodel-{os.urandom(8).hex()}.tmp"),
+        "preserve_insertion_order": "true",
+        "autoinstall_known_extensions": "false",
+    }
+    with duckdb.connect(config=settings) as connection:
+        connection.execute("SET enable_progress_bar = true")  # it is asked how far it is,
+        connection.execute("SET enable_progress_bar_print = false")  # and would otherwise print on stdout
+        yield connection
+
+
+def _query(path: Path, header: Header | None) -> str:
+    name = literal(re.sub(r"([*?\[])", r"[\1]", str(path)))  # DuckDB takes names for patterns
+    if header is None:
+        return f"SELECT * FROM read_parquet({name})"
+    columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in header.columns)
+    return (
+        f"SELECT * FROM read_csv({name}, auto_detect = false, header = true, columns = {{{columns}}}, "
+        f"delim = {literal(header.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, "
+        "nullstr = [''])"
+    )
+
+
+def read_frame(path: Path, na: Sequence[str] = ()) -> Any:
+    """A whole file as a pandas frame; cells of CSV are text, as they are written, None if empty or one of ``na``."""
+    with open_patients(path, na) as patients:
+        if patients.header is None:
+            return patients.relation.df()
+        import pandas as pd
+
+        missing = {None, *na}
+        rows = [[None if cell in missing else cell for cell in row] for row in patients.relation.fetchall()]
+        return pd.DataFrame(rows, columns=patients.header.columns, dtype=object)
+
+
+# What a file is, and what is wrong with it.
+
+
+def signature_of(path: Path) -> tuple[int, ...]:
+    """What tells a file from another one, and from what it is once it has been written to."""
+    about = os.stat(path)
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file, before anybody waits for it."""
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"patients: no file {str(path)!r}") from None
+    except ValueError as error:
+        raise ValueError(f"patients: {error}") from None
+
+
+def read_header(path: Path) -> Header:
+    """A CSV file's columns, and what separates them: commas, semicolons or tabs, whichever the first line has most of.
+
+    Raises
+    ------
+    ValueError
+        It is not in UTF-8 (with or without a BOM), or its first line does not name its columns.
+    """
+    try:
+        with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
+            text = file.read(MOST_HEADER)
+    except UnicodeDecodeError:
+        raise ValueError(_problem(path, Header((), ","))) from None
+    if "\0" in text:
+        raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it holds binary data")
+    header = max((Header(_first_row(text, each), each) for each in DELIMITERS), key=lambda each: len(each.names))
+    if not header.names:
+        raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it is empty; its first line must name the columns")
+    if again := [name for name, times in Counter(name.lower() for name in header.columns).items() if times > 1]:
+        raise ValueError(f"patients: {str(path)!r} has several columns named {again[:5]} (small and capital letters are alike)")
+    return header
+
+
+def _first_row(text: str, delimiter: str) -> tuple[str, ...]:
+    """Cells of the first line; none where it cannot be read, as with another delimiter than its own."""
+    try:
+        return tuple(next(csv.reader(StringIO(text, newline=""), delimiter=delimiter), ()))
+    except csv.Error:
+        return ()
+
+
+def _unreadable(path: Path, header: Header | None, error: Exception) -> ValueError:
+    """What is wrong with a file, in one line."""
+    if header is not None:
+        return ValueError(_problem(path, header))
+    shown = "; ".join([line.strip() for line in str(error).splitlines() if line.strip()][:3])
+    return ValueError(f"patients: {str(path)!r} cannot be read as parquet: {shown.removeprefix('Invalid Input Error: ')[:300]}")
+
+
+def _problem(path: Path, header: Header) -> str:
+    """The first line of CSV that cannot be read, and why."""
+    with open_regular(path) as content:
+        for number, line in enumerate(content, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                remedy = "save it as CSV in UTF-8, or convert it with iconv"
+                return f"patients: {str(path)!r} is not in UTF-8 (line {number}): {remedy}"
+    start, width = 1, len(header.names)
+    said = "its lines end in different ways, or one is too long; save it as CSV anew"
+    with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=header.delimiter, strict=True)
+        try:
+            for row in reader:
+                cells = len(row) - (len(row) == width + 1 and not row[-1])  # a last delimiter is no cell
+                if cells not in (0, width):
+                    said = f"line {start} has {len(row)} cell{'s' * (len(row) > 1)}, the first line {width}"
+                    break
+                start = reader.line_num + 1
+        except csv.Error as error:
+            said = f"line {start}: {csv_problem(error)}"
+    return f"patients: {str(path)!r} cannot be read as csv: {said}"

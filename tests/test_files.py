@@ -1,0 +1,281 @@
+"""Files of patients, CSV or Parquet: what is read of them, written in their order, and said of those that cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import aemodel
+from aemodel import cli
+from aemodel.scoring import files, frames
+from aemodel.scoring.files import connect, neutralised, read_frame
+
+HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
+KINDS = pytest.mark.parametrize("kind", ["csv", "parquet"])
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return aemodel.load_model("aall1331")
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def scored(path, out, *options):
+    return run("score", "aall1331", path, out, "--events", "sepsis", *options)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a file of patients."""
+
+    def write(content, name="patients.csv"):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path / name
+
+    return write
+
+
+def rows_of(path):
+    if path.suffix == ".parquet":
+        return [["" if value is None else str(value) for value in row.values()] for row in pq.read_table(path).to_pylist()]
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+# Cells.
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("a,b\n1,2\n\n3,4\n\n\n", [["1", "2"], ["3", "4"]]),
+        ("a,b\r1,2\r3,4", [["1", "2"], ["3", "4"]]),
+        ("a,b\r\n1,2\r\n3,4\r\n", [["1", "2"], ["3", "4"]]),
+        ("a,b\n1,2,\n3,4\n", [["1", "2"], ["3", "4"]]),
+        ("a,b,\n1,2,\n", [["1", "2", None]]),
+        ('a,b\n"x\r\ny","he said ""no"""\n"",2\n', [["x\r\ny", 'he said "no"'], [None, "2"]]),
+        ("a\n1\n\n2\n", [["1"], [None], ["2"]]),
+        ('a,b\n1"x,#2\n', [['1"x', "#2"]]),
+        ("a,b\n01, x\n1e3,NaN\n", [["01", " x"], ["1e3", "NaN"]]),
+        ("a,b", []),
+        ("\ufeffa,b\n1,2\n", [["1", "2"]]),
+        ('"a\nb",c\n1,2\n', [["1", "2"]]),
+        ("\n".join([",".join(f"a_rather_long_name_of_a_gene_{i}" for i in range(6000)), ",".join("1" * 6000)]), [["1"] * 6000]),
+    ],
+    ids=["blank lines", "CR", "CRLF", "last delimiter", "unnamed column", "quotes", "one column", "no quotes", "as written",
+         "no rows", "BOM", "header of two lines", "long header"],
+)  # fmt: skip
+def test_cells_are_read_as_they_are_written(written, content, rows):
+    frame = read_frame(written(content))
+    assert [[None if cell is None else cell for cell in row] for row in frame.to_numpy().tolist()] == rows
+
+
+AGES = st.sampled_from(["", "7", "18.7", " 25 ", "1e1", "+3", "30.99"])
+OWN = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t\r\"',;=-"), max_size=6)
+ROW = st.tuples(
+    OWN.filter(lambda text: not text.lstrip(" ").startswith('"') or text.startswith('"')),
+    AGES,
+    st.sampled_from(["bm", "iem", ""]),
+    st.sampled_from(["20", "17.5", "", "40"]),
+    st.sampled_from(["male", "female", ""]),
+    st.sampled_from(["hispanic", "nh_white", ""]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(ROW, min_size=1, max_size=12), st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"]))
+def test_cells_come_out_as_they_went_in_beside_their_risks(tmp_path_factory, shipped, rows, delimiter, end):
+    folder = tmp_path_factory.mktemp("cells")
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([HEADER.split(","), *rows])
+    (folder / "patients.csv").write_bytes(text.getvalue().encode())
+    frame = pd.DataFrame(rows, columns=HEADER.split(","), dtype=object).replace({"": None})
+    risks = aemodel.score(shipped, frame, events=["sepsis"]).iloc[:, 6:].to_numpy().tolist()
+    for kind in ("csv", "parquet"):
+        result = scored(folder / "patients.csv", folder / f"scored.{kind}")
+        assert result.exit_code == 0, result.output
+    with (folder / "scored.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.reader(file, delimiter=delimiter, strict=True))[1:]
+    assert [row[:6] for row in found] == [[neutralised(row[0]), *map(neutralised, row[1:])] for row in rows]
+    assert [row[:6] for row in rows_of(folder / "scored.parquet")] == [list(row) for row in rows]
+    assert (
+        [row[6:] for row in found]
+        == [row[6:] for row in rows_of(folder / "scored.parquet")]
+        == [list(map(str, row)) for row in risks]
+    )
+
+
+@pytest.mark.parametrize("into", ["csv", "parquet"])
+@pytest.mark.parametrize("source", ["csv", "parquet"])
+def test_many_rows_keep_their_order(tmp_path, source, into):
+    """Enough rows for several threads, and texts of which some could be formulas."""
+    path, out = tmp_path / f"patients.{source}", tmp_path / f"scored.{into}"
+    with connect() as connection:
+        relation = connection.sql(
+            "SELECT i AS id, ['-', 'x', '=1'][1 + (i % 3)::INT] AS note, 1 + i % 30 AS age, 'bm' AS relapse_site, "
+            "20 AS months_to_relapse, ['male', 'female'][1 + (i % 2)::INT] AS sex, 'hispanic' AS race_ethnicity FROM range(500000) t(i)"
+        )
+        getattr(relation, f"write_{source}")(str(path))
+    assert scored(path, out, "--grades", "4-5").exit_code == 0
+    with connect() as connection:
+        read = connection.read_csv(str(out)) if into == "csv" else connection.read_parquet(str(out))
+        found = read.project("id::BIGINT AS id, sepsis_g4_risk AS risk").fetchnumpy()
+    np.testing.assert_array_equal(found["id"], np.arange(500_000))
+    np.testing.assert_array_equal(found["risk"], np.resize(found["risk"][:30], 500_000))
+
+
+def test_wide_files_of_many_columns(tmp_path, written):
+    names = [f"x{i}" for i in range(3000)]
+    lines = [",".join([HEADER, *names]), *(f"p{i},9,bm,20,male,hispanic{',-1' * 3000}" for i in range(5))]
+    assert scored(written("\n".join(lines)), tmp_path / "out.csv").exit_code == 0
+    rows = rows_of(tmp_path / "out.csv")
+    assert [row[0] for row in rows] == [f"p{i}" for i in range(5)]
+    assert all(row[6:3006] == ["-1"] * 3000 for row in rows)
+
+
+# What cannot be read.
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('a,b\n"1\n2\n3",4\n5\n', "line 5 has 1 cell, the first line 2"),
+        ('a,b\n1,2\n\n"3,4\n5,6\n', "line 4: unterminated quote"),
+        ('a,b\n1,2\n"3"x,4\n', "line 3: text after a closing quote"),
+        (b"a,b\n1,2\n\xff,4\n", "is not in UTF-8 (line 3)"),
+        ("a,b\n1,2,3,\n", "line 2 has 4 cells, the first line 2"),
+        ("a,b\n1,2\r\n3,4\r5,6", "its lines end in different ways, or one is too long; save it as CSV anew"),
+        ("a,b\n1,2\n" + "x" * 3_000_000 + ",4\n", "line 3: a cell of more than 131072 characters: perhaps a quote"),
+    ],
+    ids=["after lines in quotes", "open quote", "after a quote", "encoding", "two delimiters too many", "ends", "long"],
+)
+def test_the_line_that_cannot_be_read_is_named(written, content, message):
+    with pytest.raises(ValueError, match="patients: .*patients.csv' ") as error:
+        read_frame(written(content))
+    assert message in str(error.value)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "rows",
+    [
+        '"Alice Smith,9,bm,20,male,hispanic\nAlice Smith,12,iem,40,female,hispanic\nAlice Smith,3,bm,5,male,nh_white\n',
+        '"Possible\nAlice Smith",9,bm\nAlice Smith,9,bm\n',
+        "Alice Smith,9,bm,20,male,hispanic,more\n",
+        "p1,9,bm,20,male,hispanic\r\nAlice Smith,9,bm,20,male,hispanic\nAlice Smith,12,iem\r",
+    ],
+    ids=["open quote", "short", "long", "ends of lines"],
+)
+def test_errors_do_not_quote_patients(tmp_path, written, rows, kind):
+    result = scored(written(f"{HEADER}\n{rows}"), tmp_path / f"out.{kind}")
+    assert result.exit_code == 2
+    assert "Alice Smith" not in result.output
+    assert "cannot be read as csv: line " in result.stderr
+
+
+def test_too_many_groups_are_refused_before_they_fill_memory(written, monkeypatch):
+    monkeypatch.setattr(frames, "MOST_COUNTED", 1000)
+    path = written("\n".join([HEADER, *(f"p{i},9,bm,20,male,hispanic" for i in range(5000))]))
+    result = run("score", "aall1331", path, "--by", "id")
+    assert result.exit_code == 2
+    assert "by: more than 1000 groups and profiles by id" in result.stderr
+
+
+@KINDS
+@pytest.mark.parametrize("becomes", ["another", "nothing"])
+def test_a_file_that_changes_between_counting_and_writing_leaves_no_output(tmp_path, written, monkeypatch, kind, becomes):
+    """Another one has the same size and profiles, in another order."""
+    rows = [f"p{i},{9 + i},bm,20,male,hispanic" for i in range(2)]
+    path, other = written("\n".join([HEADER, *rows])), written("\n".join([HEADER, *rows[::-1]]), "other.csv")
+    write = files.Patients.write
+
+    def changed_first(self, *arguments):
+        other.replace(path) if becomes == "another" else path.unlink()
+        return write(self, *arguments)
+
+    monkeypatch.setattr(files.Patients, "write", changed_first)
+    result = scored(path, tmp_path / f"out.{kind}")
+    assert result.exit_code == 2
+    said = "has changed while it was read" if becomes == "another" else "cannot be read: No such file"
+    assert f"PATIENTS: {str(path)!r} {said}" in result.stderr
+    assert not (tmp_path / f"out.{kind}").exists()
+
+
+# Markers of missing values.
+
+
+@KINDS
+def test_markers_of_missing_values_can_be_named(tmp_path, written, kind):
+    rows = ["p1,NA,bm,20,male,NA", "NA,9,-,20,NA,hispanic", "p3,9,bm,-,,hispanic"]
+    marked = written("\n".join([HEADER, *rows]), "marked.csv")
+    empty = written("\n".join([HEADER, *rows]).replace("NA", "").replace("-", ""), "empty.csv")
+    found = []
+    for path in (marked, empty):
+        result = scored(path, tmp_path / f"{path.stem}-scored.{kind}", "--na", "NA,-")
+        assert result.exit_code == 0, result.output
+        found.append(rows_of(tmp_path / f"{path.stem}-scored.{kind}"))
+    assert [row[6:] for row in found[0]] == [row[6:] for row in found[1]]
+    assert [row[0] for row in found[0]] == ["p1", "NA" if kind == "csv" else "", "p3"]
+    grouped = run("score", "aall1331", marked, "--na", "NA, -", "--by", "id", "--events", "sepsis", "--format", "json")
+    assert [row["id"] for row in json.loads(grouped.stdout)] == ["p1", "p1", "p3", "p3", None, None]
+
+
+def test_markers_of_missing_values_are_recognised(tmp_path, written):
+    path = written(f"{HEADER}\np1,9,bm,20,male,NA\n")
+    refused, sampled = (scored(path, tmp_path / "scored.csv", *more) for more in ((), ("--new-levels", "sample")))
+    number = scored(written(f"{HEADER}\np1,n/a,bm,20,male,\n"), tmp_path / "scored.csv")
+    assert [result.exit_code for result in (refused, sampled, number)] == [2, 0, 2]
+    for result, value in ((refused, "NA"), (sampled, "NA"), (number, "n/a")):
+        said = " ".join(result.stderr.split())
+        assert f"'{value}' stands for missing values, give nulls (of a CSV file: --na {value})" in said
+
+
+def test_markers_of_missing_values_are_for_csv(tmp_path):
+    pq.write_table(pa.table({"sex": ["NA"]}), tmp_path / "patients.parquet")
+    result = run("score", "aall1331", tmp_path / "patients.parquet", "--na", "NA")
+    assert (result.exit_code, "na: it names the cells of a CSV file" in result.stderr) == (2, True)
+
+
+# What is printed.
+
+
+def test_printed_json_has_no_numbers_that_are_none(tmp_path):
+    with connect() as connection:
+        connection.sql(
+            "SELECT 'nan'::DOUBLE AS dose, TIMESTAMPTZ '2020-01-02 03:04:05+00' AS seen, 9 AS age, 'bm' AS relapse_site, "
+            "20 AS months_to_relapse, 'male' AS sex, 'hispanic' AS race_ethnicity"
+        ).write_parquet(str(tmp_path / "patients.parquet"))
+    result = run("score", "aall1331", tmp_path / "patients.parquet", "--format", "json", "--events", "sepsis")
+    (row,) = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert row["dose"] is None
+    assert row["seen"].startswith("2020-01-0")
+    assert run("score", "aall1331", tmp_path / "patients.parquet", "--by", "seen", "--events", "sepsis").exit_code == 0
+
+
+def test_printed_json_has_cells_as_text_and_numbers_as_numbers(written):
+    path = written(f"{HEADER}\n007,,bm,20,,hispanic\n")
+    (row,) = json.loads(run("score", "aall1331", path, "--format", "json", "--events", "sepsis").stdout)
+    assert (row["id"], row["age"], row["months_to_relapse"]) == ("007", None, "20")
+    assert 0 < row["sepsis_g3_lower"] < row["sepsis_g3_risk"] < row["sepsis_g3_upper"] < 1
+
+
+def test_examples_are_the_most_frequent_with_their_first_rows(written):
+    ages = [45, 50, 45, 60, 70, 80, 90, 50, 45]
+    path = written("\n".join([HEADER, *(f"p{i},{age},bm,20,male,hispanic" for i, age in enumerate(ages))]))
+    assert (
+        "45.0 (3 rows, first row 0), 50.0 (2 rows, first row 1), 60.0 (row 3), 70.0 (row 4), 80.0 (row 5) and 1 more row"
+        in run("score", "aall1331", path).stderr
+    )
