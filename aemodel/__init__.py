@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aemodel.answers.sensitivity import sensitivity_table
     from aemodel.answers.table_uncertainty import table_uncertainty
     from aemodel.inference.adam import read_adam
+    from aemodel.inference.ard import read_ard
     from aemodel.inference.fitting import Fitted, fit
     from aemodel.inference.likelihood import margin_loglik
     from aemodel.publication.errors import InputError, PatientsError, PublicationError
@@ -72,6 +73,7 @@ _HOME = {
     "prior_predictive_table": "answers.prior_check",
     "profile_table": "answers.profiles",
     "read_adam": "inference.adam",
+    "read_ard": "inference.ard",
     "risk_table": "answers.risk",
     "save_model": "serving.saved",
     "score": "scoring.score",
@@ -115,6 +117,7 @@ __all__ = [
     "prior_predictive_table",
     "profile_table",
     "read_adam",
+    "read_ard",
     "risk_table",
     "save_model",
     "score",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import struct
+
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -29,7 +32,7 @@ EVENTS = {
     "any_ae": {},
 }
 WORST = {
-    "infections": [0, 4, None, 5],
+    "infections": [0, 4, None, 5],  # a record of e is not graded, beside one of grade 5
     "sepsis": [0, 4, 0, 5],
     "oral_mucositis": [0, 2, 0, 0],
     "any_ae": [0, 4, None, 5],
@@ -103,7 +106,9 @@ def test_deaths_are_records_of_grade_5(aall1331):
         ),
         ({"SAFFL": ["Y", "y", "Y", "Y", "Y"]}, {}, EVENTS, "adsl: SAFFL must be Y, .* found 'Y', 'y'; name another"),
         ({"SAFFL": [True] * 5}, {}, EVENTS, "adsl: SAFFL must be Y, .* found True; name"),
-        ({"SAFFL": [b"Y"] * 5}, {}, EVENTS, "adsl: SAFFL must be Y, .* found b'Y'; name"),
+        ({"SAFFL": [b"Y"] * 5}, {}, EVENTS, "adsl: column 'SAFFL' holds bytes, not texts; read the file with an encoding"),
+        ({}, {"AETOXGR": [b"3"] * 8}, EVENTS, "adae: column 'AETOXGR' holds bytes, not texts"),
+        ({"USUBJID": [1, 2, 3, 4, 5]}, {}, EVENTS, "USUBJID is Int64 in adsl and USUBJID is String in adae: make both texts"),
         ({"SAFFL": [1] * 5}, {}, EVENTS, "adsl: SAFFL must be Y, .* found 1; name"),
         (
             {},
@@ -142,6 +147,124 @@ def test_what_is_no_frame_or_publication_is_refused(arguments, message):
 def test_what_names_no_texts_in_columns_is_refused(aall1331, terms):
     with pytest.raises(TypeError, match="events: expected columns with their texts for sepsis"):
         aemodel.read_adam(aall1331, pl.DataFrame(ADSL), pl.DataFrame(ADAE), {"sepsis": terms})
+
+
+SEPSIS = {"sepsis": {"AEDECOD": "Sepsis"}}
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ({}, 0),
+        ({"AETOXGR": ["0"]}, 0),
+        ({"AETOXGR": ["0", "2"]}, 2),
+        ({"AETOXGR": ["4", None]}, 4),
+        ({"AETOXGR": [None, "3"]}, None),
+        ({"AETOXGR": [4.0, 3.0], "AESDTH": ["Y", None]}, 5),
+        ({"AETOXGR": [None], "AESDTH": ["Y"]}, 5),
+    ],
+    ids=["no records", "grade 0", "0 and 2", "4 and unknown", "unknown and 3", "fatal, graded 4", "fatal, not graded"],
+)
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_grade_of_one_subject(aall1331, make, records, expected):
+    rows = len(records.get("AETOXGR", []))
+    adae = {"USUBJID": ["a"] * rows, "AEDECOD": ["Sepsis"] * rows, "AETOXGR": [], **records}
+    adae = make(adae) if rows else make({name: ["x"] for name in adae})[:0]
+    found = aemodel.read_adam(aall1331, make({"USUBJID": ["a"]}), adae, SEPSIS | {"any_ae": {}}, population=None, emergent=None)
+    assert [columns(found)[event] for event in ("sepsis", "any_ae")] == [[expected]] * 2
+    fatal = {"death": {"AETOXGR": "5"}}
+    if expected == 5:
+        found = aemodel.read_adam(aall1331, make({"USUBJID": ["a"]}), adae, fatal, population=None, emergent=None)
+        assert columns(found)["death"] == [5]
+
+
+def test_event_may_be_any_of_several_kinds_of_records(aall1331):
+    either = {"infections": [{"AEDECOD": "Lung infection"}, {"AEBODSYS": "Gastrointestinal disorders", "AETOXGR": "2"}]}
+    found = aemodel.read_adam(aall1331, pl.DataFrame(ADSL), pl.DataFrame(ADAE), either)
+    assert found["infections"].to_list() == [0, 2, None, None]
+
+
+def test_severity_is_no_grade(aall1331):
+    adae = pl.DataFrame(ADAE).with_columns(pl.lit(2).alias("ASEVN"))
+    with pytest.raises(aemodel.InputError, match="adae: ASEVN is a severity of three steps, no toxicity grade of 1 to 5; make"):
+        aemodel.read_adam(aall1331, pl.DataFrame(ADSL), adae, EVENTS, grade="ASEVN")
+
+
+def dataset_json(data, path):
+    about = {"datasetJSONVersion": "1.1.0", "itemGroupOID": "IG", "records": 5, "name": "X", "label": "X"}
+    about["columns"] = [{"itemOID": f"IT.{name}", "name": name, "label": name, "dataType": "string"} for name in data]
+    rows = [list(row) for row in zip(*data.values(), strict=True)]
+    lines = [json.dumps(about), *map(json.dumps, rows)]
+    path.write_text("\n".join(lines) if path.suffix == ".ndjson" else json.dumps(about | {"rows": rows}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".json", ".ndjson"])
+def test_dataset_json_is_read(aall1331, tmp_path, suffix):
+    paths = [dataset_json(data, tmp_path / f"{name}{suffix}") for name, data in (("adsl", ADSL), ("adae", ADAE))]
+    found = aemodel.read_adam(aall1331, *paths, EVENTS)
+    assert {event: columns(found)[event] for event in EVENTS} == {event: [*map(like, WORST[event])] for event in EVENTS}
+
+
+def like(value):
+    return None if value is None else float(value)
+
+
+def transport(data, path, encoding):
+    """Texts in SAS's transport format of version 5, by its published layout."""
+    made = "13APR89:10:20:06".ljust(80)
+
+    def head(kind, numbers="0" * 30):
+        return f"HEADER RECORD*******{kind:8}HEADER RECORD!!!!!!!{numbers}  "
+
+    texts = {name: ["" if value is None else str(value) for value in values] for name, values in data.items()}
+    names = b""
+    for i, name in enumerate(texts):
+        names += struct.pack(">hhhh8s40s8shhh2s8shhl52s", 2, 0, 40, i + 1, name.encode().ljust(8), b" " * 40, b" " * 8,
+                             0, 0, 0, b"  ", b" " * 8, 0, 0, 40 * i, b"")  # fmt: skip
+    sas = "SAS     {}     SAS{}  6.06    bsd4.2".format
+    parts = [
+        head("LIBRARY "),
+        sas("SAS", "LIB ").ljust(64) + made[:16],
+        made,
+        head("MEMBER  ", "000000000000000001600000000140"),
+    ]
+    parts += [
+        head("DSCRPTR "),
+        sas("ABC", "DATA").ljust(64) + made[:16],
+        made,
+        head("NAMESTR ", f"000000{len(texts):04}" + "0" * 20),
+    ]
+    rows = "".join(value.ljust(40) for row in zip(*texts.values(), strict=True) for value in row).encode(encoding)
+    blocks = ["".join(parts).encode(), names, head("OBS     ").encode(), rows]
+    path.write_bytes(b"".join(block.ljust(-(-len(block) // 80) * 80) for block in blocks))
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_sas_transport_is_read(aall1331, tmp_path, encoding):
+    terms = [f"{term} (\u00e9)" if encoding == "cp1252" else term for term in ADAE["AEDECOD"]]
+    adsl = transport(ADSL, tmp_path / "adsl.xpt", encoding)
+    adae = transport(ADAE | {"AEDECOD": terms}, tmp_path / "adae.xpt", encoding)
+    events = {"oral_mucositis": {"AEDECOD": terms[2]}, "any_ae": {}}
+    found = aemodel.read_adam(aall1331, str(adsl), adae, events)
+    assert {event: columns(found)[event] for event in events} == {event: [*map(like, WORST[event])] for event in events}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("adsl.csv", "", r"adsl: 'adsl.csv' ends in none of .xpt \(SAS transport\), .json \(Dataset-JSON 1.1\)"),
+        ("adsl.json", "{", "adsl: 'adsl.json' is not read as Dataset-JSON 1.1: "),
+        ("adsl.json", '{"rows": []}', "adsl: 'adsl.json' is not read as Dataset-JSON 1.1: 'datasetJSONVersion'"),
+        ("adsl.json", '{"rows": [], "datasetJSONVersion": "1.0.0"}', "its version is '1.0.0'"),
+        ("adsl.xpt", "no header", "adsl: 'adsl.xpt' is not read as SAS transport: "),
+    ],
+)
+def test_files_that_are_something_else_are_refused(aall1331, tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(aemodel.InputError, match=message):
+        aemodel.read_adam(aall1331, tmp_path / name, pl.DataFrame(ADAE), EVENTS)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,16 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 
+from aemodel.inference.datasets import open_dataset
+from aemodel.publication.errors import InputError
 from aemodel.publication.patients import is_missing
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, shown
-from aemodel.scoring.eager import as_frame, indexed_as
+from aemodel.scoring.eager import indexed_as
 
 SHOWN = 5
 FLAGS = ("population", "emergent")
+DEATH = "AESDTH"
 Terms = Mapping[str, str | Sequence[str]]
 
 
@@ -23,7 +26,7 @@ def read_adam(
     tables: Tables,
     adsl: Any,
     adae: Any,
-    events: Mapping[str, Terms],
+    events: Mapping[str, Terms | Sequence[Terms]],
     *,
     population: str | None = "SAFFL",
     emergent: str | None = "TRTEMFL",
@@ -39,11 +42,13 @@ def read_adam(
     tables
         The publication whose events are meant, from `load_tables`.
     adsl, adae
-        pandas or polars DataFrames, or pyarrow Tables.
+        pandas or polars DataFrames, pyarrow Tables, or paths of files: SAS transport (``.xpt``) or CDISC Dataset-JSON 1.1
+        (``.json``, ``.ndjson``), which are read with pandas.
     events
         For each event that is to be read, the records of ADAE that are it: columns with the text, or any of several
         texts, that must stand there, small and capital letters alike, as ``{"rash": {"AEDECOD": ["Rash", "Rash macular"]}}``.
-        Several columns must all match; with none, ``{}``, every record is the event. A fatal event is
+        Several columns must all match; of several such dicts in a list, one; with none, ``{}``, every record is the event.
+        A fatal event is
         ``{"AETOXGR": "5"}``. In each column at least one of the texts must stand somewhere, or a slip of the finger would
         be an event that nobody had.
     population
@@ -51,7 +56,8 @@ def read_adam(
     emergent
         ADAE's flag of the records that are counted, where it is ``Y``; None counts all records.
     grade
-        ADAE's toxicity grade, 1 to 5, as number or text.
+        ADAE's toxicity grade, 1 to 5 (0: no event), as number or text. A record that ``AESDTH`` marks as fatal, where ADAE has
+        that column, is of grade 5.
     subject
         The subject's identifier in both.
 
@@ -60,33 +66,38 @@ def read_adam(
     The caller's kind of frame
         ADSL's columns for the population, then one for each of ``events``: the subject's worst grade; 0 where no record is
         the event, so for all events of a subject that ADAE does not have; null where one of the records is not graded and
-        the others do not reach 5. Covariates are the caller's to add, in columns that the publication names.
+        the others do not reach 4: beside one that does, at least 4 is known. Covariates are the caller's to add, in columns
+        that the publication names.
 
     Raises
     ------
     TypeError, ValueError
         A frame, column or grade is not what it must be, an event is not the publication's, or subjects do not fit.
     """
-    subjects, records = as_frame(adsl, "adsl"), as_frame(adae, "adae")
+    subjects, records = open_dataset(adsl, "adsl"), open_dataset(adae, "adae")
     _check_events(tables, events)
     options = {"subject": subject, "population": population, "emergent": emergent, "grade": grade}
     _check_columns("adsl", subjects, {name: options[name] for name in ("subject", "population")})
     _check_columns("adae", records, {name: options[name] for name in ("subject", "emergent", "grade")})
     if taken := [name for name in events if name in subjects.columns]:
-        raise ValueError(f"adsl: it has columns that read_adam would add: {taken}; rename or drop them")
+        raise InputError("adsl", f"it has columns that read_adam would add: {taken}; rename or drop them")
     everybody = _subjects("adsl", subjects[subject].to_list())
     if len(again := _repeated(everybody)):
-        raise ValueError(f"adsl: {subject} must name each subject once; more often: {_shown(again)}")
+        raise InputError("adsl", f"{subject} must name each subject once; more often: {_shown(again)}")
     if unknown := set(_subjects("adae", records[subject].to_list())) - set(everybody):
-        raise ValueError(f"adae: subjects that adsl does not have: {_shown(unknown)}")
+        kinds = [f"{subject} is {frame.schema[subject]} in {name}" for name, frame in (("adsl", subjects), ("adae", records))]
+        told = f"; {' and '.join(kinds)}: make both texts" if subjects.schema[subject] != records.schema[subject] else ""
+        raise InputError("adae", f"subjects that adsl does not have: {_shown(unknown)}{told}")
+    records = _with_deaths(records, grade)
     for event, terms in events.items():
-        _check_terms(records, event, terms)
+        for each in _any_of(terms) if len(records) else ():
+            _check_terms(records, event, each)
     subjects = _flagged("adsl", subjects, population, "population")
     records = _flagged("adae", records, emergent, "emergent")
     grades = [_grade(value, grade) for value in records[grade].to_list()]
     graded = list(zip(records[subject].to_list(), grades, strict=True))
     for event, terms in events.items():
-        chosen = _matching(records, terms)
+        chosen = [any(found) for found in zip(*(_matching(records, each) for each in _any_of(terms)), strict=True)]
         worst = _worst([pair for pair, is_event in zip(graded, chosen, strict=True) if is_event])
         values = [worst.get(name, 0) for name in subjects[subject].to_list()]
         subjects = subjects.with_columns(_column(subjects, event, values))
@@ -100,16 +111,33 @@ def _check_events(tables: Any, events: Any) -> None:
     if not isinstance(events, Mapping):
         raise TypeError(f"events: expected events with their columns and texts, as a dict, not {type(events).__name__}")
     if not events:
-        raise ValueError(f"events: none is given; choose from {', '.join(known)}")
+        raise InputError("events", f"none is given; choose from {', '.join(known)}")
     if unknown := sorted(set(events) - set(known)):
-        raise ValueError(f"events: unknown {unknown}; choose from {', '.join(known)}")
+        raise InputError("events", f"unknown {unknown}; choose from {', '.join(known)}")
     for event, terms in events.items():
-        texts = [text for wanted in terms.values() for text in _several(wanted)] if isinstance(terms, Mapping) else [terms]
-        empty = isinstance(terms, Mapping) and not all(_several(wanted) for wanted in terms.values())
-        if not isinstance(terms, Mapping) or empty or not all(isinstance(text, str) for text in texts):
+        every = _any_of(terms)
+        if not every or not all(isinstance(each, Mapping) and all(map(_are_texts, each.values())) for each in every):
             raise TypeError(
                 f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Rash'}}, not {shown(terms)}"
             )
+
+
+def _any_of(terms: Any) -> list[Any]:
+    return list(terms) if isinstance(terms, (list, tuple)) else [terms]
+
+
+def _are_texts(wanted: Any) -> bool:
+    return bool(_several(wanted)) and all(isinstance(text, str) for text in _several(wanted))
+
+
+def _with_deaths(records: nw.DataFrame[Any], grade: str) -> nw.DataFrame[Any]:
+    """Records with their grade as text, which is 5 where they are marked as fatal."""
+    if DEATH not in records.columns or not len(records):
+        return records
+    pairs = zip(records[grade].to_list(), records[DEATH].to_list(), strict=True)
+    values = ["5" if dead == "Y" else _plain(value) for value, dead in pairs]
+    column = nw.new_series(grade, values, nw.String(), backend=records.implementation)
+    return records.with_columns(indexed_as(records, column))
 
 
 def _several(wanted: Any) -> list[Any]:
@@ -120,20 +148,27 @@ def _check_columns(argument: str, frame: nw.DataFrame[Any], columns: Mapping[str
     for option, column in columns.items():
         if column is not None and column not in frame.columns:
             remedy = f"say which it is with {option}=" + (", or that all count with None" if option in FLAGS else "")
-            raise ValueError(f"{argument}: no column {shown(column)}; {remedy}. Columns found: {listed(frame.columns)}")
+            raise InputError(argument, f"no column {shown(column)}; {remedy}. Columns found: {listed(frame.columns)}")
+        if column is not None and any(isinstance(value, bytes) for value in frame[column].to_list()):
+            remedy = "read the file with an encoding, as pandas.read_sas(..., encoding='utf-8'), or give its path"
+            raise InputError(argument, f"column {column!r} holds bytes, not texts", remedy=remedy)
+    if re.fullmatch("AE?SEVN?", columns.get("grade") or ""):
+        problem = f"{columns['grade']} is a severity of three steps, no toxicity grade of 1 to 5"
+        raise InputError(argument, problem, remedy="make a column of grades from it, by a rule of your own, and name that")
 
 
 def _check_terms(records: nw.DataFrame[Any], event: str, terms: Terms) -> None:
     for column, wanted in terms.items():
         if column not in records.columns:
-            raise ValueError(f"events: {event}: adae has no column {shown(column)}; found {listed(records.columns)}")
+            raise InputError("events", f"{event}: adae has no column {shown(column)}; found {listed(records.columns)}")
         found = {text: value for value in records[column].unique().to_list() if (text := _plain(value)) is not None}
         if not {_plain(text) for text in _several(wanted)} & set(found):
             near = [found[text] for each in _several(wanted) for text in get_close_matches(_plain(each) or "", found, n=2)]
-            raise ValueError(
-                f"events: {event}: {column} is nowhere {' or '.join(map(repr, _several(wanted)))}"
+            raise InputError(
+                "events",
+                f"{event}: {column} is nowhere {' or '.join(map(repr, _several(wanted)))}"
                 + (f"; near it: {', '.join(map(repr, near))}" if near else "")
-                + f". If nobody had it, leave {event} out and add a column of 0"
+                + f". If nobody had it, leave {event} out and add a column of 0",
             )
 
 
@@ -142,22 +177,25 @@ def _flagged(argument: str, frame: nw.DataFrame[Any], flag: str | None, option: 
     if flag is None:
         return frame
     values = frame[flag].to_list()
+    if not values:
+        return frame
     known = [is_missing(value) or (isinstance(value, str) and value in ("Y", "N", "")) for value in values]
     yes = [isinstance(value, str) and value == "Y" for value in values]
-    if values and not (all(known) and any(yes)):
+    if not (all(known) and any(yes)):
         found = sorted({repr(value) for value in values})[:SHOWN]
-        raise ValueError(
-            f"{argument}: {flag} must be Y, or N or empty, and Y somewhere; found {', '.join(found)}; name another flag with "
-            f"{option}=, or None"
+        raise InputError(
+            argument,
+            f"{flag} must be Y, or N or empty, and Y somewhere; found {', '.join(found)}; name another flag with "
+            f"{option}=, or None",
         )
     return frame.filter(yes)
 
 
 def _subjects(argument: str, names: list[Any]) -> list[Any]:
     if (missing := sum(map(is_missing, names))) > 0:
-        raise ValueError(f"{argument}: {missing} rows do not name their subject")
+        raise InputError(argument, f"{missing} rows do not name their subject")
     if odd := [name for name in names if not isinstance(name, Hashable)]:
-        raise ValueError(f"{argument}: a subject must be named by a text or number, not {shown(odd[0])}")
+        raise InputError(argument, f"a subject must be named by a text or number, not {shown(odd[0])}")
     return names
 
 
@@ -174,10 +212,11 @@ def _grade(value: Any, column: str) -> int | None:
     """A toxicity grade; None where there is none."""
     if is_missing(value) or (isinstance(value, str) and value.strip() in ("", ".")):
         return None
-    if not isinstance(value, bool) and re.fullmatch(r"[1-5](\.0)?", text := str(value).strip()):
+    if not isinstance(value, bool) and re.fullmatch(r"[0-5](\.0)?", text := str(value).strip()):
         return int(text[0])
-    raise ValueError(
-        f"adae: column {column!r}: {shown(value)} is no toxicity grade; allowed: 1 to 5, or null where it is not known"
+    raise InputError(
+        "adae",
+        f"column {column!r}: {shown(value)} is no toxicity grade; allowed: 1 to 5, 0 for none, or null where it is not known",
     )
 
 
@@ -199,11 +238,12 @@ def _plain(value: Any) -> str | None:
 
 
 def _worst(graded: Sequence[tuple[Any, int | None]]) -> dict[Any, int | None]:
-    """Each subject's worst grade; None if one is not known, unless no grade could be worse."""
+    """Each subject's worst grade; None if one is not known, unless another is at 4-5."""
     grades: dict[Any, list[int | None]] = {}
     for name, grade in graded:
         grades.setdefault(name, []).append(grade)
-    return {name: 5 if 5 in of else None if None in of else max(g for g in of if g is not None) for name, of in grades.items()}
+    worst = {name: max((g for g in of if g is not None), default=0) for name, of in grades.items()}
+    return {name: None if None in of and worst[name] < 4 else worst[name] for name, of in grades.items()}
 
 
 def _column(frame: nw.DataFrame[Any], name: str, values: list[int | None]) -> nw.Series[Any]:
