@@ -194,24 +194,27 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
     about = read_about(texts[FILE], faults)
     records: dict[str, Any] = {name: read_rows(texts[name], kind, name, faults) for name, kind in TABLES.items()}
     events, known, counts = (records[name] for name in ("events.csv", "discrepancies.csv", "cohort.csv"))
-    if not faults.within("events.csv"):
+    whole = not faults.within("events.csv")
+    if whole:
         check_events(events, faults)
     rows = count_rows(records["frequencies.csv"], {(d.event, d.grade, d.covariate, d.level) for d in known}, faults)
     check_exact(rows, faults)
     orderings: tuple[Ordering, ...] = ()
     nulls: tuple[Null, ...] = ()
-    # What refers to covariates or events is checked where these are right, so that each slip is told once.
-    if about is not None and not faults.within(FILE, "covariates"):
+    # What refers to covariates or events is checked where these could be read, so that each slip is told once.
+    unread = [fault for fault in faults if fault.key.startswith("covariates") and not fault.problem.startswith("unknown key")]
+    if about is not None and not unread:
         check_covariates(about.covariates, faults)
         counts, sizes = _check_cohort(counts, about, faults)
-        if not faults.within("events.csv"):
+        named = {event.name for event in events}
+        rows = check_rows([row for row in rows if whole or row.event in named], events, about.covariates, faults)
+        sizes += check_sums(rows, events, about.covariates, faults)
+        check_sizes(sizes, about.patients, faults)
+        if whole:
             _check_together(events, about.covariates, faults)
-            rows = check_rows(rows, events, about.covariates, faults)
-            sizes += check_sums(rows, events, about.covariates, faults)
             rows = list(with_totals(rows, events, about.covariates, about.patients))
             orderings = read_orderings(about, events, faults)
             nulls = read_nulls(about, events, rows, faults)
-        check_sizes(sizes, about.patients, faults)
     faults.sort(key=lambda fault: (FILES.index(fault.file), fault.line or 0))
     faults.refuse()
     assert about is not None
