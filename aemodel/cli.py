@@ -40,14 +40,11 @@ def main() -> None:
 @main.command(
     help="""Show a publication's frequencies as counts, and its discrepancies.
 
-    PUBLICATION is the name of a shipped publication or a folder with the files of one. Checked first: every cell and key,
-    that the denominators are those of the cohort, and that some table of patients has all these counts. All that is wrong is
-    told, a line each. Last, which printed P-values follow from the counts: one that does not is a misprint, or a slip of
-    whoever typed them. With --new, PUBLICATION is a folder that gets the files of an invented one, with comments.
+    PUBLICATION is the name of a shipped one or a folder with its files. All that is wrong is told, a line each: in cells or
+    denominators, or that no patients have these counts. Last, which printed P-values follow: others are misprints or slips.
 
     \b
     Examples:
-      aemodel tables
       aemodel tables --new my/publication
       aemodel tables my/publication --format csv > frequencies.csv
     """,
@@ -62,9 +59,7 @@ def tables(publication: str, form: str, new: bool) -> None:
     from aemodel.serving.printing import print_rows, print_wrapped
 
     if new:
-        tell(
-            f"Written: {write_template(publication)}. Start with publication.toml, and check with: aemodel tables {publication}"
-        )
+        tell(f"Written: {write_template(publication)}. Start with publication.toml; check with: aemodel tables FOLDER")
         return
     read = load_tables(publication)
     checked = _check_counts(read)
