@@ -89,7 +89,10 @@ def all_frequencies(tables: Tables, tests: tuple[Null, ...]) -> Tables:
 
 
 def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[Null, ...], dict[tuple[str, str], float]]:
-    """The publication with the pairs that had a significant test at a grade; nulls of the others; the pairs' smallest P."""
+    """The publication with the pairs that had a significant test at a grade; nulls of the others; the pairs' smallest P.
+
+    A pair is printed by the covariate's levels, not by groups of them.
+    """
     observed = tables.frequencies.set_index(["event", "grade", "covariate", "level"])[["observed", "n"]]
     smallest: dict[tuple[str, str], float] = {}
     patients: dict[Null, float] = {}
@@ -104,7 +107,9 @@ def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[N
     listed = {pair for pair, p in smallest.items() if p < 0.05}
     rows = tables.frequencies
     asked = pd.MultiIndex.from_frame(rows[["event", "covariate"]])
-    derived = np.where(asked.isin(list(smallest)), ~asked.isin(list(listed)), rows["derived"])
+    levels = {(covariate.name, level) for covariate in tables.covariates for level in covariate.names}
+    whole = pd.MultiIndex.from_frame(rows[["covariate", "level"]]).isin(list(levels))
+    derived = np.where(asked.isin(list(smallest)), ~(asked.isin(list(listed)) & whole), rows["derived"])
     left = tuple(test for test in tests if (test.event, test.covariate) not in listed and patients[test] >= FEWEST)
     return tables.with_frequencies(rows.assign(derived=derived)), left, smallest
 
