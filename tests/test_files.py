@@ -158,9 +158,14 @@ def test_wide_files_of_many_columns(tmp_path, written):
         (b"a,b\n1,2\n\xff,4\n", "is not in UTF-8 (line 3)"),
         ("a,b\n1,2,3,\n", "line 2 has 4 cells, the first line 2"),
         ("a,b\n1,2\r\n3,4\r5,6", "its lines end in different ways, or one is too long; save it as CSV anew"),
-        ("a,b\n1,2\n" + "x" * 3_000_000 + ",4\n", "line 3: a cell of more than 131072 characters: perhaps a quote"),
+        ("a,b\n1,2\n" + "x" * 3_000_000 + ",4\n5,6\n", "line 3: a cell of more than 131072 characters: perhaps a quote"),
+        ("a,b\n1,2\n3," + "x" * 40_000_000, "its last line is longer than 2 MiB; is it torn?"),
+        ("a,b\n1,2\n" + "\0" * 40_000_000 + "\n", "its last line is longer than 2 MiB; is it torn?"),
     ],
-    ids=["after lines in quotes", "open quote", "after a quote", "encoding", "two delimiters too many", "ends", "long"],
+    ids=[
+        *("after lines in quotes", "open quote", "after a quote", "encoding", "two delimiters too many", "ends", "long"),
+        *("long at the end", "torn"),
+    ],
 )
 def test_the_line_that_cannot_be_read_is_named(written, content, message):
     with pytest.raises(ValueError, match="patients: .*patients.csv' ") as error:

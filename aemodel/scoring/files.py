@@ -30,6 +30,8 @@ RISKY_FIRST = ("-", "=", "+", "@", "\t", "\r", "\n")  # as in a class of a patte
 DELIMITERS = (",", ";", "\t")
 MOST_HEADER = 1 << 20
 """Characters within which the first line must end."""
+LONGEST_LINE = 1 << 21
+"""Bytes of a line that DuckDB takes."""
 MOST_THREADS = 4
 MEMORY = "1GB"
 
@@ -261,8 +263,14 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     ValueError
-        It is not in UTF-8 (with or without a BOM), or its first line does not name its columns.
+        It is not in UTF-8 (with or without a BOM), its first line does not name its columns, or its last one is too long.
     """
+    with open_regular(path) as file:
+        # A last line of more than its buffer DuckDB leaves out without a word, if no quote is open; of others it complains.
+        file.seek(max(0, path.stat().st_size - LONGEST_LINE - 1))
+        tail = file.read(LONGEST_LINE + 1)
+        if len(tail) > LONGEST_LINE and len(tail.splitlines()) == 1:
+            raise ValueError(f"patients: {str(path)!r} cannot be read as csv: its last line is longer than 2 MiB; is it torn?")
     try:
         with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
             text = file.read(MOST_HEADER)
