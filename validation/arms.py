@@ -221,7 +221,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
         w, f, t = (mine[name].to_numpy(dtype=float) for name in ("weight", "fit", "truth"))
         sums = {"rows": len(mine), "ff": w @ f**2, "ft": w @ (f * t), "tt": w @ t**2, "covered": int(mine["covered"].sum())}
         sums |= {"fit": w @ np.abs(f), "truth": w @ (np.sign(f) * t)}
-        found[f"{grade} {kind}"] = {name: float(value) for name, value in sums.items()}
+        found[f"{grade} {kind}"] = {name: float(f"{value:.6g}") for name, value in sums.items()}
     return {"sums": found}
 
 
