@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aemodel.answers.bounds import bounds_table
     from aemodel.answers.calibration import calibration_table
     from aemodel.answers.calibration_slopes import calibration_slopes
     from aemodel.answers.contrasts import contrast_table
@@ -50,6 +51,7 @@ _HOME = {
     "PublicationError": "publication.errors",
     "SavedModelError": "serving.manifest",
     "Tables": "publication.tables",
+    "bounds_table": "answers.bounds",
     "calibration_slopes": "answers.calibration_slopes",
     "calibration_table": "answers.calibration",
     "contrast_table": "answers.contrasts",
@@ -94,6 +96,7 @@ __all__ = [
     "PublicationError",
     "SavedModelError",
     "Tables",
+    "bounds_table",
     "calibration_slopes",
     "calibration_table",
     "contrast_table",

@@ -59,6 +59,23 @@ def compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
             yield (first, *rest)
 
 
+def enumerate_bounds(patients, shape, known, inside, having):
+    """Least and greatest fraction of those inside who have an event, over all tables of whole patients.
+
+    Tables are (cell, state) of ``shape``, with whatever is ``known``: cells, states and the least and most patients in both.
+    ``inside`` are cells, ``having`` states. Tables with nobody inside have no fraction.
+    """
+    place = list(product(range(shape[0]), range(shape[1])))
+    tables = np.array(list(compositions(patients, len(place))))
+    for cells, states, low, high in known:
+        counted = tables[:, [c in cells and s in states for c, s in place]].sum(axis=1)
+        tables = tables[(counted >= low) & (counted <= high)]
+    all_inside = tables[:, [c in inside for c, _ in place]].sum(axis=1)
+    with_event = tables[:, [c in inside and s in having for c, s in place]].sum(axis=1)
+    fractions = with_event[all_inside > 0] / all_inside[all_inside > 0]
+    return fractions.min(), fractions.max()
+
+
 def additive_logit_loglik(eta, n, x):
     """Log likelihood, up to a constant, of a logit that is additive in covariates whose margins are all published.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from aemodel.answers.states import make_model_forward
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.codes import NewLevels
+from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.eager import as_frame, read_sets
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
@@ -46,7 +48,7 @@ def posterior_epred(
     TypeError, ValueError
         The frame is not one, has no rows, or its columns or values do not fit.
     """
-    sets, names = _read(model, patients, id_column, new_levels)
+    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels)
     risks: RiskDraws = model.risks
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     values = risks.risks(profiles)[:, row]
@@ -78,7 +80,7 @@ def posterior_predict(
         As for `posterior_epred`.
     """
     seed = whole_number("seed", seed)
-    sets, names = _read(model, patients, id_column, new_levels)
+    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels)
     risks: RiskDraws = model.risks
     rng = np.random.default_rng(seed)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
@@ -121,7 +123,7 @@ def risk_table(
         As for `posterior_epred`, or the interval is not between 0 and 1.
     """
     interval = check_interval(interval)
-    sets, names = _read(model, patients, id_column, new_levels)
+    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels)
     risks: RiskDraws = model.risks
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     mean, lower, upper = risks.summary(profiles, interval)
@@ -130,7 +132,10 @@ def risk_table(
     return pd.DataFrame({name: values[row].ravel() for name, values in columns.items()}, index=keys).reset_index()
 
 
-def _read(model: Any, patients: Any, id_column: str | None, new_levels: NewLevels) -> tuple[NDArray[np.int64], Any]:
+def read_patients(
+    covariates: Sequence[Covariate], patients: Any, id_column: str | None, new_levels: NewLevels = "error"
+) -> tuple[NDArray[np.int64], Any]:
+    """Sets of levels, (patient, covariate), as bits, and what names each patient, (patient,)."""
     frame = as_frame(patients)
     if not len(frame):
         raise ValueError("patients: the frame has no rows")
@@ -142,7 +147,7 @@ def _read(model: Any, patients: Any, id_column: str | None, new_levels: NewLevel
         if names.hasnans or not names.is_unique:
             again = list(names[names.duplicated()].unique()[:5])
             raise ValueError(f"patients: column {shown(id_column)} must name each row once; missing or given twice: {again}")
-    return read_sets(frame, model.risks.covariates, new_levels=new_levels), names
+    return read_sets(frame, covariates, new_levels=new_levels), names
 
 
 def _as_array(values: NDArray[Any], risks: RiskDraws, names: Any, name: str) -> xr.DataArray:
