@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,7 @@ def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
     new_levels: Any, na: str | None, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
 ) -> None:  # fmt: skip
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on products as small as these threads wait more than they work
     from aemodel.scoring.files import open_patients
     from aemodel.scoring.whole import check_output
     from aemodel.serving.reading import load_model

@@ -28,14 +28,13 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=7)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        patients, scored = Path(folder) / "patients.csv", Path(folder) / "scored.csv"
-        _generate(arguments.rows, patients)
-        score = [*AEMODEL, str(patients), str(scored)]
+        score, parquet = (_score(arguments.rows, Path(folder), form) for form in ("csv", "parquet"))
         commands = {
             "import numpy, narwhals": [sys.executable, "-c", "import numpy, narwhals"],
             "import aemodel": [sys.executable, "-c", "import aemodel"],
-            f"aemodel score, {arguments.rows:,} rows, all events": score,
-            f"aemodel score, {arguments.rows:,} rows, four events": [*score, "--events", ",".join(EVENTS)],
+            f"score {arguments.rows:,} rows of CSV, all events": score,
+            f"score {arguments.rows:,} rows of Parquet, all events": parquet,
+            f"score {arguments.rows:,} rows of CSV, four events": [*score, "--events", ",".join(EVENTS)],
         }
         compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         compiled["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "bytecode")
@@ -47,11 +46,15 @@ def main() -> None:
                 print(f"{name:42s}{seconds:>10.3f}{seconds / floor:>8.2f}")
 
 
-def _generate(rows: int, path: Path) -> None:
+def _score(rows: int, folder: Path, form: str) -> list[str]:
+    """The command that scores so many rows, once they are there."""
     from aemodel.scoring.files import connect
 
+    path = folder / f"patients.{form}"
     with connect() as connection:
-        connection.sql(GENERATED.format(rows=rows)).write_csv(str(path))
+        relation = connection.sql(GENERATED.format(rows=rows))
+        relation.write_csv(str(path)) if form == "csv" else relation.write_parquet(str(path))
+    return [*AEMODEL, str(path), str(folder / f"scored.{form}")]
 
 
 def _timed(commands: dict[str, list[str]], environment: dict[str, str], times: int) -> dict[str, float]:

@@ -95,7 +95,7 @@ ROW = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=12), st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"]))
 def test_cells_come_out_as_they_went_in_beside_their_risks(tmp_path_factory, shipped, rows, delimiter, end):
     folder = tmp_path_factory.mktemp("cells")
@@ -144,6 +144,13 @@ def test_wide_files_of_many_columns(tmp_path, written):
     rows = rows_of(tmp_path / "out.csv")
     assert [row[0] for row in rows] == [f"p{i}" for i in range(5)]
     assert all(row[6:3006] == ["-1"] * 3000 for row in rows)
+
+
+@KINDS
+def test_long_lines_take_no_more_memory_than_is_given(tmp_path, written, monkeypatch, kind):
+    monkeypatch.setattr(files, "MEMORY", "100MB")
+    path = written("\n".join([HEADER, *(f"p{i},9,bm,20,male,hispanic" for i in range(100_000))]))
+    assert run("score", "aall1331", path, tmp_path / f"out.{kind}").exit_code == 0
 
 
 # What cannot be read.

@@ -114,7 +114,11 @@ class Patients:
                 self._write_lines(table, table.columns, _joined(texts, self.delimiter), partial)
 
     def _write_lines(self, rows: Any, names: Sequence[str], line: str, path: Path) -> None:
-        """Lines of CSV as they are: the first is the name of the only column."""
+        """Lines of CSV as they are: the first is the name of the only column.
+
+        By one thread: several would each hold a hundred thousand lines, however long, to keep their order.
+        """
+        self.connection.execute("SET threads = 1")
         first = StringIO(newline="")
         csv.writer(first, delimiter=self.delimiter, lineterminator="\r\n").writerow(map(neutralised, names))
         named = rows.project(f"{line} AS {quoted(first.getvalue()[:-2])}")
@@ -126,7 +130,7 @@ class Patients:
         try:
             self.connection.execute(f"COPY ({rows.sql_query()}) TO {literal(str(path))} ({form})")
         except duckdb.IOException as error:
-            self.check_unchanged()
+            check_unchanged(self.path, self.signature)
             raise OSError(str(error).splitlines()[0]) from error
 
     @contextmanager
@@ -134,15 +138,7 @@ class Patients:
         [(spill,)] = self.connection.execute("SELECT current_setting('temp_directory')").fetchall()
         with watched(self.connection, label, Path(spill), *unfinished):
             yield
-            self.check_unchanged()
-
-    def check_unchanged(self) -> None:
-        try:
-            now = signature_of(self.path)
-        except OSError as error:
-            raise ValueError(f"patients: {str(self.path)!r} cannot be read: {error.strerror or error}") from error
-        if now != self.signature:
-            raise ValueError(f"patients: {str(self.path)!r} has changed while it was read; score a copy")
+            check_unchanged(self.path, self.signature)
 
 
 def neutralised(value: Any) -> Any:
@@ -188,7 +184,10 @@ def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
     with connect() as connection:
         try:
             yield Patients(connection, connection.sql(_query(path, header)), path, signature, header, tuple(na))
+        except duckdb.OutOfMemoryException:
+            raise ValueError(f"patients: {str(path)!r} takes more than {MEMORY} of memory; score parts of it") from None
         except duckdb.Error as error:
+            check_unchanged(path, signature)
             raise _unreadable(path, header, error) from None
 
 
@@ -245,6 +244,16 @@ def signature_of(path: Path) -> tuple[int, ...]:
     """What tells a file from another one, and from what it is once it has been written to."""
     about = os.stat(path)
     return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def check_unchanged(path: Path, signature: tuple[int, ...]) -> None:
+    """Refuse a file that is no longer what it was."""
+    try:
+        now = signature_of(path)
+    except OSError as error:
+        raise ValueError(f"patients: {str(path)!r} cannot be read: {error.strerror or error}") from error
+    if now != signature:
+        raise ValueError(f"patients: {str(path)!r} has changed while it was read; score a copy")
 
 
 def check_file(path: Path) -> None:

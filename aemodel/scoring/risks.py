@@ -6,7 +6,7 @@ Light: NumPy only, so that a saved model scores without the libraries it was fit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,22 +110,28 @@ class RiskDraws:
         """Posterior mean risk and equal-tailed interval of profiles: three arrays (profile, event, grade)."""
         # Averaged over cells in double precision, so that an answer does not depend on the company it is worked out in;
         # sorted in single, in which draws are stored and which takes half the time. One event and grade at a time and
-        # samples last, so that little memory is touched, and in order.
+        # samples last, so that little memory is touched, and in order; profiles together that lie in the same few cells.
         weights = self.weights(sets)
-        used = weights.any(axis=0)
-        weights = weights[:, used]
         samples, cells, *pairs = self.draws.shape
         by_cell = np.ascontiguousarray(self.draws.reshape(samples, -1).T).reshape(cells, -1, samples)
         mean, lower, upper = np.empty((3, len(sets), by_cell.shape[1]))
-        for first in range(0, len(sets), CHUNK):
-            part = slice(first, first + CHUNK)
+        for part in self._near(sets):
+            used = weights[part].any(axis=0)
+            of_used = weights[np.ix_(part, used)]
             for i in range(by_cell.shape[1]):
-                draws = weights[part] @ by_cell[used, i].astype(np.float64)
+                draws = of_used @ by_cell[used, i].astype(np.float64)
                 mean[part, i] = draws.mean(axis=1)
                 ordered = np.sort(draws.astype(np.float32), axis=1)
                 lower[part, i], upper[part, i] = (sorted_quantile(ordered, (1 + side * interval) / 2) for side in (-1, 1))
         shape = (len(sets), *pairs)
         return mean.reshape(shape), lower.reshape(shape), upper.reshape(shape)
+
+    def _near(self, sets: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+        """Profiles that have one set of the levels of the covariate with most, so many at a time."""
+        widest = sets[:, max(range(len(self.covariates)), key=lambda k: len(self.covariates[k].levels))]
+        for one in sorted(set(widest.tolist())):
+            here = np.flatnonzero(widest == one)
+            yield from (here[first : first + CHUNK] for first in range(0, len(here), CHUNK))
 
     def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Position in `SUPPORT` of each profile's answers, (profile, event, grade), by the rule of `support_of`."""
