@@ -321,17 +321,15 @@ def score(
     from aemodel.scoring.files import open_patients
     from aemodel.scoring.whole import check_output
     from aemodel.serving.reading import load_model
-    from aemodel.serving.score_command import say_what_failed, score_groups, score_patients
+    from aemodel.serving.score_command import score_groups, score_patients
 
-    if out is not None:
-        check_output(out, patients)
+    check_output(out, patients)
     options: dict[str, Any] = {"events": _listed("events", events), "grades": _listed("grades", grades)}
     options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
     loaded = load_model(model)
     grouped = {"by": _listed("by", by), "seed": seed} if cohort or by is not None else {}
     with open_patients(patients, _listed("na", na) or []) as opened:
         (score_groups if grouped else score_patients)(loaded, opened, out, form, options | grouped)
-    say_what_failed(loaded)
 
 
 def _listed(option: str, text: str | None) -> list[str] | None:

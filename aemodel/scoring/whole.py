@@ -25,14 +25,16 @@ def check_kind(path: Path, argument: str) -> str:
     return kind
 
 
-def check_output(path: Path, patients: Path) -> None:
-    """Refuse a name for the output before any work is done.
+def check_output(path: Path | None, patients: Path) -> None:
+    """Refuse a name for the output, if there is one, before any work is done.
 
     Raises
     ------
     ValueError, OSError
         It is of another kind than CSV or Parquet, the input itself, or what `check_place` refuses.
     """
+    if path is None:
+        return
     check_kind(path, "out")
     check_place(path, "out")
     if path.exists() and patients.exists() and path.samefile(patients):

@@ -22,12 +22,14 @@ def score_patients(model: Any, patients: Patients, out: Path | None, form: str, 
     if out is not None:
         patients.write(f"Scoring {counts['rows']} patients", scored, out)
         tell(counts_in_words(counts, f"scored into {out}"))
+        _say_what_failed(model)
         return
     if form == "table":
         print_risks(patients.records(scored, MOST_SHOWN), counts["rows"], model.risks, options["interval"])
     else:
         print_rows(patients.records(scored), form)
     _say_who_is_left_out(counts, "scored")
+    _say_what_failed(model)
 
 
 def score_groups(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
@@ -46,9 +48,10 @@ def score_groups(model: Any, patients: Patients, out: Path | None, form: str, op
     else:
         print_rows(rows, form)
     _say_who_is_left_out(counts, "counted")
+    _say_what_failed(model)
 
 
-def say_what_failed(model: Any) -> None:
+def _say_what_failed(model: Any) -> None:
     """A model whose sampler failed its checks still scores, but not without a word."""
     if not model.diagnostics.passed:
         failures = "; ".join(model.diagnostics.failures())
