@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aemodel.publication.errors import InputError
 from aemodel.scoring.eager import as_frame, read_sets
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
 
@@ -49,11 +50,11 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     fixed = [np.flatnonzero(one != everything).tolist() for one in sets]
     if fixed[0] != fixed[1] or not fixed[0]:
         spoken = [[risks.covariates[k].name for k in one] for one in fixed]
-        raise ValueError(f"to, reference: they must speak of the same covariates; found {spoken[0]} and {spoken[1]}")
+        raise InputError("to, reference", f"they must speak of the same covariates; found {spoken[0]} and {spoken[1]}")
     draws, others = (risks.standardised(one, fixed[0]) for one in sets)
     changed = np.flatnonzero(sets[0] != sets[1])
     if not len(changed):
-        raise ValueError(f"to, reference: they are the same: {dict(to)} and {dict(reference)}")
+        raise InputError("to, reference", f"they are the same: {dict(to)} and {dict(reference)}")
     weakest = np.where(risks.published, risks.source[changed].max(axis=0), SUPPORT.index("prior"))
     tails = (1 - interval) / 2, (1 + interval) / 2
     rows = []
@@ -77,12 +78,12 @@ def _sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> NDArray
     spoken = [c for c in risks.covariates if {c.name, *c.raw_columns} & set(values)]
     known = {name for c in risks.covariates for name in (c.name, *c.raw_columns)}
     if unknown := set(values) - known:
-        raise ValueError(f"{argument}: unknown columns {sorted(unknown)}; choose from {', '.join(sorted(known))}")
+        raise InputError(argument, f"unknown columns {sorted(unknown)}; choose from {', '.join(sorted(known))}")
     row = {name: [values.get(name)] for c in spoken for name in (c.name, *c.raw_columns) if name in values}
     row |= {name: [None] for c in spoken if c.name not in values for name in c.raw_columns if name not in values}
     try:
         found = read_sets(as_frame(pd.DataFrame(row)), spoken)[0] if spoken else []
-    except ValueError as error:
-        raise ValueError(str(error).replace("patients:", f"{argument}:", 1)) from None
+    except InputError as error:
+        raise InputError(argument, error.problem, remedy=error.remedy) from None
     by_name = dict(zip([c.name for c in spoken], found, strict=True))
     return np.array([by_name.get(c.name, c.everything) for c in risks.covariates])

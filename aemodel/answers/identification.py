@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from aemodel.answers.states import make_model_forward
 from aemodel.inference.contraction import level_effects, prior_risks
 from aemodel.inference.forward import logit
+from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 
@@ -47,7 +48,7 @@ def identification_table(model: Any, of: Literal["effects", "risks"] = "effects"
         ``of`` is neither.
     """
     if of not in ("effects", "risks"):
-        raise ValueError(f"of: expected 'effects' or 'risks', not {shown(of)}")
+        raise InputError("of", f"expected 'effects' or 'risks', not {shown(of)}")
     forward, draws, seed = make_model_forward(model)
     before = prior_risks(model.tables, forward.forward, model.prior, draws, seed)
     return _effects(model, before) if of == "effects" else _risks(model.risks, before)

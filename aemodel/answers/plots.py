@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from aemodel.answers.drawing import BLUE, INK, SOFT, SOURCES, drawn, key, legend_above, shade_groups, wrapped
+from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 from aemodel.publication.words import words_of
 
@@ -131,7 +132,7 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
     rows = table[(table["quantity"] == quantity) & (table["grade"] == grade)].reset_index(drop=True)
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["quantity"]))
-        raise ValueError(f"quantity: nothing to draw for {shown(quantity)} at grade {shown(grade)}; choose from {known}")
+        raise InputError("quantity", f"nothing to draw for {shown(quantity)} at grade {shown(grade)}; choose from {known}")
     published = rows["published"].notna().any()
     with drawn(1, 1, (6.4, 0.36 * len(rows) + 1.2)) as (figure, axes):
         axis = axes[0]
@@ -181,8 +182,8 @@ def source_keys(sources: set[str]) -> list[Any]:
 def _at(table: pd.DataFrame, grade: str) -> pd.DataFrame:
     rows = table[table["grade"] == grade].reset_index(drop=True)
     if rows.empty:
-        raise ValueError(
-            f"grade: nothing to draw at grade {shown(grade)}; choose from {', '.join(dict.fromkeys(table['grade']))}"
+        raise InputError(
+            "grade", f"nothing to draw at grade {shown(grade)}; choose from {', '.join(dict.fromkeys(table['grade']))}"
         )
     return rows
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
 
@@ -42,7 +43,7 @@ def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd
     names = [c.name for c in risks.covariates]
     given = [] if isinstance(by, str) else list(by)
     if not given or any(name not in names or given.count(name) > 1 for name in given):
-        raise ValueError(f"by: expected one or more of {', '.join(names)}, each once, not {shown(by)}")
+        raise InputError("by", f"expected one or more of {', '.join(names)}, each once, not {shown(by)}")
     chosen = [names.index(name) for name in given]
     combos = np.array(list(product(*(range(len(risks.covariates[k].levels)) for k in chosen))))
     sets = np.repeat([[c.everything for c in risks.covariates]], len(combos), axis=0)

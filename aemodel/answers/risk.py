@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aemodel.answers.states import make_model_forward
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.codes import NewLevels
+from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.eager import as_frame, read_sets
@@ -138,15 +139,17 @@ def read_patients(
     """Sets of levels, (patient, covariate), as bits, and what names each patient, (patient,)."""
     frame = as_frame(patients)
     if not len(frame):
-        raise ValueError("patients: the frame has no rows")
+        raise PatientsError("patients", "the frame has no rows")
     names: Any = patients.index if isinstance(patients, pd.DataFrame) else np.arange(len(frame))
     if id_column is not None:
         if id_column not in frame.columns:
-            raise ValueError(f"id_column: no column {shown(id_column)}; columns are {listed(frame.columns)}")
+            raise InputError("id_column", f"no column {shown(id_column)}; columns are {listed(frame.columns)}")
         names = pd.Index(frame[id_column].to_list())
         if names.hasnans or not names.is_unique:
             again = list(names[names.duplicated()].unique()[:5])
-            raise ValueError(f"patients: column {shown(id_column)} must name each row once; missing or given twice: {again}")
+            raise PatientsError(
+                "patients", f"column {shown(id_column)} must name each row once; missing or given twice: {again}"
+            )
     return read_sets(frame, covariates, new_levels=new_levels), names
 
 

@@ -21,6 +21,7 @@ from aemodel.answers.drawing import (
     wrapped,
 )
 from aemodel.answers.plots import ratio_axis, source_keys
+from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 from aemodel.publication.words import words_of
 
@@ -54,7 +55,7 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", lab
     rows = table[(table["covariate"] == covariate) & (table["grade"] == grade)]
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["covariate"]))
-        raise ValueError(f"covariate: nothing to draw for {shown(covariate)} at grade {shown(grade)}; choose from {known}")
+        raise InputError("covariate", f"nothing to draw for {shown(covariate)} at grade {shown(grade)}; choose from {known}")
     events, levels = list(dict.fromkeys(rows["event"])), list(dict.fromkeys(rows["level"]))
     reference = words.level(covariate, rows["reference"].iloc[0])
     size = (1.55 * len(levels) + 2.3, 0.34 * len(events) + 1.7)
@@ -102,10 +103,10 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
     rows = table[(table["event"] == event) & (table["grade"] == grade)]
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["event"]))
-        raise ValueError(f"event: nothing to draw for {shown(event)} at grade {shown(grade)}; choose from {known}")
+        raise InputError("event", f"nothing to draw for {shown(event)} at grade {shown(grade)}; choose from {known}")
     by = list(table.columns[: list(table.columns).index("event")])
     if len(by) not in (1, 2):
-        raise ValueError(f"table: expected risks by one or two covariates, not by {by}")
+        raise InputError("table", f"expected risks by one or two covariates, not by {by}")
     interval = table.attrs.get("interval")
     ylabel = "Risk, per cent" + (f" ({100 * interval:g} % interval)" if interval else "")
     levels = list(dict.fromkeys(rows[by[0]]))
@@ -157,9 +158,10 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
     if patient is not None:
         rows = rows[rows["patient"] == patient]
     if len(rows) != 1:
-        raise ValueError(
-            f"event, grade, patient: {shown(event)} at {shown(grade)} of patient {shown(patient)} are {len(rows)} rows of the "
-            "table; name one patient, event and grade that it has"
+        raise InputError(
+            "event, grade, patient",
+            f"{shown(event)} at {shown(grade)} of patient {shown(patient)} are {len(rows)} rows of the "
+            "table; name one patient, event and grade that it has",
         )
     row = rows.iloc[0]
     lower, middle, upper = (round(100 * float(row[name])) for name in ("lower", "risk", "upper"))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aemodel.inference.design import make_design
 from aemodel.inference.forward import PARAMETERS, Forward, make_forward, thinned
+from aemodel.publication.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ def make_model_forward(model: Any) -> tuple[ModelForward, xr.Dataset, int]:
         The model was fitted by a version with other parameters: only its risks can be had.
     """
     if missing := PARAMETERS - set(model.posterior.data_vars):
-        raise ValueError(
-            f"model: {model.name} was fitted by an earlier version (it has no {', '.join(sorted(missing))}): its risks can be "
-            "scored; for this, fit the publication again"
+        raise InputError(
+            "model",
+            f"{model.name} was fitted by an earlier version (it has no {', '.join(sorted(missing))}): its risks can be "
+            "scored; for this, fit the publication again",
         )
     design = make_design(model.tables)
     edges = np.cumsum([0] + [len(family.grades) for family in design.families])

@@ -18,6 +18,7 @@ from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.intervals import pack
 from aemodel.inference.saddlepoint import Packed, joint_loglik
 from aemodel.publication.arguments import whole_number
+from aemodel.publication.errors import InputError
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
 
@@ -61,7 +62,7 @@ def table_uncertainty(model: Any, *, seed: int, tables: int = 100, association: 
     forward, thin, _ = make_model_forward(model)
     size = thin.sizes["chain"] * thin.sizes["draw"]
     if draws > size:
-        raise ValueError(f"draws: expected 2 to {size}, not {draws}")
+        raise InputError("draws", f"expected 2 to {size}, not {draws}")
     design = forward.forward.design
     chosen = np.linspace(0, size - 1, draws).astype(int)
     sampled = sample_tables(model.tables, tables, seed=seed, association=association)

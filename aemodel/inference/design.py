@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag, null_space
 
 from aemodel.publication.cells import Cells, make_cells
+from aemodel.publication.errors import PublicationError
 from aemodel.publication.families import POOLS, Branch, Family, make_families
 from aemodel.publication.margins import FamilyMargins, family_margins
 from aemodel.publication.schema import Covariate
@@ -143,7 +144,7 @@ def _terms(covariate: Covariate) -> list[Term]:
     if len(groups) == len(covariate.levels):
         return [Term(covariate.name, covariate.name, zero_sum_basis(len(groups)))]
     if covariate.open:
-        raise ValueError(f"publication.toml: covariate {covariate.name!r} cannot be open and have its levels grouped")
+        raise PublicationError("publication.toml", f"covariate {covariate.name!r} cannot be open and have its levels grouped")
     group_of = np.array([groups.index(level.group or level.name) for level in covariate.levels])
     sizes = np.bincount(group_of)
     within = np.zeros((len(covariate.levels), int((sizes - 1).sum())))

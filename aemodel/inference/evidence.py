@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aemodel.inference.design import Design
 from aemodel.inference.ordering import Significance, ordering_logp
 from aemodel.inference.selection import null_weights, selection_logp
+from aemodel.publication.errors import InputError, PublicationError
 from aemodel.publication.evidence import Null, Ordering
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
@@ -37,7 +38,7 @@ def choose_evidence(tables: Tables, ordering: Significance | None, selection: bo
         An argument is not what it must be, or an ordered event has no published total.
     """
     if ordering is not None and ordering not in get_args(Significance):
-        raise ValueError(f"ordering: expected one of {', '.join(get_args(Significance))} or None, not {shown(ordering)}")
+        raise InputError("ordering", f"expected one of {', '.join(get_args(Significance))} or None, not {shown(ordering)}")
     if not isinstance(selection, bool):
         raise TypeError(f"selection: expected True or False, not {shown(selection)}")
     orderings = () if ordering is None else tuple((item, _rates(tables, item)) for item in tables.orderings)
@@ -64,6 +65,7 @@ def _rates(tables: Tables, ordering: Ordering) -> NDArray[np.float64]:
         (tables.frequencies["event"] == ordering.event) & (tables.frequencies["covariate"] == "total")
     ].set_index("grade")
     if missing := [grade for grade in ordering.tiers if grade not in rows.index]:
-        raise ValueError(f"publication.toml, orderings: {ordering.event} has no published total at grade {missing[0]}")
+        problem = f"{ordering.event} has no published total at grade {missing[0]}"
+        raise PublicationError("publication.toml", problem, key="orderings")
     rates = rows.loc[list(ordering.tiers), "observed"].to_numpy(dtype=float) / tables.n
     return np.asarray(np.clip(rates, 1 / tables.n, 1 - 1 / tables.n))

@@ -27,6 +27,7 @@ from aemodel.inference.ordering import Significance
 from aemodel.inference.own_patients import Overlap, make_own_profiles
 from aemodel.inference.summary import evidence_words, model_html
 from aemodel.publication.arguments import real_number, whole_number
+from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
 from aemodel.scoring.progress import is_terminal, waiting
@@ -180,31 +181,31 @@ def _check_arguments(tables: Tables, **numbers: Any) -> list[int]:
         raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
     numbers = {name: whole_number(name, value, name != "seed", MOST[name]) for name, value in numbers.items()}
     if numbers["chains"] < 2:
-        raise ValueError(f"chains: at least 2 are needed to compare, not {numbers['chains']}")
+        raise InputError("chains", f"at least 2 are needed to compare, not {numbers['chains']}")
     if numbers["draws"] < 4:
-        raise ValueError(f"draws: at least 4 are needed to judge the chains, not {numbers['draws']}")
+        raise InputError("draws", f"at least 4 are needed to judge the chains, not {numbers['draws']}")
     if (kept := numbers["draws"] * numbers["chains"]) > MOST_KEPT:
-        raise ValueError(f"draws: {kept:,} of all chains, at most {MOST_KEPT:,} can be held in memory")
+        raise InputError("draws", f"{kept:,} of all chains, at most {MOST_KEPT:,} can be held in memory")
     return list(numbers.values())
 
 
 def _check_scale(value: Any) -> float:
     scale = real_number("prior_scale", value, "a number above 0", below=math.inf)
     if not SCALES[0] <= scale <= SCALES[1]:
-        raise ValueError(f"prior_scale: expected {SCALES[0]} to {SCALES[1]:,.0f}, not {shown(value)}")
+        raise InputError("prior_scale", f"expected {SCALES[0]} to {SCALES[1]:,.0f}, not {shown(value)}")
     return scale
 
 
 def _check_acceptance(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (float, np.floating)) or not 0.5 <= value < 1:
-        raise ValueError(f"target_accept: expected a number from 0.5 to below 1, such as 0.95, not {shown(value)}")
+        raise InputError("target_accept", f"expected a number from 0.5 to below 1, such as 0.95, not {shown(value)}")
     return float(value)
 
 
 def _check_power(value: Any, overlap: Any) -> float:
     power = real_number("power", value, "a number above 0 and at most 1", most=1)
     if power != 1 and overlap == "subset":
-        raise ValueError("power: patients who are a subset of the published cohort are no other cohort; leave power at 1")
+        raise InputError("power", "patients who are a subset of the published cohort are no other cohort; leave power at 1")
     return power
 
 

@@ -18,6 +18,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from aemodel.inference.kernels import compiled
 from aemodel.publication.cells import coarse_cells, cohort_sets
+from aemodel.publication.errors import PublicationError
 from aemodel.publication.rules import places
 from aemodel.publication.tables import Tables
 
@@ -70,7 +71,7 @@ def _first_table(inside: NDArray[np.bool_], n: Floats) -> Ints:
     combos = inside.shape[1]
     found = milp(np.zeros(combos), integrality=np.ones(combos), bounds=Bounds(0), constraints=LinearConstraint(inside, n, n))
     if not found.success:
-        raise ValueError(f"cohort.csv: no whole numbers of patients match all counts ({found.message})")
+        raise PublicationError("cohort.csv", f"no whole numbers of patients match all counts ({found.message})")
     return np.repeat(np.arange(combos), np.rint(found.x).astype(int)).astype(np.int64)
 
 

@@ -18,6 +18,7 @@ from aemodel.inference.intervals import pack
 from aemodel.inference.kernels import source_key
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.states import pull_back, state_probabilities
+from aemodel.publication.errors import InputError
 from aemodel.publication.margins import reduce_margins
 
 _KERNELS = source_key(str(cholesky.__file__), str(saddlepoint.__file__), str(states.__file__))
@@ -181,11 +182,11 @@ def _check(p: np.ndarray, n: np.ndarray, incidence: np.ndarray, counts: np.ndarr
             f"found {p.shape}, {n.shape}, {incidence.shape}, {counts.shape}"
         )
     if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-8)):
-        raise ValueError("p: rows must be probabilities that sum to 1")
+        raise InputError("p", "rows must be probabilities that sum to 1")
     for name, values in (("n", n), ("counts", counts)):
         if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise ValueError(f"{name}: values must be finite and not negative; found {values.tolist()}")
+            raise InputError(name, f"values must be finite and not negative; found {values.tolist()}")
     if high.shape != counts.shape or not (np.isfinite(high).all() and (high >= counts).all()):
-        raise ValueError(f"high: expected an upper end for each count, not below it; found {high.tolist()}")
+        raise InputError("high", f"expected an upper end for each count, not below it; found {high.tolist()}")
     if not np.isin(incidence, (0, 1)).all():
-        raise ValueError("incidence: values must be 0 or 1")
+        raise InputError("incidence", "values must be 0 or 1")

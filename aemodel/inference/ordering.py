@@ -22,6 +22,7 @@ from scipy.stats import chi2, norm, qmc
 
 from aemodel.inference.design import Design
 from aemodel.inference.kernels import held
+from aemodel.publication.errors import PublicationError
 from aemodel.publication.evidence import Ordering
 
 Significance = Literal["both", "either", "order"]
@@ -78,7 +79,8 @@ def make_region(ordering: Ordering, n: Floats, rates: Floats, significance: Sign
     inside = _ordered(sample, ordering) & _significant(sample, n, np.diag(covariance), ordering.alpha, significance)
     kept = points[inside][:POINTS]
     if len(kept) < FEWEST_POINTS:
-        raise ValueError(f"publication.toml, orderings: the tiers of {ordering.event} by {ordering.covariate} are too fine")
+        problem = f"the tiers of {ordering.event} by {ordering.covariate} are too fine"
+        raise PublicationError("publication.toml", problem, key="orderings")
     ratio = (norm.logpdf(kept) - norm.logpdf(kept, scale=SPREAD)).sum(axis=1)
     whiten = np.asarray(np.kron((contrasts * np.sqrt(n)[:, None]).T, np.linalg.inv(factor)), dtype=np.float64)
     return Region(kept, np.asarray(ratio + np.log(inside.mean() / len(kept)), dtype=np.float64), whiten)

@@ -30,6 +30,7 @@ from scipy.linalg import block_diag
 
 from aemodel.inference.design import Design, all_margins
 from aemodel.publication.cells import remaining_cells
+from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.outcomes import read_states, shown_rows
 from aemodel.publication.tables import Tables
@@ -82,16 +83,17 @@ def make_own_profiles(tables: Tables, design: Design, patients: Any, overlap: An
     """
     if patients is None:
         if overlap is not None:
-            raise ValueError(f"overlap: {shown(overlap)} is said of patients, but no patients are given")
+            raise InputError("overlap", f"{shown(overlap)} is said of patients, but no patients are given")
         return None
     if overlap not in get_args(Overlap):
-        raise ValueError(
-            "overlap: with patients, say 'disjoint' (none of them is in the published cohort) or 'subset' (all of them are), "
-            f"not {shown(overlap)}"
+        raise InputError(
+            "overlap",
+            "with patients, say 'disjoint' (none of them is in the published cohort) or 'subset' (all of them are), "
+            f"not {shown(overlap)}",
         )
     frame = as_frame(patients)
     if not len(frame):
-        raise ValueError("patients: the frame has no rows")
+        raise PatientsError("patients", "the frame has no rows")
     rows = _Rows(read_sets(frame, design.cells.covariates), read_states(frame, design.families))
     others = _without_rows(tables, design, rows) if overlap == "subset" else None
     return OwnProfiles(len(frame), *_profile_counts(design, rows), others)
@@ -132,14 +134,14 @@ def _without_rows(tables: Tables, design: Design, rows: _Rows) -> tuple[Design, 
     try:
         return others, all_margins(others, published)
     except ValueError as error:
-        raise ValueError(f"patients: they cannot be a subset of the published cohort; without them, {error}") from None
+        raise PatientsError("patients", f"they cannot be a subset of the published cohort; without them, {error}") from None
 
 
 def _check_covariates_known(design: Design, published: pd.DataFrame, rows: _Rows) -> None:
     for k, covariate in enumerate(design.cells.covariates):
         several = (rows.sets[:, k] & (rows.sets[:, k] - 1)) > 0
         if covariate.name in set(published["covariate"]) and several.any():
-            raise ValueError(_unknown(covariate.name, "frequencies are published by it", several))
+            raise _unknown(covariate.name, "frequencies are published by it", several)
 
 
 def _without(design: Design, row: Any, rows: _Rows) -> tuple[int, int]:
@@ -149,19 +151,21 @@ def _without(design: Design, row: Any, rows: _Rows) -> tuple[int, int]:
     having = design.families[family].having(row.event, row.grade)
     has, has_not = (np.all(states <= these, axis=1)[pattern] for these in (having, ~having))
     if not (has | has_not).all():
-        raise ValueError(_unknown(row.event, f"its frequency at grade {row.grade} is published", ~(has | has_not)))
+        raise _unknown(row.event, f"its frequency at grade {row.grade} is published", ~(has | has_not))
     inside = np.ones(len(rows.sets), dtype=bool)
     if row.covariate != "total":
         k, covariate = next((k, c) for k, c in enumerate(design.cells.covariates) if c.name == row.covariate)
         inside = np.isin(rows.sets[:, k], [1 << level for level in covariate.members(row.level)])
     n, observed = row.n - int(inside.sum()), row.observed - int((inside & has).sum())
     if not 0 <= observed <= n:
-        raise ValueError(
-            f"patients: {row.observed - observed} of their {row.n - n} have {row.event} {row.grade} ({row.covariate} "
-            f"{row.level}), {row.observed} of {row.n} in the publication: they cannot be a subset of its cohort"
+        raise PatientsError(
+            "patients",
+            f"{row.observed - observed} of their {row.n - n} have {row.event} {row.grade} ({row.covariate} "
+            f"{row.level}), {row.observed} of {row.n} in the publication: they cannot be a subset of its cohort",
         )
     return n, observed
 
 
-def _unknown(column: str, why: str, rows: Bools) -> str:
-    return f"patients: with overlap='subset', {column!r} must be known of everybody, as {why}; not known in {shown_rows(rows)}"
+def _unknown(column: str, why: str, rows: Bools) -> PatientsError:
+    problem = f"with overlap='subset', {column!r} must be known of everybody, as {why}; not known in {shown_rows(rows)}"
+    return PatientsError("patients", problem, rows=np.flatnonzero(rows).tolist())

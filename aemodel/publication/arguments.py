@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 
 
@@ -24,9 +25,9 @@ def whole_number(argument: str, value: Any, least: int = 0, most: float = math.i
         raise TypeError(f"{argument}: expected a whole number, not {shown(value)}")
     found: Any = value
     if found < least:
-        raise ValueError(f"{argument}: expected {('zero', 'one')[least] if least < 2 else least} or more, not {shown(value)}")
+        raise InputError(argument, f"expected {('zero', 'one')[least] if least < 2 else least} or more, not {shown(value)}")
     if found > most:
-        raise ValueError(f"{argument}: expected at most {most:,}, not {shown(value)}")
+        raise InputError(argument, f"expected at most {most:,}, not {shown(value)}")
     return int(found)
 
 
@@ -40,7 +41,7 @@ def real_number(argument: str, value: Any, expected: str, *, most: float = math.
     """
     found: Any = value
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < found <= most or not found < below:
-        raise ValueError(f"{argument}: expected {expected}, not {shown(value)}")
+        raise InputError(argument, f"expected {expected}, not {shown(value)}")
     return float(found)
 
 
@@ -59,7 +60,7 @@ def path_in(argument: str, value: Any) -> Path:
     except UnicodeError:  # half of a surrogate pair
         possible = False
     if not possible:
-        raise ValueError(f"{argument}: {shown(str(value))} is no path")
+        raise InputError(argument, f"{shown(str(value))} is no path")
     return Path(value)
 
 
@@ -81,5 +82,5 @@ def names_in(argument: str, wanted: Any, known: Sequence[str] | None = None) -> 
         raise TypeError(f"{argument}: expected names, not {shown(others[0])}")
     unknown = [name for name in names if known is not None and name not in known]
     if known is not None and (unknown or not names):
-        raise ValueError(f"{argument}: unknown {shown(unknown)}; choose from {', '.join(known)}")
+        raise InputError(argument, f"unknown {shown(unknown)}; choose from {', '.join(known)}")
     return tuple(dict.fromkeys(map(str, names)))

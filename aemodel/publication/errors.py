@@ -16,7 +16,7 @@ class InputError(ValueError):
     problem
         What is wrong with it, and what is allowed.
     rows
-        Rows of a table it is about, as far as they are told: positions from 0 of a caller's frame, lines of a file.
+        Rows it is about, of many the first of each kind: positions from 0 in a caller's frame, lines of a publication's file.
     remedy
         What to do, where that is known; empty otherwise.
     """

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aemodel.publication.errors import PatientsError
 from aemodel.publication.families import Family
 from aemodel.publication.schema import Event
 from aemodel.publication.texts import shown
@@ -42,11 +43,12 @@ def read_states(frame: nw.DataFrame[Any], families: Sequence[Family]) -> list[tu
     grades = {event.name: _read_grades(frame, event) for event in events if event.name in frame.columns}
     if not any((values != UNKNOWN).any() for values in grades.values()):
         names = ", ".join(event.name for event in events)
-        raise ValueError(f"patients: no outcome is known; give worst grades in columns named as the events: {names}")
+        raise PatientsError("patients", f"no outcome is known; give worst grades in columns named as the events: {names}")
     if max(values.max() for values in grades.values()) == 1:
-        raise ValueError(
-            "patients: the events' columns hold nothing above 1, as if they said yes or no; give worst grades, 0 to 5 "
-            "(if they are that, give 0 for 1)"
+        raise PatientsError(
+            "patients",
+            "the events' columns hold nothing above 1, as if they said yes or no; give worst grades, 0 to 5 "
+            "(if they are that, give 0 for 1)",
         )
     return [_possible_states(family, grades, len(frame)) for family in families]
 
@@ -67,9 +69,11 @@ def _read_grades(frame: nw.DataFrame[Any], event: Event) -> Ints:
         allowed, words = [0, 5], "5, or 0 for none"
     if (wrong := given.notna() & ~numbers.isin(allowed)).any():
         values = ", ".join(map(shown, given[wrong].unique()[:SHOWN_ROWS]))
-        raise ValueError(
-            f"patients: column {event.name!r}: impossible grade {values} ({shown_rows(wrong.to_numpy())}); allowed: {words}, "
-            "or null where it is not known"
+        raise PatientsError(
+            "patients",
+            f"column {event.name!r}: impossible grade {values} ({shown_rows(wrong.to_numpy())}); allowed: {words}, "
+            "or null where it is not known",
+            rows=np.flatnonzero(wrong).tolist(),
         )
     return numbers.fillna(UNKNOWN).to_numpy(dtype=np.int64)
 
@@ -98,7 +102,7 @@ def _possible_states(family: Family, grades: Mapping[str, Ints], patients: int) 
             possible[(i == 5) & (o == 4)] = False
     if not possible.any(axis=1).all():
         first = int(np.flatnonzero(~possible.any(axis=1))[0])
-        raise ValueError(_contradiction({name: part[first] for name, part in parts.items()}, patterns[first], given))
+        raise _contradiction({name: part[first] for name, part in parts.items()}, patterns[first], given)
     states, inverse = np.unique(possible, axis=0, return_inverse=True)
     return states, inverse[pattern]
 
@@ -141,14 +145,15 @@ def _nested(family: Family, names: Sequence[str]) -> Iterator[tuple[str, str]]:
             outer = parents[outer]
 
 
-def _contradiction(states: Mapping[str, Bools], grades: Ints, given: Ints) -> str:
+def _contradiction(states: Mapping[str, Bools], grades: Ints, given: Ints) -> PatientsError:
     """Which columns contradict each other, two if possible, and in which rows."""
     known = [(k, name) for k, name in enumerate(states) if grades[k] != UNKNOWN]
     pairs = [pair for pair in combinations(known, 2) if not (states[pair[0][1]] & states[pair[1][1]]).any()]
     chosen = pairs[0] if pairs else tuple(known)
     rows = np.all([given[:, k] == grades[k] for k, _ in chosen], axis=0)
     values = " with ".join(f"{name} {grades[k]}" for k, name in chosen)
-    return (
-        f"patients: {shown_rows(rows)}: {values} cannot be: an event in another occurs only with it, at no higher a grade; "
+    problem = (
+        f"{shown_rows(rows)}: {values} cannot be: an event in another occurs only with it, at no higher a grade; "
         "a union has the highest grade of its parts; a fatal event is grade 5 of what it lies in"
     )
+    return PatientsError("patients", problem, rows=np.flatnonzero(rows).tolist())

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.codes import NUMBER, Kind, Layout, NewLevels, Source, number_in
+from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, shown
@@ -75,7 +76,7 @@ def check_choices(new_levels: Any, on_invalid: Any) -> None:
         ("on_invalid", on_invalid, ("error", "null")),
     ):
         if value not in allowed:
-            raise ValueError(f"{name}: expected one of {', '.join(allowed)}, not {shown(value)}")
+            raise InputError(name, f"expected one of {', '.join(allowed)}, not {shown(value)}")
 
 
 def is_missing(value: Any) -> bool:
@@ -120,7 +121,10 @@ def refuse_invalid(found: Profiles, new_levels: NewLevels, on_invalid: OnInvalid
     values = invalid_values(found, new_levels) if on_invalid == "error" else []
     if kinds or values:
         counting = "; rows are counted from 0" if values and found.numbered else ""
-        raise ValueError("patients: " + ";\n".join(dict.fromkeys(kinds + values)) + counting)
+        wrong = found.codes[(found.layout.sets(found.codes, new_levels) == 0).any(axis=1)]
+        rows = [example.first for example in found.find(found.layout.columns, wrong)] if counting else []
+        problem = ";\n".join(dict.fromkeys(kinds + values)) + counting
+        raise PatientsError("patients", problem, rows=[row for row in rows if row is not None])
 
 
 def invalid_values(found: Profiles, new_levels: NewLevels) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from itertools import combinations
 
-from aemodel.publication.errors import Faults
+from aemodel.publication.errors import Faults, PatientsError
 from aemodel.publication.records import check_names
 from aemodel.publication.schema import CohortCount, Condition, Covariate, Level
 from aemodel.publication.texts import listed, shown
@@ -159,9 +159,10 @@ def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:
     wanted = {name.casefold(): name for name in (covariate.name, *raw)}
     near = {column: wanted[column.strip().casefold()] for column in columns if column.strip().casefold() in wanted}
     note += "".join(f"; rename {shown(column)} to {name!r}" for column, name in near.items() if column != name)
-    raise ValueError(
-        f"patients: no column for {covariate.label.lower()}: give {ways}{note}. "
-        f"Where it is not known, give nulls: risks are then averaged over the cohort. Columns found: {listed(columns)}"
+    raise PatientsError(
+        "patients",
+        f"no column for {covariate.label.lower()}: give {ways}{note}. "
+        f"Where it is not known, give nulls: risks are then averaged over the cohort. Columns found: {listed(columns)}",
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aemodel.publication.arguments import names_in, whole_number
 from aemodel.publication.codes import NewLevels
+from aemodel.publication.errors import InputError
 from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.frames import Frame, Groups, open_frame, profiles_of
@@ -89,10 +90,10 @@ def cohort_columns(
     for name in names:
         if name not in frame.kinds or name in COLUMNS:
             known = listed(column for column in frame.kinds if column not in COLUMNS)
-            raise ValueError(f"by: no column {shown(name)} to group by; columns are {known}")
+            raise InputError("by", f"no column {shown(name)} to group by; columns are {known}")
     groups = frame.tally(names)
     if not len(groups.codes):
-        raise ValueError("frame: it has no rows, so no patients to count")
+        raise InputError("frame", "it has no rows, so no patients to count")
     found = profiles_of(frame, groups)
     refuse_invalid(found, new_levels, on_invalid)
     sets = found.layout.sets(found.codes, new_levels)

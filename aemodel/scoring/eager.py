@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.codes import MISSING, NUMBER, Kind, Layout, NewLevels, Source
+from aemodel.publication.errors import InputError
 from aemodel.publication.patients import (
     SHOWN_VALUES,
     Example,
@@ -62,7 +63,7 @@ def check_columns(frame: Any, argument: str) -> None:
         return
     names: Any = frame.column_names if nw.dependencies.is_pyarrow_table(frame) else getattr(frame, "columns", ())
     if getattr(names, "nlevels", 1) > 1:
-        raise ValueError(f"{argument}: its columns have names on {names.nlevels} levels; give each a single name")
+        raise InputError(argument, f"its columns have names on {names.nlevels} levels; give each a single name")
     check_names(argument, names, str.lower if nw.dependencies.is_pyspark_dataframe(frame) else str)
 
 
@@ -342,8 +343,8 @@ def _key(series: nw.Series[Any]) -> nw.Series[Any]:
         known = {value for value in values if value is not None}
         ranks = {value: rank for rank, value in enumerate(sorted(known, key=lambda pair: order_of(pair[1])))}
     except TypeError as error:
-        raise ValueError(
-            f"by: column {shown(series.name)} holds values that make no groups ({error}); give it as text"
+        raise InputError(
+            "by", f"column {shown(series.name)} holds values that make no groups ({error}); give it as text"
         ) from None
     places = [None if value is None else ranks[value] for value in values]
     return nw.new_series(series.name, places, nw.Float64(), backend=series.implementation)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aemodel.publication.codes import NUMBER
+from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import csv_problem, open_regular
 from aemodel.scoring.frames import Frame, Groups, lay_out
@@ -174,7 +175,7 @@ def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
     """
     kind = check_kind(path, "patients")
     if na and kind != "csv":
-        raise ValueError("na: it names the cells of a CSV file that are missing; Parquet has nulls")
+        raise InputError("na", "it names the cells of a CSV file that are missing; Parquet has nulls")
     check_file(path)
     signature = signature_of(path)
     header = read_header(path) if kind == "csv" else None
@@ -185,7 +186,7 @@ def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
         try:
             yield Patients(connection, connection.sql(_query(path, header)), path, signature, header, tuple(na))
         except duckdb.OutOfMemoryException:
-            raise ValueError(f"patients: {str(path)!r} takes more than {MEMORY} of memory; score parts of it") from None
+            raise PatientsError("patients", f"{str(path)!r} takes more than {MEMORY} of memory; score parts of it") from None
         except duckdb.Error as error:
             check_unchanged(path, signature)
             raise _unreadable(path, header, error) from None
@@ -251,9 +252,9 @@ def check_unchanged(path: Path, signature: tuple[int, ...]) -> None:
     try:
         now = signature_of(path)
     except OSError as error:
-        raise ValueError(f"patients: {str(path)!r} cannot be read: {error.strerror or error}") from error
+        raise PatientsError("patients", f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     if now != signature:
-        raise ValueError(f"patients: {str(path)!r} has changed while it was read; score a copy")
+        raise PatientsError("patients", f"{str(path)!r} has changed while it was read; score a copy")
 
 
 def check_file(path: Path) -> None:
@@ -263,7 +264,7 @@ def check_file(path: Path) -> None:
     except FileNotFoundError:
         raise FileNotFoundError(f"patients: no file {str(path)!r}") from None
     except ValueError as error:
-        raise ValueError(f"patients: {error}") from None
+        raise PatientsError("patients", f"{error}") from None
 
 
 def read_header(path: Path) -> Header:
@@ -279,19 +280,25 @@ def read_header(path: Path) -> Header:
         file.seek(max(0, path.stat().st_size - LONGEST_LINE - 1))
         tail = file.read(LONGEST_LINE + 1)
         if len(tail) > LONGEST_LINE and len(tail.splitlines()) == 1:
-            raise ValueError(f"patients: {str(path)!r} cannot be read as csv: its last line is longer than 2 MiB; is it torn?")
+            raise PatientsError(
+                "patients", f"{str(path)!r} cannot be read as csv: its last line is longer than 2 MiB; is it torn?"
+            )
     try:
         with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
             text = file.read(MOST_HEADER)
     except UnicodeDecodeError:
         raise ValueError(_problem(path, Header((), ","))) from None
     if "\0" in text:
-        raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it holds binary data")
+        raise PatientsError("patients", f"{str(path)!r} cannot be read as csv: it holds binary data")
     header = max((Header(_first_row(text, each), each) for each in DELIMITERS), key=lambda each: len(each.names))
     if not header.names:
-        raise ValueError(f"patients: {str(path)!r} cannot be read as csv: it is empty; its first line must name the columns")
+        raise PatientsError(
+            "patients", f"{str(path)!r} cannot be read as csv: it is empty; its first line must name the columns"
+        )
     if again := [name for name, times in Counter(name.lower() for name in header.columns).items() if times > 1]:
-        raise ValueError(f"patients: {str(path)!r} has several columns named {again[:5]} (small and capital letters are alike)")
+        raise PatientsError(
+            "patients", f"{str(path)!r} has several columns named {again[:5]} (small and capital letters are alike)"
+        )
     return header
 
 

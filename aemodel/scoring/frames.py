@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.codes import Kind, Layout, make_layout
+from aemodel.publication.errors import InputError
 from aemodel.publication.patients import Example, Profiles, as_float, is_missing, is_number
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, shown
@@ -109,7 +110,7 @@ def lay_out(
     """How the columns make up the profile code, and the beginning of names for temporary ones; ``same`` as in `check_names`."""
     present = {same(column) for column in kinds}
     if taken := [name for name in adding if same(name) in present]:
-        raise ValueError(f"frame: it has columns that score would add: {taken[:5]}; rename or drop them")
+        raise InputError("frame", f"it has columns that score would add: {taken[:5]}; rename or drop them")
     column = "__aemodel_code"
     while any(name.startswith(column) for name in present):
         column += "_"
@@ -120,7 +121,7 @@ def check_names(argument: str, names: Iterable[Any], same: Callable[[str], str] 
     """Refuse a table of whose columns two have names that are the ``same`` to its library."""
     times = Counter(same(name) for name in names if isinstance(name, str))
     if again := [name for name, number in times.items() if number > 1]:
-        raise ValueError(f"{argument}: several columns are named {shown(again[:5])}; rename or drop all but one")
+        raise InputError(argument, f"several columns are named {shown(again[:5])}; rename or drop all but one")
 
 
 def profiles_of(frame: Frame, groups: Groups) -> Profiles:
@@ -144,7 +145,7 @@ def grouped(by: Sequence[str], labels: Any, group: Any, code: NDArray[np.int64],
     """
     if len(code) > MOST_COUNTED or len(labels) > MOST_GROUPS:
         most = f"{MOST_COUNTED} groups and profiles" if len(code) > MOST_COUNTED else f"{MOST_GROUPS} groups"
-        raise ValueError(f"by: more than {most} by {listed(by)}; name columns with fewer values")
+        raise InputError("by", f"more than {most} by {listed(by)}; name columns with fewer values")
     codes = np.array(sorted(set(code.tolist())), dtype=np.int64)  # numpy.unique would import numpy.ma
     counts = np.zeros((len(labels) if by else 1, len(codes)), dtype=np.int64)
     np.add.at(counts, (np.asarray(group, dtype=np.int64), np.searchsorted(codes, code)), rows)

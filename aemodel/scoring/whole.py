@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from aemodel.publication.errors import InputError
+
 NO_FOLDERS_SYNCED = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
 """What file systems answer that see to folders themselves."""
 
@@ -21,7 +23,7 @@ def check_kind(path: Path, argument: str) -> str:
     """``csv`` or ``parquet``, by the end of the name."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("csv", "parquet"):
-        raise ValueError(f"{argument}: {str(path)!r} must end in .csv or .parquet")
+        raise InputError(argument, f"{str(path)!r} must end in .csv or .parquet")
     return kind
 
 
@@ -38,7 +40,7 @@ def check_output(path: Path | None, patients: Path) -> None:
     check_kind(path, "out")
     check_place(path, "out")
     if path.exists() and patients.exists() and path.samefile(patients):
-        raise ValueError(f"out: {str(path)!r} is the file of patients itself; name another one")
+        raise InputError("out", f"{str(path)!r} is the file of patients itself; name another one")
 
 
 def check_place(path: Path, argument: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.arguments import path_in
+from aemodel.publication.errors import InputError
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 
@@ -105,9 +106,9 @@ def _profiles(risks: RiskDraws) -> NDArray[np.int64]:
     profiles = math.prod(map(len, options))
     numbers = 3 * profiles * len(risks.events) * len(risks.grades)
     if numbers > MOST_NUMBERS:
-        raise ValueError(
-            f"model: its {profiles} combinations of levels make {numbers} numbers, and a page holds {MOST_NUMBERS}; "
-            "use score instead"
+        raise InputError(
+            "model",
+            f"its {profiles} combinations of levels make {numbers} numbers, and a page holds {MOST_NUMBERS}; use score instead",
         )
     return np.array(list(itertools.product(*options)), dtype=np.int64)
 

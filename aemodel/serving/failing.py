@@ -145,7 +145,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError(f"this needs {error.name}, {remedy}") from error
         except (ValueError, TypeError, OSError) as error:
             lines = [" ".join(line.split()) for line in getattr(error, "report", str(error)).split(";\n")]
-            raise click.UsageError(_as_typed(";\n".join(lines))) from error
+            raise click.UsageError(_as_typed(";\n".join(lines), getattr(error, "argument", None))) from error
         except Exception as error:
             if type(error).__name__ == "SavedModelError":
                 raise Failed(" ".join(str(error).split())) from error
@@ -161,7 +161,7 @@ def _interrupt_once(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _as_typed(message: str) -> str:
+def _as_typed(message: str, argument: str | None) -> str:
     """An error of the package, under the name that the argument has on the command line."""
     typed = {
         "path": "OUT",
@@ -171,7 +171,7 @@ def _as_typed(message: str) -> str:
         "compare": "--compare",
         "tables": "--tables",
     }
-    name, colon, rest = message.partition(":")
+    name, colon, rest = message.partition(":") if argument is None else (argument, "", message.removeprefix(argument))
     if name == "source":
         return ("MODEL:" if "model" in rest else "PUBLICATION:") + rest
     return typed.get(name, name) + colon + options_as_typed(rest)

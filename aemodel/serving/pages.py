@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from aemodel.publication.errors import InputError
 from aemodel.scoring.risks import RiskDraws
 from aemodel.scoring.whole import check_place, whole
 
@@ -29,7 +30,7 @@ def check_page(model: Any, path: Path) -> None:
         raise TypeError(f"model: expected a model from load_model or fit, not {type(model).__name__}")
     check_place(path, "path")
     if path.suffix.lower() != ".html":
-        raise ValueError(f"path: {str(path)!r} must end in .html")
+        raise InputError("path", f"{str(path)!r} must end in .html")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: no folder {str(path.parent)!r}; make it first")
 

@@ -10,6 +10,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from aemodel.publication.arguments import path_in, whole_number
+from aemodel.publication.errors import InputError
 from aemodel.serving.card import card_sections
 from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 from aemodel.serving.report_contrasts import contrasts
@@ -71,7 +72,7 @@ def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: i
     if compare is not None:
         check_comparable(model, compare)
     if (tables := whole_number("tables", tables)) == 1:
-        raise ValueError("tables: expected 0, or 2 or more, not 1")
+        raise InputError("tables", "expected 0, or 2 or more, not 1")
     replace_page(path, _page(gather(model, compare, tables)))
     return path
 

@@ -19,6 +19,7 @@ from aemodel.answers.prior_check import prior_predictive_table
 from aemodel.answers.profiles import profile_table
 from aemodel.answers.sensitivity import sensitivity_table
 from aemodel.answers.table_uncertainty import table_uncertainty
+from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import Words, words_of
 from aemodel.scoring.progress import waiting
@@ -117,8 +118,8 @@ def check_comparable(model: Any, compare: Any) -> None:
         raise TypeError(f"compare: expected a model from load_model or fit, not {type(compare).__name__}")
     mine, its = model.risks, compare.risks
     if mine.events != its.events or [(c.name, c.names) for c in mine.covariates] != [(c.name, c.names) for c in its.covariates]:
-        raise ValueError(
-            "compare: the two models must have the same events, covariates and levels; name fits of one publication"
+        raise InputError(
+            "compare", "the two models must have the same events, covariates and levels; name fits of one publication"
         )
 
 
