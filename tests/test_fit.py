@@ -258,6 +258,11 @@ def test_fit_mixes(fitted):
 
 
 @pytest.mark.slow
+def test_fit_measures_its_likelihoods_approximation(fitted):
+    assert 0 < fitted.diagnostics.approximation < 0.2
+
+
+@pytest.mark.slow
 def test_fitted_rates_are_near_the_counts(fitted):
     """Predictive 99 % or so: two-sided mid-P over 0.01 for every row, which the model saw."""
     table = aemodel.calibration_table(fitted)

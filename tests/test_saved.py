@@ -11,6 +11,7 @@ import shutil
 import sys
 import weakref
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,13 @@ def test_card_names_covariates_without_a_published_frequency(shipped):
     for covariate in facts["covariates"]:
         covariate["rests_on"] = {"data": 1, "pooled": 0, "prior": 0}
     assert "No event is tabulated" not in card(facts)
+
+
+def test_saved_model_keeps_how_good_its_likelihood_is(few, tmp_path):
+    measured = replace(few, diagnostics=replace(few.diagnostics, approximation=0.0125))
+    found = aemodel.load_model(aemodel.save_model(measured, tmp_path / "measured").folder).diagnostics
+    assert found == measured.diagnostics
+    assert "likelihood to about 0.013 nats" in str(found)
 
 
 def test_card_says_in_capitals_that_diagnostics_failed(few, saved):
@@ -596,6 +604,7 @@ RECORDS = [
     ("diagnostics", "r_hat", 1e300),
     ("diagnostics", "divergences", -1),
     ("diagnostics", "worst", "x" * 10_000),
+    ("diagnostics", "approximation", -1.0),
     ("performance", "rows", -1),
     ("performance", "within90", 1.5),
     ("versions", "numpy", "x" * 1000),

@@ -10,7 +10,11 @@ GATE = {"r_hat": 1.01, "ess": 400.0, "divergences": 0, "bfmi": 0.3}
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """The worst of each sampler diagnostic over all parameters (Vehtari et al. 2021; Betancourt 2016)."""
+    """The worst of each sampler diagnostic over all parameters (Vehtari et al. 2021; Betancourt 2016).
+
+    ``approximation`` is about how far the saddlepoint's error of the log likelihood differs between draws, in nats; None of
+    fits that did not measure it. More draws do not mend it, so the gate has no part in it.
+    """
 
     r_hat: float
     ess_bulk: float
@@ -18,6 +22,7 @@ class Diagnostics:
     divergences: int
     bfmi: float
     worst: str
+    approximation: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -40,10 +45,11 @@ class Diagnostics:
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED: " + "; ".join(self.failures())
+        error = "" if self.approximation is None else f", likelihood to about {self.approximation:.2g} nats"
         return (
             f"Sampler diagnostics {verdict} (R-hat {_beside(self.r_hat, 'r_hat', 3)}, "
             f"bulk ESS {_beside(self.ess_bulk, 'ess', 0)}, tail ESS {_beside(self.ess_tail, 'ess', 0)}, "
-            f"{self.divergences} divergences, E-BFMI {_beside(self.bfmi, 'bfmi', 2)})"
+            f"{self.divergences} divergences, E-BFMI {_beside(self.bfmi, 'bfmi', 2)}{error})"
         )
 
 

@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +16,14 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from aemodel.inference import priors
+from aemodel.inference.approximation import approximation_range
 from aemodel.inference.contraction import sourced_risks
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.forward import make_forward, thinned
 from aemodel.inference.idata import diagnose
-from aemodel.inference.model import SAMPLED, build_model
+from aemodel.inference.model import SAMPLED, build_model, margins_in
 from aemodel.inference.ordering import Significance
 from aemodel.inference.own_patients import Overlap, make_own_profiles
 from aemodel.inference.summary import evidence_words, model_html
@@ -153,7 +154,9 @@ def fit(
         warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS installation")
         model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale, own, power)
         idata, diagnostics, failed = _sample(model, runs, seed=seed, chains=chains, progress=progress)
+        approximation = approximation_range(design, *margins_in(model, design), idata["posterior"])
         idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
+    diagnostics = replace(diagnostics, approximation=approximation)
     if not diagnostics.passed:
         warnings.warn(str(diagnostics), stacklevel=2)
     settings = {

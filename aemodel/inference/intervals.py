@@ -230,7 +230,7 @@ def _solve_point(like: Margins | None, block: list[int], y: Floats, reference: F
     counts = np.array([values.get(label, count) for label, count in zip(like.labels, like.counts, strict=True)])
     low = np.array([values.get(label, count) for label, count in zip(like.labels, like.low, strict=True)])
     here = replace(like, counts=counts, low=low)
-    value = _value(_unsolved(here), reference)
+    value = value_of(_unsolved(here), reference)
     return (here, value) if np.isfinite(value) else None
 
 
@@ -277,7 +277,7 @@ def _stirling_error(count: float) -> float:
 
 def _conditional_deviation(margins: Margins, reference: Floats) -> Floats:
     """Standard deviation of each margin's count given all others', at reference parameters."""
-    _, precision, between = _solved(_unsolved(margins), reference)
+    _, precision, between, _ = solved(_unsolved(margins), reference)
     return np.sqrt(np.maximum(1 / np.diag(precision) - between[1], 0.0))
 
 
@@ -285,7 +285,7 @@ def _node(margins: Margins) -> Packed:
     """One saddlepoint, with logits that match the margins from a flat table, and the projection of a difference on A."""
     cells, states, size = margins.incidence.shape
     node = _unsolved(margins)
-    tilted, precision, _ = _solved(node, np.zeros(cells * states))
+    tilted, precision, *_ = solved(node, np.zeros(cells * states))
     dense = margins.incidence * margins.support[:, :, None]
     centred = dense - np.einsum("cs,csm->cm", tilted, dense)[:, None]
     weight = margins.n[:, None] * tilted
@@ -318,18 +318,22 @@ def _unsolved(margins: Margins) -> Packed:
     )
 
 
-def _solved(node: Packed, logp: Floats) -> tuple[Floats, Floats, Floats]:
-    """Tilted probabilities, the inverse of K'', and what intervals add to K's derivatives."""
+def solved(node: Packed, logp: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Tilted probabilities, the inverse of K'', what intervals add to K's derivatives, and t, of one saddlepoint."""
     cells, states, size = node.nodes[0]
-    tilted, factor, between, t = np.zeros((cells, states)), np.zeros((size, size)), np.zeros((3, size)), np.zeros(size)
+    tilted, factor, between = np.zeros((cells, states)), np.zeros((size, size)), np.zeros((3, size))
     data = (node.n, node.counts, node.width, node.support, node.start, node.margin)
-    if not solve(logp, cells, states, *data, t, tilted, factor, between):
+    difference = np.where(node.support, node.target - logp, 0.0)
+    for t in (node.project.reshape(size, cells * states) @ difference, np.zeros(size)):
+        if solve(logp, cells, states, *data, t, tilted, factor, between):
+            break
+    else:
         raise ValueError("no saddlepoint: the counts lie on the boundary of what the cells allow")
     lower = np.tril(factor)  # `solve` leaves Cholesky's factor
-    return tilted, np.linalg.inv(lower @ lower.T), between
+    return tilted, np.linalg.inv(lower @ lower.T), between, t
 
 
-def _value(node: Packed, logp: Floats) -> float:
+def value_of(node: Packed, logp: Floats) -> float:
     """One node's log probability; minus infinity where there is no saddlepoint."""
     cells, states, size = node.nodes[0]
     data = (node.n, node.counts, node.width, node.support, node.start, node.margin)

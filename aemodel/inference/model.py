@@ -120,6 +120,12 @@ def margin_data(margins: tuple[FamilyMargins, ...]) -> Packed:
     return packed._replace(support=packed.support.astype(np.int64))
 
 
+def margins_in(model: pm.Model, design: Design) -> tuple[Packed, list[Any]]:
+    """The margins that a model has now, and the averages of `family_averages` that belong to them."""
+    packed = Packed(*[model[f"margins_{name}"].get_value() for name in Packed._fields])
+    return packed, [model[f"average_{i}"].get_value() for i in range(len(design.families))]
+
+
 def exchanged(design: Design, margins: tuple[FamilyMargins, ...]) -> dict[str, Any]:
     """Data that put these margins in the place of those that a model was compiled with."""
     found = {f"margins_{name}": value for name, value in margin_data(margins)._asdict().items()}

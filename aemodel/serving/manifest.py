@@ -69,10 +69,13 @@ VALUES: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("r_hat", "ess_bulk", "ess_tail", "bfmi"), MEASURE),
         "divergences": COUNT,
         "worst": (str,),
+        "approximation": (float, 0.0, 1e15),
     },
     "performance": {"rows": COUNT, "within50": SHARE, "within90": SHARE},
 }
 """What the manifest's records hold: a type, with the lowest and highest number; or the values there can be."""
+LATER = {"approximation"}
+"""Entries of records that models saved before do not have."""
 MOST_VERSIONS = 50
 MOST_SETTINGS = 20_000
 """Characters of all settings; priors are most of them."""
@@ -200,7 +203,7 @@ def _check_entries(manifest: Mapping[str, Any]) -> None:
 
 def _check_record(name: str, found: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Each value one that there can be. Settings may be fewer, as in older models, or more."""
-    if name != "settings" and set(found) != set(kinds):
+    if name != "settings" and not set(kinds) - LATER <= set(found) <= set(kinds):
         raise ValueError(f"{name} must be {', '.join(kinds)}; found {shown(sorted(found))}")
     for key, kind in kinds.items():
         if key in found and not _is(found[key], kind):

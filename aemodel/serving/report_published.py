@@ -53,6 +53,9 @@ def diagnostics(data: ReportData) -> str:
             ("E-BFMI (is energy explored)", f"{found['bfmi']:.2f}", f"at least {GATE['bfmi']:g}"),
         )
     ]
+    if "approximation" in found:
+        error = {"Diagnostic": "Likelihood's approximation (nats)", "Worst value": f"{found['approximation']:.2g}"}
+        lines.append(error | {"Must be": "small beside 1"})
     passed = "The sampler passed all its checks. That says the posterior of this model was found, not that the model is right."
     failed = "THE SAMPLER FAILED ITS CHECKS: the posterior of this model may not have been found. Do not use its answers."
     return (

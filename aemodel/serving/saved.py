@@ -173,7 +173,7 @@ def make_manifest(model: Any, files: dict[str, Any], performance: dict[str, Any]
         "name": model.name,
         "versions": {name: version(name) for name in VERSIONS},
         "settings": dict(model.settings),
-        "diagnostics": asdict(model.diagnostics),
+        "diagnostics": {name: value for name, value in asdict(model.diagnostics).items() if value is not None},
         "performance": performance,
         "digest": model.tables.digest,
         "events": list(model.risks.events),
