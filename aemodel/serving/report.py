@@ -71,8 +71,8 @@ def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: i
     check_page(model, path)
     if compare is not None:
         check_comparable(model, compare)
-    if (tables := whole_number("tables", tables)) == 1:
-        raise InputError("tables", "expected 0, or 2 or more, not 1")
+    if (tables := whole_number("tables", tables, -1)) in (-1, 1):
+        raise InputError("tables", f"expected 0, or 2 or more, not {tables}")
     replace_page(path, _page(gather(model, compare, tables)))
     return path
 
