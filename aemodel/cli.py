@@ -101,7 +101,7 @@ def _check_counts(read: Any) -> bool:
     from aemodel.publication.cells import make_cells
     from aemodel.publication.families import make_families
 
-    cells, families = make_cells(read), make_families(read.events)
+    cells, families = make_cells(read), make_families(read.events, read.classes)
     try:
         from aemodel.publication.margins import check_margins
     except ModuleNotFoundError as error:

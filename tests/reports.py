@@ -12,7 +12,6 @@ from aemodel.inference.contraction import sourced_risks
 from aemodel.inference.design import make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.forward import make_forward
-from aemodel.publication.families import POOLS
 from aemodel.publication.tables import read_tables
 from tests.calculators import BOLD, LONG
 from tests.publications import publication_texts, simulate_patients
@@ -84,9 +83,9 @@ def drawn_model(texts, *, seed=1, ordering="both", selection=True, divergences=0
 def _parameters(design, rng, chains, draws, spread):
     sizes = {
         "branch": len(design.branches),
-        "pool": len(POOLS),
+        "pool": len(design.pools),
         "term": len(design.terms),
-        "sharing_pool": len(priors.SHARING),
+        "sharing_pool": len(design.sharing),
         "contrast": design.matrix.shape[1],
     }
 
@@ -96,7 +95,7 @@ def _parameters(design, rng, chains, draws, spread):
     def half_normal(shape):
         return abs(0.5 * spread * rng.standard_normal(shape))
 
-    centre = np.array([priors.INTERCEPT[pool][0] for pool in POOLS])
+    centre = np.array([priors.INTERCEPT[pool][0] for pool in design.kinds])
     own = values(("branch", "contrast"), lambda shape: 0.3 * spread * rng.standard_normal(shape))
     return xr.Dataset(
         {

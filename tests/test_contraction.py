@@ -20,8 +20,10 @@ from aemodel.inference.contraction import (
     sources,
 )
 from aemodel.inference.forward import logit, risk_draws
-from aemodel.publication.events import GRADES
 from aemodel.scoring.risks import SUPPORT
+
+GRADES = ("3-5", "4-5")
+
 
 DATA, POOLED, PRIOR = range(3)
 

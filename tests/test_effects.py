@@ -28,7 +28,7 @@ def states_at(families, branches, shared):
     """State probabilities (state,) of families whose events all move by ``shared``, from intercepts (branch,)."""
 
     class Only:
-        pool_of = np.zeros(len(branches), dtype=int)
+        pool_of, pools = np.zeros(len(branches), dtype=int), ("incidence", "severity", "composition")
         centred, share = np.zeros((1, 1)), np.ones(1)
 
         @staticmethod

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
+from aemodel.inference.design import _pools
 from aemodel.inference.states import make_paths, pull_back, state_probabilities
-from aemodel.publication.events import GRADES
 from aemodel.publication.families import make_families
-from aemodel.publication.schema import Event
+from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes
+from aemodel.publication.schema import Event, GradeClass
 from tests.reference import difference_quotient, state_log_probabilities
+
+GRADES = ("3-5", "4-5")
 
 
 def random_logits(families, draws=200, seed=3, spread=3.0):
@@ -134,3 +139,73 @@ def test_too_many_states_are_refused_by_name():
     rows += [Event(f"inner{i}", "Inner", "outer", "nested", GRADES) for i in range(8)]
     with pytest.raises(ValueError, match=r"events in 'outer' have over \d+ states"):
         make_families(rows)
+
+
+# Classes of grades other than those by default.
+
+FOUR = tuple(GradeClass(name, name, name, name != "5") for name in ("any", "3-5", "4-5", "5"))
+SERIOUS = tuple(GradeClass(name, name, name, True) for name in ("any", "serious"))
+
+
+def graded(text, classes):
+    """Families of events written as name, parent, relation and grades, one a line."""
+    rows = [line.split(",") for line in text.split("\n")]
+    events = tuple(Event(name, name, parent or None, relation or None, tuple(g.split())) for name, parent, relation, g in rows)
+    return events, make_families(events, classes)
+
+
+GRADED = {
+    "any grade beside higher ones": ("rash,,,any 3-5 4-5\nitch,rash,nested,3-5", FOUR, ("any", "3-5", "4-5"), {0, 1, 3, 4}),
+    "grade 5 of an ordinary event": ("clot,,,3-5 4-5 5", GRADES_BY_DEFAULT, ("3-5", "4-5"), {0, 3, 4, 5}),
+    "a class that no event has": ("rash,,,3-5\nnausea,,,3-5", GRADES_BY_DEFAULT, ("3-5",), {0, 3}),
+    "single grades and ranges": ("rash,,,1-2 3 4 5", GRADES_BY_DEFAULT, ("3-5", "4-5"), {0, 1, 3, 4, 5}),
+    "classes that are no grades": ("event,,,any serious\ninner,event,nested,serious", SERIOUS, ("any", "serious"), {0, 1, 2}),
+    "a fatal event at the one class there is": ("ae,,,any\ndeath,ae,fatal,5", FOUR, ("any",), {0, 1, 5}),
+}
+
+
+@pytest.mark.parametrize("name", GRADED)
+def test_states_tell_the_grades_that_are_counted_or_answered(name):
+    text, classes, answered, numbers = GRADED[name]
+    events, families = graded(text, classes)
+    assert answered_classes(events, classes) == answered
+    assert set(np.concatenate([family.grades.ravel() for family in families]).tolist()) == numbers
+    for family in families:
+        assert len(np.unique(family.grades, axis=0)) == len(family.grades)
+        assert ((family.taken.sum(axis=0) > 0) & (family.refused.sum(axis=0) > 0)).all()
+        np.testing.assert_allclose(probabilities(family, random_logits([family])).sum(axis=0), 1, rtol=0, atol=1e-12)
+        for event in family.events:
+            chain = [family.having(event.name, grade) for grade in answered]
+            assert all((outer | ~inner).all() for outer, inner in pairwise(chain))
+            if event.parent and event.relation == "nested":
+                assert all((family.having(event.parent, grade) | ~family.having(event.name, grade)).all() for grade in answered)
+
+
+def test_single_grades_add_up_to_the_class_they_are_in():
+    _, (family,) = graded(*GRADED["single grades and ranges"][:2])
+    three, four, five = (family.having("rash", grade).astype(int) for grade in ("3", "4", "5"))
+    np.testing.assert_array_equal(three + four + five, family.having("rash", "3-5"))
+    np.testing.assert_array_equal(four + five, family.having("rash", "4-5"))
+    np.testing.assert_array_equal(family.having("rash", "1-2"), family.grades[:, 0] == 1)
+
+
+def test_unknown_grade_is_named():
+    with pytest.raises(ValueError, match=r"grade 'serious' is none of 3-5, 4-5, 5, nor a single grade"):
+        make_families((Event("rash", "Rash", None, None, ("serious",)),))
+
+
+@pytest.mark.parametrize(
+    ("name", "pools"),
+    [
+        ("any grade beside higher ones", ("incidence", "severity 3", "severity 4", "composition")),
+        ("grade 5 of an ordinary event", ("incidence", "severity 4", "severity 5", "composition")),
+        ("a class that no event has", ("incidence", "composition")),
+        ("classes that are no grades", ("incidence", "severity", "composition")),
+        ("a fatal event at the one class there is", ("incidence", "severity", "composition")),
+    ],
+)
+def test_each_step_to_a_higher_class_has_a_pool(name, pools):
+    branches = [branch for family in graded(*GRADED[name][:2])[1] for branch in family.branches]
+    found, of = _pools(branches)
+    assert found == pools
+    assert all(found[k].startswith(branch.pool) for branch, k in zip(branches, of, strict=True))

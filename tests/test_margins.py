@@ -7,7 +7,8 @@ import pytest
 
 from aemodel.publication.cells import make_cells
 from aemodel.publication.families import make_families
-from aemodel.publication.margins import family_margins, reduce_margins
+from aemodel.publication.margins import family_margins
+from aemodel.publication.reduction import reduce_margins
 from aemodel.publication.tables import read_tables
 from tests.publications import count
 

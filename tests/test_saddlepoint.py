@@ -16,7 +16,7 @@ from aemodel.inference.intervals import pack
 from aemodel.inference.likelihood import StateProbabilities, joint_margins, margin_loglik
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.states import make_paths, state_probabilities
-from aemodel.publication.margins import reduce_margins
+from aemodel.publication.reduction import reduce_margins
 from tests.reference import additive_logit_loglik, difference_quotient, enumerate_margin_logprob
 
 DRAWS = 24

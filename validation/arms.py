@@ -31,7 +31,6 @@ from aemodel.inference.forward import logit, risk_draws
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import state_probabilities
 from aemodel.inference.simulated import Simulated, all_frequencies, pair_tests, print_list
-from aemodel.publication.events import GRADES
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import RiskDraws
 from validation.laboratory import Laboratory, make_laboratory, row_rates
@@ -268,7 +267,7 @@ def arm_table(rounds: Sequence[dict[str, Any]], resamples: int = 1000) -> pd.Dat
     again = np.random.default_rng(1).integers(len(rounds), size=(resamples, len(rounds)))
     chosen = np.vstack([np.arange(len(rounds)), again])
     found = []
-    for arm, grade, (kind, parts) in product(rounds[0]["arms"], GRADES, KINDS.items()):
+    for arm, grade, (kind, parts) in product(rounds[0]["arms"], ("3-5", "4-5"), KINDS.items()):
         each = [[one["arms"][arm]["sums"].get(f"{grade} {part}", {}) for part in parts] for one in rounds]
         sums = np.array([[sum(part.get(name, 0.0) for part in one) for name in names] for one in each])[chosen].sum(axis=1)
         row: dict[str, Any] = {"arm": arm, "grade": grade, "pairs": kind, "rounds": len(rounds)}

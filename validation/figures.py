@@ -12,8 +12,6 @@ import pandas as pd
 
 from aemodel.answers.drawing import BLUE, COLOURS, INK, MARKERS, SOFT, drawn, key, legend_above
 from aemodel.inference.design import make_design
-from aemodel.inference.priors import SHARING
-from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 from validation.ranks import INTERVAL
 from validation.summary import PROBABILITY, band_of, coverage_table, ecdfs, rank_table, sampler_table
@@ -129,7 +127,7 @@ def _names(tables: Tables) -> Callable[[str], str]:
     for cell, levels in enumerate(design.cells.levels):
         named = (covariate.names[level] for covariate, level in zip(covariates, levels, strict=True))
         words[f"profile {cell}"] = f"profile {' '.join(named)},"
-    for kind, pools in (("scale", POOLS), ("alike", tuple(SHARING))):
+    for kind, pools in (("scale", design.pools), ("alike", design.sharing)):
         for i, pool in enumerate(pools):
             words |= {f"{kind} {i}/{k}": f"{kind} {pool}, {term.name}" for k, term in enumerate(design.terms)}
 

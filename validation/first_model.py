@@ -14,7 +14,6 @@ from aemodel.inference.effects import Centring, branch_logits, effect_scales
 from aemodel.inference.model import SAMPLED
 from aemodel.inference.normal import half_normal_quantile
 from aemodel.inference.simulated import all_frequencies, pair_tests
-from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 from validation.laboratory import Laboratory, make_laboratory
 
@@ -38,10 +37,10 @@ def first_logits(design: Design, _: Centring, prior_scale: Any) -> Any:
     # A trend and the departure from it, of one scale, are levels that are exchangeable.
     kinds = [term.name.removesuffix(" curve").removesuffix(" trend") for term in design.terms]
     to_term = np.array([[float(kind == other) for other in kinds] for kind in dict.fromkeys(kinds)])
-    width = np.array([SCALE[pool] for pool in POOLS])[:, None]
-    half = half_normal_quantile(pm.Normal("scale_score", shape=(len(POOLS), len(to_term))))
+    width = np.array([SCALE[pool] for pool in design.kinds])[:, None]
+    half = half_normal_quantile(pm.Normal("scale_score", shape=(len(design.pools), len(to_term))))
     scale = pm.Deterministic("scale", prior_scale * width * pt.dot(half, to_term), dims=("pool", "term"))
-    alike = pt.dot(pm.Beta(f"alike{SAMPLED}", 2.0, 2.0, shape=(len(priors.SHARING), len(to_term))), to_term)
+    alike = pt.dot(pm.Beta(f"alike{SAMPLED}", 2.0, 2.0, shape=(len(design.sharing), len(to_term))), to_term)
     alike = pm.Deterministic("alike", alike, dims=("sharing_pool", "term"))
     own_scale, shared_scale = effect_scales(design, scale, alike, pt)
     own = _effects("own_raw", own_scale, ("branch", "contrast")) * own_scale

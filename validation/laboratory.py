@@ -37,7 +37,6 @@ from aemodel.inference.model import (
     state_probabilities,
 )
 from aemodel.inference.selection import null_weights, selection_logp
-from aemodel.publication.events import GRADES
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
@@ -192,7 +191,7 @@ def table_tests(tables: Tables) -> tuple[Null, ...]:
     return tuple(
         Null(event, grade, covariate, tuple(levels), ALPHA, False, "validation")
         for (event, covariate, grade), levels in rows.groupby(["event", "covariate", "grade"], sort=False)["level"]
-        if grade in GRADES
+        if grade in tables.grades
     )
 
 

@@ -17,7 +17,6 @@ from aemodel.inference.effects import effect_scales
 from aemodel.inference.forward import Forward
 from aemodel.inference.simulated import Simulated, family_edges, publish, simulate_states
 from aemodel.publication.evidence import FEWEST, Null
-from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 
 Floats = NDArray[np.float64]
@@ -28,10 +27,10 @@ def draw_prior(design: Design, rng: np.random.Generator) -> xr.Dataset:
     """One draw of all parameters from their priors, as a posterior of one chain and one draw."""
     terms, contrasts, branches = len(design.terms), design.matrix.shape[1], len(design.branches)
     mean = rng.normal(*np.array(list(priors.INTERCEPT.values())).T)
-    spread = priors.SPREAD[0] * np.exp(rng.normal(0, priors.SPREAD[1], size=len(POOLS)))
-    width = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
-    scale = np.abs(rng.normal(0, width, size=(len(POOLS), terms)))
-    alike = rng.beta(*priors.ALIKE, size=(len(priors.SHARING), terms))
+    spread = priors.SPREAD[0] * np.exp(rng.normal(0, priors.SPREAD[1], size=len(design.pools)))
+    width = np.array([priors.SCALE[pool] for pool in design.kinds])[:, None]
+    scale = np.abs(rng.normal(0, width, size=(len(design.pools), terms)))
+    alike = rng.beta(*priors.ALIKE, size=(len(design.sharing), terms))
     own, shared = effect_scales(design, scale, alike, np)
     values = {
         "intercept_mean": (("pool",), mean),
@@ -40,7 +39,7 @@ def draw_prior(design: Design, rng: np.random.Generator) -> xr.Dataset:
         "scale": (("pool", "term"), scale),
         "alike": (("sharing_pool", "term"), alike),
         "own": (("branch", "contrast"), own * rng.normal(size=(branches, contrasts))),
-        "shared": (("sharing_pool", "contrast"), shared * rng.normal(size=(len(priors.SHARING), contrasts))),
+        "shared": (("sharing_pool", "contrast"), shared * rng.normal(size=(len(design.sharing), contrasts))),
     }
     return xr.Dataset({name: (("chain", "draw", *dims), value[None, None]) for name, (dims, value) in values.items()})
 

@@ -23,7 +23,6 @@ from aemodel.answers.calibration_slopes import contrast_slope
 from aemodel.inference.design import Design, all_margins
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import family_edges, publish, simulate_states
-from aemodel.publication.events import GRADES
 from validation.laboratory import Laboratory
 
 Ints = NDArray[np.int64]
@@ -108,7 +107,7 @@ def _halves(laboratory: Laboratory, table: Ints, states: Ints, seed: int, draws:
     n = np.array([_inside(laboratory.design, row) @ other[0] for row in rows.itertuples()], dtype=float)
     used = (~rows["derived"] & (rows["covariate"] != "total")).to_numpy() & (n > 0)
     found: dict[str, Any] = {"r_hat": diagnostics.r_hat}
-    for grade in GRADES:
+    for grade in ("3-5", "4-5"):
         chosen = used & (rows["grade"] == grade).to_numpy()
         some = rows[chosen].assign(n=n[chosen])
         mean = np.clip(rates[:, chosen].mean(axis=0), SMALLEST_RATE, 1 - SMALLEST_RATE)

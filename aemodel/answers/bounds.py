@@ -15,7 +15,6 @@ from scipy.optimize import LinearConstraint, milp
 from aemodel.answers.risk import read_patients
 from aemodel.inference.design import Design, make_design
 from aemodel.publication.cells import NOBODY, coarse_cells, cohort_sets
-from aemodel.publication.events import GRADES
 from aemodel.publication.families import Family
 from aemodel.publication.rules import split
 from aemodel.publication.schema import Frequency
@@ -77,7 +76,9 @@ def bounds_table(tables: Tables, patients: Any, *, id_column: str | None = None)
         size, ends = float(expected[inside].sum()), _sizes(cohorts[0], inside)
         bounds = [_bounds(tables, design, cohort, inside, size) for cohort in cohorts]
         found.append([[*a, *b, size, *ends] for a, b in zip(*bounds, strict=True)])
-    keys = pd.MultiIndex.from_product([names, [e.name for e in tables.events], GRADES], names=["patient", "event", "grade"])
+    keys = pd.MultiIndex.from_product(
+        [names, [e.name for e in tables.events], tables.grades], names=["patient", "event", "grade"]
+    )
     return pd.DataFrame(np.array(found)[row].reshape(len(keys), -1), index=keys, columns=COLUMNS).reset_index()
 
 
@@ -104,13 +105,13 @@ def _bounds(tables: Tables, design: Design, cohort: _Cohort, inside: Bools, size
     for family in design.families:
         events = [event.name for event in family.events]
         rows = [row for row in tables.rows if row.event in events and not row.derived]
-        having = {(event, grade): family.having(event, grade) for event in events for grade in GRADES}
+        having = {(event, grade): family.having(event, grade) for event in events for grade in tables.grades}
         wanted = {these.tobytes(): these for states in having.values() for these in (states, ~states)}
         most = dict.fromkeys(wanted, 1.0)
         if size > 0:
             most = _most(list(wanted.values()), *_program(design, family, rows, cohort, inside, size), size)
         found |= {pair: (1 - most[(~states).tobytes()], most[states.tobytes()]) for pair, states in having.items()}
-    return np.array([found[event.name, grade] for event in tables.events for grade in GRADES])
+    return np.array([found[event.name, grade] for event in tables.events for grade in tables.grades])
 
 
 def _most(wanted: Sequence[Bools], within: Bools, known: LinearConstraint, size: float) -> dict[bytes, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from scipy.special import gammaln
 from aemodel.answers.states import make_model_forward
 
 COLUMNS = [
-    *("event", "grade", "covariate", "level", "n", "observed", "observed_rate", "predicted"),
+    *("event", "grade", "covariate", "level", "n", "observed", "observed_low", "observed_high", "observed_rate"),
+    *("predicted", "expected"),
     *("lower50", "upper50", "lower90", "upper90", "tail_probability", "derived", "withheld"),
 ]
 
@@ -30,17 +32,20 @@ def calibration_table(model: Any) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per row of `Tables.frequencies`: event, grade, covariate, level, n (patients), observed (count),
-        observed_rate, predicted (mean rate), lower50, upper50, lower90, upper90 (predictive counts, parameter and
+        One row per row of `Tables.frequencies`: event, grade, covariate, level, n (patients), observed (count; null where the
+        publication does not tell it, and then observed_low to observed_high), observed_rate, predicted (mean rate), expected
+        (mean count), lower50, upper50, lower90, upper90 (predictive counts, parameter and
         sampling uncertainty together), tail_probability (two-sided mid-P), derived (a sum of other rows), withheld.
         Totals have covariate ``total`` and level ``all``.
     """
     rows = model.tables.frequencies
-    table = rows[["event", "grade", "covariate", "level", "n", "observed", "derived"]].copy()
+    table = rows[["event", "grade", "covariate", "level", "n", "observed", "observed_low", "observed_high", "derived"]].copy()
     rates = rate_draws(model, rows)
-    table["observed_rate"] = table["observed"] / table["n"]
+    table["observed_rate"] = table["observed"].astype(float) / table["n"].where(table["n"] > 0)
     table["predicted"] = rates.mean(axis=0)
-    summaries = [_predictive(rate, n, y) for rate, n, y in zip(rates.T, rows["n"], rows["observed"], strict=True)]
+    table["expected"] = table["predicted"] * table["n"]
+    ends = zip(rates.T, rows["n"], rows["observed_low"], rows["observed_high"], strict=True)
+    summaries = [_predictive(rate, n, low, high) for rate, n, low, high in ends]
     table[["lower50", "upper50", "lower90", "upper90", "tail_probability"]] = summaries
     whole = ["lower50", "upper50", "lower90", "upper90"]
     table[whole] = table[whole].astype(int)
@@ -55,18 +60,20 @@ def rate_draws(model: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
     having = forward.events_having(list(zip(rows["event"], rows["grade"], strict=True))).astype(float)
     inside = np.array([cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
     weights = inside * cells.n
+    # Of a level with nobody in it, any composition will do.
+    weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, inside)
     weights /= weights.sum(axis=1, keepdims=True)
     published = weights.shape[1]
     return np.stack([((having @ p[:, :published]) * weights).sum(axis=1) for p in forward.forward.states(draws, seed)])
 
 
-def _predictive(rates: NDArray[np.float64], n: int, observed: int) -> tuple[float, ...]:
-    """Quantiles and tail probability of a binomial count mixed over draws of its rate, without simulation."""
+def _predictive(rates: NDArray[np.float64], n: int, low: int, high: int) -> tuple[float, ...]:
+    """Quantiles of a binomial count mixed over draws of its rate, and the tail probability of low to high of them."""
     cumulative = np.cumsum(_mass(rates, n))
     lower50, upper50, lower90, upper90 = (int(np.searchsorted(cumulative, q)) for q in (0.25, 0.75, 0.05, 0.95))
-    below = cumulative[observed - 1] if observed else 0.0
-    at = cumulative[observed] - below
-    tail = 2 * min(below + at / 2, 1 - cumulative[observed] + at / 2)
+    below = cumulative[low - 1] if low else 0.0
+    at = cumulative[high] - below
+    tail = 2 * min(below + at / 2, 1 - cumulative[high] + at / 2)
     return lower50, upper50, lower90, upper90, min(1.0, tail)
 
 
@@ -81,10 +88,18 @@ def _mass(rates: NDArray[np.float64], n: int) -> NDArray[np.float64]:
 
 
 def coverage(table: pd.DataFrame) -> dict[str, float]:
-    """How many published (not derived) rows there are, and the share whose count lies in its 50 % and 90 % interval."""
+    """How many published (not derived) rows there are, and the share whose count can lie in its 50 % and 90 % interval."""
     rows = table[~table["derived"]]
     shares = {
-        width: float(((rows["observed"] >= rows[f"lower{width}"]) & (rows["observed"] <= rows[f"upper{width}"])).mean())
+        width: float(
+            ((rows["observed_high"] >= rows[f"lower{width}"]) & (rows["observed_low"] <= rows[f"upper{width}"])).mean()
+        )
         for width in (50, 90)
     }
     return {"rows": float(len(rows)), "within50": shares[50], "within90": shares[90]}
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """What a row of `calibration_table` says was observed: the count, or the ends of its interval."""
+    low, high = row["observed_low"], row["observed_high"]
+    return str(low) if low == high else f"{low}-{high}"

@@ -48,11 +48,11 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
     Returns
     -------
     pandas.DataFrame
-        Columns event, grade, rows (published frequencies, derived ones left out), intercept and slope, each with lower and
-        upper bound. The last two rows are over all events, the slope with an intercept for each. The slope is missing where an
-        event has a total only, and both are where fewer than `FEWEST` patients had it. Of a model from `expected_slopes`
-        the last two rows have the central 90 % of slopes that a right model would show, expected_lower and expected_upper,
-        in two further columns.
+        Columns event, grade, rows (published frequencies whose count is told, derived ones left out), intercept and
+        slope, each with lower and upper bound. The last rows are over all events at each grade, the slope with an
+        intercept for each. The slope is missing where an event has a total only, and both are where fewer than `FEWEST`
+        patients had it. Of a model from `expected_slopes` the last two rows have the central 90 % of slopes that a
+        right model would show, expected_lower and expected_upper, in two further columns.
 
     Raises
     ------
@@ -62,13 +62,15 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
     seed, replicates = whole_number("seed", seed), whole_number("replicates", replicates, 20)
     probability = real_number("probability", probability, "a number between 0 and 1", below=1)
     rows = model.tables.frequencies
-    rows = rows[~rows["derived"] & rows["grade"].isin(["3-5", "4-5"])].reset_index(drop=True)
+    rows = rows[~rows["derived"] & rows["grade"].isin(model.risks.grades) & rows["observed"].notna()].reset_index(drop=True)
+    if rows.empty:
+        return pd.DataFrame(columns=COLUMNS)
     predicted, simulated = _simulate(model, rows, seed, replicates)
     counts = np.vstack([rows["observed"].to_numpy(dtype=float), simulated])
     x, n = logit(predicted), rows["n"].to_numpy(dtype=float)
     found = []
     groups = [(event, grade, mine.index.to_numpy()) for (event, grade), mine in rows.groupby(["event", "grade"], sort=False)]
-    groups += [("all", grade, np.flatnonzero(rows["grade"] == grade)) for grade in ("3-5", "4-5")]
+    groups += [("all", grade, mine) for grade in model.risks.grades if len(mine := np.flatnonzero(rows["grade"] == grade))]
     for event, grade, mine in groups:
         split = (rows["covariate"].iloc[mine] != "total").to_numpy()
         few = event != "all" and _patients(rows.iloc[mine]) < FEWEST

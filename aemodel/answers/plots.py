@@ -46,6 +46,7 @@ def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = N
         for width, line, shade in ((90, 2.0, 0.45), (50, 5.0, 0.75)):
             ends = [100 * rows[f"{end}{width}"] / rows["n"] for end in ("lower", "upper")]
             axis.hlines(y, *ends, color=BLUE, linewidth=line, alpha=shade)
+        axis.hlines(y, *(100 * rows[f"observed_{end}"] / rows["n"] for end in ("low", "high")), color=INK, linewidth=2)
         axis.plot(100 * rows["observed_rate"], y, "o", color=INK, markersize=4)
         levels = [wrapped(words.level(c, v), 56, 1) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
         axis.set_yticks(y, levels)

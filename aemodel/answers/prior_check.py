@@ -45,7 +45,9 @@ def prior_predictive_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame
     after = _quantities(model.risks)
     rows = model.tables.frequencies
     total = rows[rows["covariate"] == "total"]
-    rates = dict(zip(zip(total["event"], total["grade"], strict=True), total["observed"] / total["n"], strict=True))
+    rates = dict(
+        zip(zip(total["event"], total["grade"], strict=True), total["observed"].astype(float) / total["n"], strict=True)
+    )
     probabilities = (0.5, (1 - interval) / 2, (1 + interval) / 2)
     table = [
         (*key, *np.quantile(before[key], probabilities), *np.quantile(after[key], probabilities),

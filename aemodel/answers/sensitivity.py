@@ -17,7 +17,6 @@ from aemodel.inference.forward import logit, make_forward
 from aemodel.inference.idata import power_scaling
 from aemodel.inference.intervals import pack
 from aemodel.inference.saddlepoint import joint_loglik
-from aemodel.publication.families import POOLS
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import RiskDraws
 
@@ -48,7 +47,7 @@ def sensitivity_table(model: Any) -> pd.DataFrame:
     design = forward.forward.design
     index, quantities = _quantities(model.risks)
     factor, power = (float(model.settings.get(name, 1.0)) for name in ("prior_scale", "power"))
-    log_prior = {"scales": _scale_logp(draws, factor), "intercepts": _intercept_logp(draws, design)}
+    log_prior = {"scales": _scale_logp(draws, design, factor), "intercepts": _intercept_logp(draws, design)}
     loglik = {"data": power * margin_loglik_draws(design, model.tables, draws)}
     samples = {name: _by_chain(values, draws) for name, values in (log_prior | loglik).items()}
     found = power_scaling(_by_chain(quantities, draws), samples, list(log_prior), list(loglik))
@@ -76,18 +75,18 @@ def _quantities(risks: RiskDraws) -> tuple[list[tuple[str, str, str, str]], NDAr
     return names, np.stack(columns, axis=1)
 
 
-def _scale_logp(draws: xr.Dataset, factor: float) -> NDArray[np.float64]:
+def _scale_logp(draws: xr.Dataset, design: Design, factor: float) -> NDArray[np.float64]:
     """Log prior density of the effects' scales, up to a constant, (sample,)."""
-    spread = factor * np.array([priors.SCALE[pool] for pool in POOLS])
+    spread = factor * design.widths
     scale = draws["scale"].transpose("chain", "draw", "pool", "term").values.astype(float)
-    return -0.5 * ((scale / spread[:, None]) ** 2).sum(axis=(2, 3)).ravel()
+    return -0.5 * ((scale / spread) ** 2).sum(axis=(2, 3)).ravel()
 
 
 def _intercept_logp(draws: xr.Dataset, design: Design) -> NDArray[np.float64]:
     """Log prior density of the intercepts, of their means and spreads by pool, (sample,)."""
     mean, spread = (draws[name].transpose("chain", "draw", "pool").values for name in ("intercept_mean", "intercept_spread"))
     found = norm.logpdf(draws["intercept"].values, mean[..., design.pool_of], spread[..., design.pool_of]).sum(axis=2)
-    found += norm.logpdf(mean, *np.array(list(priors.INTERCEPT.values())).T).sum(axis=2)
+    found += norm.logpdf(mean, *np.array([priors.INTERCEPT[kind] for kind in design.kinds]).T).sum(axis=2)
     found += norm.logpdf(np.log(spread), np.log(priors.SPREAD[0]), priors.SPREAD[1]).sum(axis=2)
     return np.asarray(found.ravel())
 

@@ -99,9 +99,7 @@ def table_loglik(design: Design, tables: Tables, draws: xr.Dataset, chosen: NDAr
 def _with_table(design: Design, margins: tuple[FamilyMargins, ...], table: Floats) -> tuple[list[Floats], Packed]:
     """Compositions of the families' cells and packed margins, were the cohort's table this one."""
     other = replace(design, cells=replace(design.cells, n=np.asarray(table, dtype=np.float64)))
-    cells = [np.bincount(m.coarse, weights=table, minlength=len(m.margins.n)).astype(np.float64) for m in margins]
-    moved = [family.margins.among(n) for family, n in zip(margins, cells, strict=True)]
-    return family_averages(other, margins), pack(moved)
+    return family_averages(other, margins), pack([family.among(np.asarray(table, dtype=np.float64)) for family in margins])
 
 
 def _moved(model: Any, chosen: NDArray[np.int64], weights: Floats, between: Floats) -> pd.DataFrame:

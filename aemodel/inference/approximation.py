@@ -113,7 +113,8 @@ def _of_families(solved_values: Floats, packed: Packed) -> Floats:
         for first, last, low, high, sign in packed.groups[first_group:last_group]:
             size = (high - low) * (last - first)
             blend = packed.blend[mixed : mixed + size].reshape(high - low, last - first)
-            total += sign * np.logaddexp.reduce(packed.offset[low:high] + blend @ solved_values[first:last])
+            part = np.logaddexp.reduce(packed.offset[low:high] + blend @ solved_values[first:last])
+            total += sign * part if kind > 0 else np.log(-np.expm1(min(part, -1e-12)))
             mixed += size
-        found[family] += total if kind > 0 else np.log(-np.expm1(min(total, -1e-15)))
+        found[family] += total if kind > 0 else -np.log(-np.expm1(total))
     return found

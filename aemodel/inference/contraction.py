@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.inference.forward import KEPT_DRAWS, Forward, logit, risk_draws
-from aemodel.publication.events import GRADES
+from aemodel.publication.rules import split
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 
@@ -36,12 +36,13 @@ def sources(tables: Tables, contraction: Floats) -> NDArray[np.int64]:
     no margin by the covariate is published at all, or contraction is below `NOTICED`; otherwise ``pooled``.
     """
     rows = tables.frequencies[~tables.frequencies["derived"]]
-    own = set(zip(rows["covariate"], rows["event"], rows["grade"], strict=True))
-    # A fatal event is grade 5: its row at 3-5 speaks for 4-5 too.
+    places = zip(rows["covariate"], rows["level"], rows["event"], rows["grade"], strict=True)
+    own = {(name, event, grade) for *at, event, grade in places for name, _ in split(tables.covariates, *at) or ()}
+    # A fatal event is grade 5: its row at one grade speaks for all.
     fatal = {event.name for event in tables.events if event.relation == "fatal"}
-    own |= {(covariate, event, "4-5") for covariate, event, _ in own if event in fatal}
-    given = np.array([[[(c.name, e.name, g) in own for g in GRADES] for e in tables.events] for c in tables.covariates])
-    anywhere = np.array([c.name in set(rows["covariate"]) for c in tables.covariates])[:, None, None]
+    own |= {(covariate, event, grade) for covariate, event, _ in own if event in fatal for grade in tables.grades}
+    given = np.array([[[(c.name, e.name, g) in own for g in tables.grades] for e in tables.events] for c in tables.covariates])
+    anywhere = np.array([c.name in {name for name, *_ in own} for c in tables.covariates])[:, None, None]
     found = np.where(given & (contraction >= LEARNED), 0, 1)
     return np.where(anywhere & (contraction >= NOTICED), found, SUPPORT.index("prior"))
 

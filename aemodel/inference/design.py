@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy.linalg import block_diag, null_space
 
+from aemodel.inference import priors
 from aemodel.publication.cells import Cells, make_cells
+from aemodel.publication.cutoffs import Unseen
 from aemodel.publication.errors import PublicationError
-from aemodel.publication.families import POOLS, Branch, Family, make_families
+from aemodel.publication.families import Branch, Family, make_families
 from aemodel.publication.margins import FamilyMargins, family_margins
+from aemodel.publication.rules import split
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 
@@ -24,14 +29,19 @@ class Term:
     """One set of exchangeable effects.
 
     Of a covariate's levels, its groups, its levels within groups, or the trend over
-    ordered levels and the departure from it.
+    ordered levels and the departure from it; or of levels of two covariates together (``arm*stage``), beyond those of each.
 
-    ``basis`` (level, contrast) has orthonormal columns per set of effects that sum to zero.
+    ``basis`` (level, contrast), or for two covariates (level, level, contrast), has orthonormal columns per set of effects
+    that sum to zero. A level of patients of whom it is not known has none.
     """
 
     name: str
     covariate: str
     basis: NDArray[np.float64]
+
+    @property
+    def covariates(self) -> list[str]:
+        return self.covariate.split("*") if self.basis.ndim == 3 else [self.covariate]
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,9 @@ class Design:
     """What the model needs of a publication, as arrays.
 
     ``branches`` are those of all families, end to end; ``matrix`` (cell, contrast) the covariates in contrasts;
-    ``term_of`` (contrast,) and ``pool_of`` (branch,) are positions in ``terms`` and `POOLS`.
+    ``term_of`` (contrast,) and ``pool_of`` (branch,) are positions in ``terms`` and ``pools``: incidence, a severity for each
+    step from one class of grades to the next, composition. ``grades`` are the classes that risks are given for,
+    ``unseen`` what listed events are known not to be.
     """
 
     cells: Cells
@@ -49,6 +61,9 @@ class Design:
     matrix: NDArray[np.float64]
     term_of: NDArray[np.int64]
     pool_of: NDArray[np.int64]
+    pools: tuple[str, ...]
+    grades: tuple[str, ...]
+    unseen: tuple[Unseen, ...] = ()
 
     def branch_slice(self, family: int) -> slice:
         """Where a family's branches lie among all."""
@@ -86,6 +101,22 @@ class Design:
         return self.matrix - self.share @ self.matrix
 
     @property
+    def widths(self) -> NDArray[np.float64]:
+        """Scales of the half-normal priors of effects' scales, (pool, term)."""
+        together = np.array([priors.INTERACTION if term.basis.ndim == 3 else 1.0 for term in self.terms])
+        return np.outer([priors.SCALE[kind] for kind in self.kinds], together)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of each pool, whether it is of ``incidence``, ``severity`` or ``composition``."""
+        return tuple(pool.split()[0] for pool in self.pools)
+
+    @property
+    def sharing(self) -> tuple[str, ...]:
+        """Pools whose effects have a part in common: all but composition, in their order."""
+        return self.pools[:-1]
+
+    @property
     def share(self) -> NDArray[np.float64]:
         """The cohort's composition, (cell,)."""
         return self.cells.n / self.cells.n.sum()
@@ -97,42 +128,74 @@ class Design:
     @property
     def contrasts(self) -> list[str]:
         """Names of the contrasts: term and number."""
-        return [f"{self.terms[t].name}[{k}]" for t in range(len(self.terms)) for k in range(self.terms[t].basis.shape[1])]
+        return [f"{term.name}[{k}]" for term in self.terms for k in range(term.basis.shape[-1])]
 
 
 def make_design(tables: Tables) -> Design:
     cells = make_cells(tables)
-    families = make_families(tables.events)
+    families = make_families(tables.events, tables.classes)
     branches = tuple(branch for family in families for branch in family.branches)
-    terms = tuple(term for covariate in tables.covariates for term in _terms(covariate))
+    terms = (*(term for covariate in tables.covariates for term in _terms(covariate)), *_interactions(tables))
     position = {c.name: i for i, c in enumerate(tables.covariates)}
-    matrix = np.hstack([term.basis[cells.levels[:, position[term.covariate]]] for term in terms])
-    term_of = np.concatenate([np.full(term.basis.shape[1], i) for i, term in enumerate(terms)])
-    pool_of = np.array([POOLS.index(branch.pool) for branch in branches])
-    return Design(cells, families, branches, terms, matrix, term_of, pool_of)
+    columns = [term.basis[*(cells.levels[:, position[name]] for name in term.covariates)] for term in terms]
+    matrix = np.hstack([np.zeros((len(cells.n), 0)), *columns])
+    term_of = np.repeat(np.arange(len(terms)), [term.basis.shape[-1] for term in terms])
+    pools, pool_of = _pools(branches)
+    return Design(cells, families, branches, terms, matrix, term_of, pool_of, pools, tables.grades, tables.unseen)
+
+
+def _pools(branches: Sequence[Branch]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Names of pools, and the position of each branch's: one severity, or one for each step if there are several."""
+    severities = [branch.reaches for branch in branches if branch.pool == "severity"]
+    reached = sorted(set(severities) - {0})
+    steps = [f"severity {grade}" for grade in reached] if len(reached) > 1 else ["severity"] if severities else []
+    pools = ("incidence", *steps, "composition")
+    # A fatal event's branches are beside those of the last step.
+    place = {grade: min(1 + i, len(steps)) for i, grade in enumerate(reached)} | {0: len(steps)}
+    of = [place[branch.reaches] if branch.pool == "severity" else pools.index(branch.pool) for branch in branches]
+    return pools, np.array(of)
 
 
 def all_margins(design: Design, rows: pd.DataFrame, like: Sequence[FamilyMargins] | None = None) -> tuple[FamilyMargins, ...]:
     """Margins of every family from the frequencies to be used, over cells of their own or those of other margins."""
     covariates = [None] * len(design.families) if like is None else [family.covariates for family in like]
     pairs = zip(design.families, covariates, strict=True)
-    return tuple(family_margins(family, design.cells, rows, told) for family, told in pairs)
+    return tuple(family_margins(family, design.cells, rows, told, design.unseen) for family, told in pairs)
 
 
 def family_averages(design: Design, margins: tuple[FamilyMargins, ...]) -> list[NDArray[np.float64]]:
     """The cohort's composition within each family's own cells: (family cell, cell), rows sum to 1."""
     found = []
     for family in margins:
-        inside = np.arange(len(family.margins.n))[:, None] == family.coarse
+        copies, size = family.shares.shape
+        inside = np.arange(size)[:, None] == family.coarse
         weights = inside * design.cells.n
         # A family cell without patients plays no part; any composition will do.
         weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, inside)
-        found.append(weights / weights.sum(axis=1, keepdims=True))
+        found.append(np.tile(weights / weights.sum(axis=1, keepdims=True), (copies, 1)))
+    return found
+
+
+def _interactions(tables: Tables) -> list[Term]:
+    """A term for each two covariates that some event is published by together: such a table tells what one-way ones do not."""
+    rows = [row for row in tables.rows if not row.derived]
+    places = [[name for name, _ in split(tables.covariates, row.covariate, row.level) or ()] for row in rows]
+    pairs = dict.fromkeys(tuple(sorted(pair)) for names in places for pair in combinations(names, 2))
+    found = []
+    for pair in sorted(pairs):
+        one, other = (np.hstack([term.basis for term in _terms(tables.covariate(name))]) for name in pair)
+        basis = np.einsum("ij,kl->ikjl", one, other).reshape(len(one), len(other), -1)
+        found.append(Term("*".join(pair), "*".join(pair), basis))
     return found
 
 
 def _terms(covariate: Covariate) -> list[Term]:
     """Levels are exchangeable or ordered, or, where they are grouped, groups are and so are levels within each group."""
+    known = np.array([not level.unknown for level in covariate.levels])
+    if not known.all():
+        levels = tuple(level for level in covariate.levels if not level.unknown)
+        terms = _terms(replace(covariate, levels=levels)) if len(levels) > 1 else []
+        return [Term(term.name, term.covariate, _spread(term.basis, known)) for term in terms]
     if covariate.ordered and len(covariate.levels) > 2:
         trend = np.linspace(-np.sqrt(0.5), np.sqrt(0.5), len(covariate.levels))[:, None]
         curve = null_space(np.hstack([np.ones_like(trend), trend]).T)
@@ -153,6 +216,13 @@ def _terms(covariate: Covariate) -> list[Term]:
         Term(f"{covariate.name} group", covariate.name, zero_sum_basis(len(groups))[group_of]),
         Term(f"{covariate.name} within", covariate.name, within),
     ]
+
+
+def _spread(basis: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """A basis of known levels over all of a covariate's: who is not known has the average effect."""
+    whole = np.zeros((len(known), basis.shape[1]))
+    whole[known] = basis
+    return whole
 
 
 def zero_sum_basis(size: int) -> NDArray[np.float64]:

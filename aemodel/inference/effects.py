@@ -9,7 +9,8 @@ logit moves by
 
 which is u for an event of its own (C = 1, A = 0), and less the rarer what it lies in. A, B and C are taken at the
 intercepts. Nested events then move by exactly u, however deep; the parts of a union move with it, not by u each. A second
-shared effect is added to the logits of severity. Everything here is written for PyTensor and NumPy alike.
+shared effect is added to the logits of severity, one for each step to a higher class of grades. Everything here is written
+for PyTensor and NumPy alike.
 """
 
 from __future__ import annotations
@@ -20,10 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.intervals import tilted_states
-from aemodel.publication.families import POOLS
 from aemodel.publication.margins import FamilyMargins
 
 Floats = NDArray[np.float64]
@@ -57,11 +56,11 @@ def branch_logits(
     alone, which keeps the posterior free of funnels between them and the intercept.
     """
     settled, outer = branch_shares(design, intercept, xp)
-    severe = np.equal(design.pool_of, POOLS.index("severity")).astype(float)[:, None]
+    steps = _steps(design)
     load = outer - settled
     covariance = (design.centred * design.share[:, None]).T @ design.centred
     matrix = np.ascontiguousarray(matrix.T)
-    along = own + severe * shared[1]
+    along = own + xp.dot(steps, shared[1:])
     common = xp.dot(shared[0], covariance)
     worse = settled + load / (1 + xp.exp(-intercept))
     curvature = load * (2 * (settled + worse + outer) - 3) * (common * shared[0]).sum()
@@ -69,7 +68,7 @@ def branch_logits(
     level = intercept + 0.5 * (bend + curvature)
     by_cell = xp.dot(shared, matrix) + fresh[1]
     odds = xp.expm1(by_cell[0])[None, :]
-    moved = xp.log1p(outer[:, None] * odds) - xp.log1p(settled[:, None] * odds) + severe * by_cell[1][None, :]
+    moved = xp.log1p(outer[:, None] * odds) - xp.log1p(settled[:, None] * odds) + xp.dot(steps, by_cell[1:])
     return level[:, None] + xp.dot(own, matrix) + fresh[0] + moved
 
 
@@ -82,6 +81,11 @@ def branch_shares(design: Design, intercept: Any, xp: Any) -> tuple[Any, Any]:
     return settled, outer
 
 
+def _steps(design: Design) -> Floats:
+    """Which severity pool a branch is of: 0/1, (branch, pool)."""
+    return np.eye(len(design.pools))[design.pool_of][:, 1:-1]
+
+
 def effect_scales(design: Design, scale: Any, alike: Any, xp: Any) -> tuple[Any, Any]:
     """Standard deviations of own effects (branch, contrast) and of shared ones (sharing pool, contrast).
 
@@ -89,10 +93,10 @@ def effect_scales(design: Design, scale: Any, alike: Any, xp: Any) -> tuple[Any,
     """
     # 0/1 matrices pick scales: cheaper to differentiate and to compile than indexing.
     to_contrast = np.ascontiguousarray(np.eye(len(design.terms))[:, design.term_of])
-    to_branch = np.eye(len(POOLS))[design.pool_of]
-    shares = np.eye(len(POOLS))[[POOLS.index(pool) for pool in priors.SHARING]]
+    to_branch = np.eye(len(design.pools))[design.pool_of]
+    shares = np.eye(len(design.pools))[:-1]
     sharing = np.ascontiguousarray(shares.T)
-    alone = np.ones((len(POOLS), 1)) - sharing.sum(axis=1, keepdims=True)
+    alone = np.ones((len(design.pools), 1)) - sharing.sum(axis=1, keepdims=True)
     own = scale * (alone + xp.dot(sharing, xp.sqrt(1 - alike)))
     shared = xp.dot(shares, scale) * xp.sqrt(alike)
     return xp.dot(to_branch, xp.dot(own, to_contrast)), xp.dot(shared, to_contrast)
@@ -110,9 +114,9 @@ def make_centring(design: Design, margins: Sequence[FamilyMargins], further: Ite
     yes = (p @ taken) / (p @ (taken + refused))
     slopes = p[:, None] * (taken * (1 - yes) - refused * yes)
     spread = design.share @ design.centred**2
-    severe = np.equal(design.pool_of, POOLS.index("severity"))
+    steps = _steps(design)
     precision = np.zeros((len(design.branches), len(design.term_of)))
-    shared = np.zeros((len(priors.SHARING), len(design.term_of)))
+    shared = np.zeros((len(design.sharing), len(design.term_of)))
     told = set(further).union(*(family.told for family in margins))
     for event, grade, covariate in sorted(told):
         states = design.states_having(event, grade)
@@ -121,9 +125,9 @@ def make_centring(design: Design, margins: Sequence[FamilyMargins], further: Ite
         variance = max(rate * (1 - rate), 1e-9)
         gains = design.cells.n.sum() * slopes[states].sum(axis=0) ** 2 / variance
         precision = np.maximum(precision, gains[:, None] * here)
-        shared += np.array([design.cells.n.sum() * variance, gains[severe].max(initial=0)])[:, None] * here
+        shared += np.append(design.cells.n.sum() * variance, (gains[:, None] * steps).max(axis=0))[:, None] * here
     settled, outer = (p @ design.over_families(name) for name in ("settled", "outer"))
-    return Centring(_standard_errors(precision), _standard_errors(shared), np.column_stack([outer - settled, severe]))
+    return Centring(_standard_errors(precision), _standard_errors(shared), np.column_stack([outer - settled, steps]))
 
 
 def _standard_errors(precision: Floats) -> Floats:

@@ -67,5 +67,6 @@ def _rates(tables: Tables, ordering: Ordering) -> NDArray[np.float64]:
     if missing := [grade for grade in ordering.tiers if grade not in rows.index]:
         problem = f"{ordering.event} has no published total at grade {missing[0]}"
         raise PublicationError("publication.toml", problem, key="orderings")
-    rates = rows.loc[list(ordering.tiers), "observed"].to_numpy(dtype=float) / tables.n
+    ends = rows.loc[list(ordering.tiers), ["observed_low", "observed_high"]]
+    rates = ends.to_numpy(dtype=float).mean(axis=1) / tables.n
     return np.asarray(np.clip(rates, 1 / tables.n, 1 - 1 / tables.n))

@@ -172,7 +172,7 @@ def fit(
         "patients": own.patients if own else 0,
         "overlap": overlap,
         "power": power,
-        "priors": priors.describe(),
+        "priors": priors.describe(any(len(term.covariates) > 1 for term in design.terms)),
     }
     risks = sourced_risks(tables, make_forward(design), idata["prior"], thinned(idata["posterior"]), seed)
     return Fitted(tables, idata, diagnostics, settings, risks)
@@ -272,8 +272,9 @@ def _prior(model: pm.Model, seed: int, draws: int = 1000) -> xr.Dataset:
 
 
 def _observed(tables: Tables) -> xr.Dataset:
-    """The counts the likelihood used, with what each counts as coordinates."""
+    """The counts the likelihood used, or the ends of their intervals, with what each counts as coordinates."""
     rows = tables.frequencies[~tables.frequencies["derived"]].reset_index(drop=True)
     coords = {name: ("margin", rows[name].astype(str).to_numpy()) for name in ("event", "grade", "covariate", "level")}
-    data = {"observed": ("margin", rows["observed"].to_numpy()), "n": ("margin", rows["n"].to_numpy())}
+    names = ["observed", "n"] if rows["observed"].notna().all() else ["observed_low", "observed_high", "n"]
+    data = {name: ("margin", rows[name].to_numpy()) for name in names}
     return xr.Dataset(data, coords | {"margin": np.arange(len(rows))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,6 @@ from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_logits, effect_scales
 from aemodel.inference.states import make_paths, state_probabilities
 from aemodel.publication.cells import NOBODY
-from aemodel.publication.events import GRADES
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws, cells_with_new
 
@@ -65,14 +65,15 @@ class Forward:
         design = self.design
         matrix = np.zeros((len(self.levels), design.matrix.shape[1]))
         own = np.zeros((len(design.branches), len(self.levels)))
-        shared = np.zeros((len(priors.SHARING), len(self.levels)))
+        shared = np.zeros((len(design.sharing), len(self.levels)))
         position = {c.name: i for i, c in enumerate(design.cells.covariates)}
         scales = effect_scales(design, draw["scale"], draw["alike"], np)
         for t, term in enumerate(design.terms):
-            levels = self.levels[:, position[term.covariate]]
-            size = len(term.basis)
-            known = levels < size
-            matrix[np.ix_(known, design.columns_of(t))] = term.basis[levels[known]]
+            levels = [self.levels[:, position[name]] for name in term.covariates]
+            sizes = term.basis.shape[:-1]
+            known = np.all([of < size for of, size in zip(levels, sizes, strict=True)], axis=0)
+            matrix[np.ix_(known, design.columns_of(t))] = term.basis[*(of[known] for of in levels)]
+            size = math.prod(sizes)
             if not known.all():
                 # A further level beside `size` that sum to zero: variance s^2 (1 + 1/size).
                 for effects, scale in zip((own, shared), scales, strict=True):
@@ -123,24 +124,26 @@ def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -
     sums = _event_sums(forward.design, tables)
     p = np.stack([(sums @ states).T for states in forward.states(draws, seed)]).astype(np.float32)
     # In one order in memory, as they are read back: sums are then added up alike.
-    risks = np.ascontiguousarray(np.clip(p, 0, 1)).reshape(len(p), len(forward.levels), len(tables.events), len(GRADES))
+    risks = np.ascontiguousarray(np.clip(p, 0, 1)).reshape(len(p), len(forward.levels), len(tables.events), len(tables.grades))
     return RiskDraws(
         covariates=tables.covariates,
         events=tuple(event.name for event in tables.events),
-        grades=GRADES,
+        grades=tables.grades,
         draws=risks,
         levels=forward.levels,
         weight=forward.weight,
         movement=_movement(forward, risks),
-        source=np.full((len(tables.covariates), len(tables.events), len(GRADES)), SUPPORT.index("prior")),
-        published=np.array([[grade in tables.published_grades(event) for grade in GRADES] for event in tables.events]),
+        source=np.full((len(tables.covariates), len(tables.events), len(tables.grades)), SUPPORT.index("prior")),
+        published=np.array([[grade in tables.published_grades(event) for grade in tables.grades] for event in tables.events]),
         chains=draws.sizes["chain"],
     )
 
 
 def _event_sums(design: Design, tables: Tables) -> Floats:
     """0/1 (event and grade, state): which states, families end to end, have each event at each grade."""
-    return np.array([design.states_having(event.name, grade) for event in tables.events for grade in GRADES], dtype=float)
+    return np.array(
+        [design.states_having(event.name, grade) for event in tables.events for grade in tables.grades], dtype=float
+    )
 
 
 def _movement(forward: Forward, risks: Any) -> NDArray[np.float32]:

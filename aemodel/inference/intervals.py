@@ -26,7 +26,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from aemodel.inference.saddlepoint import Floats, Packed, node_loglik, solve
-from aemodel.publication.margins import Margins, dependence, reduce_margins
+from aemodel.publication.reduction import Margins, dependence, reduce_margins
 
 MOST_POINTS = 1500
 FEW_POINTS = 60
@@ -63,7 +63,7 @@ def pack(families: Sequence[Margins]) -> Packed:
     statements: list[tuple[int, int, list[_Group]]] = []
     for family, margins in enumerate(families):
         statements.append((family, 1, list(_groups(margins))))
-        statements.extend((family, -1, list(_groups(unseen))) for unseen in margins.unseen)
+        statements.extend((family, -1, list(_groups(listed))) for listed in margins.listed)
     groups = [group for *_, mine in statements for group in mine]
     nodes = [node for group in groups for node in group.nodes]
     ends = np.cumsum([0] + [len(mine) for *_, mine in statements])

@@ -19,7 +19,7 @@ from aemodel.inference.kernels import source_key
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.states import pull_back, state_probabilities
 from aemodel.publication.errors import InputError
-from aemodel.publication.margins import reduce_margins
+from aemodel.publication.reduction import reduce_margins
 
 _KERNELS = source_key(str(cholesky.__file__), str(saddlepoint.__file__), str(states.__file__))
 

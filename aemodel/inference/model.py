@@ -20,8 +20,6 @@ from aemodel.inference.normal import half_normal_quantile
 from aemodel.inference.own_patients import OwnProfiles, patients_logp
 from aemodel.inference.saddlepoint import Packed
 from aemodel.inference.states import make_paths
-from aemodel.publication.events import GRADES
-from aemodel.publication.families import POOLS
 from aemodel.publication.margins import FamilyMargins
 
 SAMPLED = "_sampled"
@@ -64,7 +62,7 @@ def _also_told(design: Design, evidence: Evidence | None, own: OwnProfiles | Non
     found = {(null.event, null.grade, null.covariate) for null in evidence.nulls} if evidence else set()
     if own:
         events = [event.name for family in design.families for event in family.events]
-        found |= set(product(events, GRADES, [c.name for c in design.cells.covariates]))
+        found |= set(product(events, design.grades, [c.name for c in design.cells.covariates]))
     return found
 
 
@@ -72,8 +70,8 @@ def coordinates(design: Design) -> dict[str, list[str]]:
     """Names along each dimension of the parameters."""
     return {
         "branch": [branch.name for branch in design.branches],
-        "pool": list(POOLS),
-        "sharing_pool": list(priors.SHARING),
+        "pool": list(design.pools),
+        "sharing_pool": list(design.sharing),
         "term": [term.name for term in design.terms],
         "contrast": design.contrasts,
     }
@@ -81,8 +79,9 @@ def coordinates(design: Design) -> dict[str, list[str]]:
 
 def prior_logits(design: Design, centring: Centring, prior_scale: Any = 1.0) -> Any:
     """The hierarchical prior, inside a `pm.Model`: logits of branches in every cell, (branch, cell)."""
-    to_pool = np.eye(len(POOLS))[design.pool_of]
-    mean = pm.Normal("intercept_mean", *np.array(list(priors.INTERCEPT.values())).T.copy(), dims="pool")
+    to_pool = np.eye(len(design.pools))[design.pool_of]
+    centre, width = np.array([priors.INTERCEPT[kind] for kind in design.kinds]).T.copy()
+    mean = pm.Normal("intercept_mean", centre, width, dims="pool")
     spread = pm.LogNormal("intercept_spread", np.log(priors.SPREAD[0]), priors.SPREAD[1], dims="pool")
     intercept = pm.Normal("intercept", pt.dot(to_pool, mean), pt.dot(to_pool, spread), dims="branch")
     own, shared = _effects(design, centring, prior_scale)
@@ -98,8 +97,7 @@ def _effects(design: Design, centring: Centring, prior_scale: Any) -> tuple[Any,
     # Half-normal, by its quantile function of a normal score: in the log of a scale the posterior is too steep for the
     # sampler where the scale is large, and too flat where it is small.
     score = pm.Normal("scale_score", dims=("pool", "term"))
-    width = np.array([priors.SCALE[pool] for pool in POOLS])[:, None]
-    scale = pm.Deterministic("scale", prior_scale * width * half_normal_quantile(score), dims=("pool", "term"))
+    scale = pm.Deterministic("scale", prior_scale * design.widths * half_normal_quantile(score), dims=("pool", "term"))
     alike = pm.Beta("alike", *priors.ALIKE, dims=("sharing_pool", "term"))
     own_scale, shared_scale = effect_scales(design, scale, alike, pt)
     stretch = pt.sqrt(1 + (shared_scale / centring.shared) ** 2)

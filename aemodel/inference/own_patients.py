@@ -33,6 +33,7 @@ from aemodel.publication.cells import remaining_cells
 from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.outcomes import read_states, shown_rows
+from aemodel.publication.rules import split
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
 from aemodel.scoring.eager import as_frame, read_sets
@@ -129,7 +130,8 @@ def _without_rows(tables: Tables, design: Design, rows: _Rows) -> tuple[Design, 
     published = tables.frequencies[~tables.frequencies["derived"]]
     _check_covariates_known(design, published, rows)
     left = [_without(design, row, rows) for row in published.itertuples()]
-    published = published.assign(n=[n for n, _ in left], observed=[observed for _, observed in left])
+    names = ("n", "observed", "observed_low", "observed_high")
+    published = published.assign(**{name: [row[k] for row in left] for k, name in enumerate(names)})
     others = replace(design, cells=remaining_cells(tables, *np.unique(rows.sets, axis=0, return_counts=True)))
     try:
         return others, all_margins(others, published)
@@ -140,30 +142,39 @@ def _without_rows(tables: Tables, design: Design, rows: _Rows) -> tuple[Design, 
 def _check_covariates_known(design: Design, published: pd.DataFrame, rows: _Rows) -> None:
     for k, covariate in enumerate(design.cells.covariates):
         several = (rows.sets[:, k] & (rows.sets[:, k] - 1)) > 0
-        if covariate.name in set(published["covariate"]) and several.any():
+        places = (
+            split(design.cells.covariates, *at) or () for at in zip(published["covariate"], published["level"], strict=True)
+        )
+        if several.any() and any(covariate.name == name for place in places for name, _ in place):
             raise _unknown(covariate.name, "frequencies are published by it", several)
 
 
-def _without(design: Design, row: Any, rows: _Rows) -> tuple[int, int]:
-    """Denominator and count of a published frequency without these patients."""
+def _without(design: Design, row: Any, rows: _Rows) -> tuple[int, int | None, int, int]:
+    """Denominator, count and its ends of a published frequency without these patients."""
     family = design.family_of(row.event)
+    if any(event.name == row.event and event.assessed == "own" for event in design.families[family].events):
+        problem = f"{row.event!r} was assessed in some of the cohort only, nobody knows in whom"
+        raise PatientsError("patients", problem, remedy="give patients who are not in it (overlap='disjoint')")
     states, pattern = rows.outcomes[family]
     having = design.families[family].having(row.event, row.grade)
     has, has_not = (np.all(states <= these, axis=1)[pattern] for these in (having, ~having))
     if not (has | has_not).all():
         raise _unknown(row.event, f"its frequency at grade {row.grade} is published", ~(has | has_not))
     inside = np.ones(len(rows.sets), dtype=bool)
-    if row.covariate != "total":
-        k, covariate = next((k, c) for k, c in enumerate(design.cells.covariates) if c.name == row.covariate)
-        inside = np.isin(rows.sets[:, k], [1 << level for level in covariate.members(row.level)])
-    n, observed = row.n - int(inside.sum()), row.observed - int((inside & has).sum())
-    if not 0 <= observed <= n:
+    position = {covariate.name: k for k, covariate in enumerate(design.cells.covariates)}
+    for name, levels in split(design.cells.covariates, row.covariate, row.level) or ():
+        members = [1 << i for level in levels for i in design.cells.covariates[position[name]].members(level)]
+        inside &= np.isin(rows.sets[:, position[name]], members)
+    theirs, n = int((inside & has).sum()), row.n - int(inside.sum())
+    low, high = max(row.observed_low - theirs, 0), min(row.observed_high - theirs, n)
+    if low > high:
+        ends = f"{row.observed_low}" if row.observed_low == row.observed_high else f"{row.observed_low} to {row.observed_high}"
         raise PatientsError(
             "patients",
-            f"{row.observed - observed} of their {row.n - n} have {row.event} {row.grade} ({row.covariate} "
-            f"{row.level}), {row.observed} of {row.n} in the publication: they cannot be a subset of its cohort",
+            f"{theirs} of their {row.n - n} have {row.event} {row.grade} ({row.covariate} "
+            f"{row.level}), {ends} of {row.n} in the publication: they cannot be a subset of its cohort",
         )
-    return n, observed
+    return n, low if low == high else None, low, high
 
 
 def _unknown(column: str, why: str, rows: Bools) -> PatientsError:

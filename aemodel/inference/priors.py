@@ -14,7 +14,9 @@ A branch's logit in a cell is its intercept, plus what effects shared by all eve
   that standard deviation between the first and the last, and a departure from it, a scale each.
 - Scales are half-normal, one for each pool and term, and wide: a scale of 1 allows odds ratios of 4 at one standard
   deviation. They are learned from all events; narrow ones would shrink what a table has few of, large differences.
-- `DEVIATION` lets patients' log odds depart from additivity in the covariates, which no margin can test: its scale is
+- Where a table is by two covariates together, their levels together have effects too (`INTERACTION`), of half the scale:
+  effects that are not additive are mostly smaller than those of either.
+- `DEVIATION` lets patients' log odds depart from additivity in the covariates, which no one-way margin can test: its scale is
   half-normal(0.15), an odds ratio of 1.16 at one standard deviation. See `aemodel.inference.forward`.
 """
 
@@ -29,6 +31,9 @@ SPREAD = (1.2, 0.4)
 SCALE = {"incidence": 1.0, "severity": 1.0, "composition": 1.0}
 """Half-normal scale of the effects (log odds), by pool; one scale for each pool and term."""
 
+INTERACTION = 0.5
+"""What `SCALE` is multiplied by for effects of levels of two covariates together, beyond those of each."""
+
 ALIKE = (2.0, 2.0)
 """Beta prior of the share of the effects' variance that is common to all events."""
 
@@ -39,12 +44,13 @@ DEVIATION = 0.15
 """Half-normal scale of cells' deviations from additivity (log odds)."""
 
 
-def describe() -> dict[str, object]:
-    """The priors as plain values, for the manifest of a saved model."""
-    return {
+def describe(together: bool = False) -> dict[str, object]:
+    """The priors as plain values, for the manifest of a saved model; ``together`` if it has effects of two covariates."""
+    found: dict[str, object] = {
         "intercept_mean": {pool: {"normal": list(values)} for pool, values in INTERCEPT.items()},
         "intercept_spread": {"log_normal": list(SPREAD)},
         "scale": {pool: {"half_normal": value} for pool, value in SCALE.items()},
         "alike": {pool: {"beta": list(ALIKE)} for pool in SHARING},
         "deviation": {"half_normal": DEVIATION},
     }
+    return found | ({"interaction": INTERACTION} if together else {})

@@ -15,11 +15,9 @@ A margin known to lie in an interval of k values, the highest of them y, is a co
 from 0 to k - 1, has been added to it. K then has a term log sum_u exp(u t_j) more, H its second derivative, and
 v_j = H^-1_jj / 2 times its third; v is 0 for counts that are known.
 
-What a publication says of a family is one or more *statements*: the log probability of one is a sum of *groups*, each
-the log of a sum over *points* (integers an interval can hold), of which only some, its nodes, are solved for: the values
-at the others are blended from these (`aemodel.inference.intervals`). Counts that are known are one point, one node.
-Incidence is sparse: `start` and `index` (`Packed.margin`) hold, for each pair of cell and state, the margins it counts
-in (CSR).
+What is published of a family is one or more *statements*: the log probability of one is a sum of *groups*, each the log
+of a sum over *points* (integers an interval can hold), blended from those solved for, its nodes (`intervals`). Incidence
+is sparse (CSR): `start` and `index` hold each pair's margins.
 """
 
 from __future__ import annotations
@@ -34,19 +32,19 @@ from aemodel.inference.kernels import compiled
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-TOLERANCE = 1e-12
-MOST_STEPS = 60
+TOLERANCE, MOST_STEPS = 1e-12, 60
 
 
 class Packed(NamedTuple):
     """What is published of several families, laid end to end, as the kernel takes it.
 
-    ``families`` (family,) is each one's number of pairs of cell and state; ``statements`` (statement, 4): family, first group
-    and last, and 1, or -1 where what is known is that it is *not* so; ``groups`` (group, 5): first node and last, first point
-    and last, and 1 or -1, its sign; ``nodes`` (node, 3): cells, states and margins of one saddlepoint. ``n`` is over nodes'
-    cells, ``counts`` and ``width`` (k) over their margins, ``support`` and ``target`` over pairs; ``start`` (pairs + 1) and
-    ``margin`` are the incidence; ``project`` (margins x pairs of each node) gives Newton's start, project @ (target - log p).
-    A point's value is ``offset`` + ``blend`` @ its group's nodes.
+    ``families`` (family,) is each one's number of pairs of cell and state; ``statements`` (statement, 4): family, first
+    group and last, and 1, or -1 where all else is given that one at least of its groups, which are independent, is so;
+    ``groups`` (group, 5): first node and last, first point and last, and 1 or -1, its sign; ``nodes`` (node, 3): cells,
+    states and margins of one saddlepoint. ``n`` is over nodes' cells, ``counts`` and ``width`` (k) over their margins,
+    ``support`` and ``target`` over pairs; ``start`` (pairs + 1) and ``margin`` are the incidence; ``project`` (margins x
+    pairs of each node) gives Newton's start, project @ (target - log p). A point's value is ``offset`` + ``blend`` @ its
+    group's nodes.
     """
 
     families: Integers
@@ -77,9 +75,7 @@ def joint_loglik(  # type: ignore[no-untyped-def]
     gradient = np.zeros(logp.size)
     solved = np.zeros(nodes.shape[0])
     slopes = np.zeros(start.size - 1)
-    family = pairs = cell = margin = pair = entry = here = 0
-    node = 0
-    mixed = 0
+    family = cell = margin = pair = entry = here = mixed = 0
     for s in range(statements.shape[0]):
         while family < statements[s, 0]:
             here += families[family]
@@ -88,7 +84,8 @@ def joint_loglik(  # type: ignore[no-untyped-def]
         total = 0.0
         steps = np.zeros(size)
         for g in range(statements[s, 1], statements[s, 2]):
-            first, last, low, high, sign = groups[g]
+            first, last, low, high = groups[g, :4]
+            sign = float(groups[g, 4])
             began = pair
             for node in range(first, last):
                 cells, states, margins = nodes[node]
@@ -114,14 +111,17 @@ def joint_loglik(  # type: ignore[no-untyped-def]
             weights = np.zeros(last - first)
             part = _blended(solved[first:last], offset[low:high], blend[mixed : mixed + (high - low) * (last - first)], weights)
             mixed += (high - low) * (last - first)
+            if statements[s, 3] < 0:
+                part = min(part, -1e-12)  # an approximation of almost 1 can be above
+                sign = np.exp(part) / np.expm1(part)
+                part = np.log(-np.expm1(part)) / sign
             total += sign * part
             for k in range(last - first):
                 steps += sign * weights[k] * slopes[began + k * size : began + (k + 1) * size]
         factor = 1.0
         if statements[s, 3] < 0:
-            total = min(total, -1e-15)
-            factor = np.exp(total) / np.expm1(total)
-            total = np.log(-np.expm1(total))
+            factor = -np.exp(total) / np.expm1(total)
+            total = -np.log(-np.expm1(total))
         values[family] += total
         if np.isfinite(total):
             gradient[here : here + size] += factor * steps

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
 from aemodel.inference.design import Design, make_design
-from aemodel.publication.events import GRADES
 from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.tables import Tables
 
@@ -51,7 +50,7 @@ def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
     for event, grade, covariate, level in zip(rows["event"], rows["grade"], rows["covariate"], rows["level"], strict=True):
         states, cells = design.states_having(event, grade), design.cells.having(covariate, level)
         observed.append(int(counts[np.ix_(states, cells)].sum()))
-    rows["observed"] = observed
+    rows["observed"] = rows["observed_low"] = rows["observed_high"] = observed
     return tables.with_frequencies(rows)
 
 
@@ -68,7 +67,7 @@ def pair_tests(tables: Tables) -> tuple[Null, ...]:
         replace(like[covariate.name], event=event.name, grade=grade)
         for event in tables.events
         for covariate in tables.covariates
-        for grade in GRADES
+        for grade in tables.grades
         if event.name in listed and covariate.name in like
     )
 

@@ -65,7 +65,7 @@ def make_cells(tables: Tables) -> Cells:
     """
     _check_counted(tables)
     combos, sets = cohort_sets(tables)
-    fitted = _proportional_fitting(sets, len(combos))
+    fitted = proportional_fitting(sets, len(combos))
     cell = coarse_cells(tables, combos)
     shape = tuple(len(c.levels) for c in tables.covariates)
     n = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape))).astype(np.float64)
@@ -139,7 +139,7 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
     for k, size in enumerate(patients[split]):
         counted.append((np.append(np.zeros(len(combos), dtype=bool), owner == k), int(size), "patients of one's own"))
     try:
-        fitted = _proportional_fitting(counted, len(combos) + len(combo))[: len(combos)]
+        fitted = proportional_fitting(counted, len(combos) + len(combo))[: len(combos)]
     except PublicationError as error:
         raise PatientsError("patients", f"they cannot all be in the published cohort; without them, {error}") from None
     left = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape)))
@@ -147,7 +147,9 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
     return Cells(tables.covariates, every, np.where(left < NOBODY, 0.0, left).astype(np.float64))
 
 
-def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: int) -> NDArray[np.float64]:
+def proportional_fitting(
+    sets: Sequence[tuple[NDArray[np.bool_], float, str]], size: int, file: str = FILE
+) -> NDArray[np.float64]:
     """Iterative proportional fitting of a flat table to sums over sets (Deming and Stephan 1940; Csiszar 1975)."""
     table = np.full(size, max(sets[0][1], 1) / size)
     error = np.inf
@@ -155,7 +157,7 @@ def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: 
         for inside, n, name in sets:
             found = table[inside].sum()
             if found == 0 and n > 0:
-                raise PublicationError(FILE, f"{n} patients in {name!r}, but other rows leave no room for any")
+                raise PublicationError(file, f"{n} patients in {name!r}, but other rows leave no room for any")
             if found > 0:
                 table[inside] *= n / found
         gaps = [abs(table[inside].sum() - n) for inside, n, _ in sets]
@@ -166,7 +168,7 @@ def _proportional_fitting(sets: list[tuple[NDArray[np.bool_], int, str]], size: 
             break
     worst = sets[int(np.argmax(gaps))]
     problem = f"no table has all these counts; they disagree most about {worst[2]!r} ({worst[1]}, off by {error:.2g})"
-    raise PublicationError(FILE, problem)
+    raise PublicationError(file, problem)
 
 
 def _check_counted(tables: Tables) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from aemodel.publication.errors import Faults
+from aemodel.publication.grades import class_numbers, grade_bounds, is_told
 from aemodel.publication.records import check_names
-from aemodel.publication.schema import Event
+from aemodel.publication.schema import Event, GradeClass
 from aemodel.publication.texts import listed, shown
 
-GRADES = ("3-5", "4-5")
-"""The two thresholds every risk is given for: grade 3 or higher, and grade 4 or higher."""
 MOST_NESTED = 20
 """How deep events may lie in one another."""
 FILE = "events.csv"
 
 
-def check_events(events: Sequence[Event], faults: Faults) -> None:
+def check_events(events: Sequence[Event], classes: Sequence[GradeClass], faults: Faults) -> None:
     """Whether events are a forest: known parents and grades, no cycle, children of one relation, one fatal event a family."""
     by_name = {event.name: event for event in events}
     if not events:
@@ -24,7 +23,7 @@ def check_events(events: Sequence[Event], faults: Faults) -> None:
     check_names([event.name for event in events], "event", FILE, "", faults, strict=True)
     before = len(faults)
     for event in events:
-        _check_event(event, by_name, faults)
+        _check_event(event, by_name, class_numbers(classes), faults)
         _check_path(event, by_name, faults)
     if len(faults) > before or len(by_name) < len(events):
         return
@@ -37,13 +36,17 @@ def check_events(events: Sequence[Event], faults: Faults) -> None:
             faults.add(FILE, problem, line=root.line)
 
 
-def published_grades(event: Event, rows: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Those of an event's grades at which it has a frequency; ``rows`` are events and grades of `frequencies.csv`.
+def published_grades(
+    event: Event, rows: Iterable[tuple[str, str]], answered: Sequence[str], numbers: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Grades at which an event is counted, and answered classes that these tell; ``rows`` are events and grades with rows.
 
-    A fatal event is one and the same at all its grades: a row at one speaks for the others.
+    A fatal event is one and the same at all grades: a row at one speaks for the others.
     """
     given = {grade for name, grade in rows if name == event.name}
-    return tuple(grade for grade in event.grades if grade in given or (given and event.relation == "fatal"))
+    fatal = bool(given) and event.relation == "fatal"
+    every = dict.fromkeys([*event.grades, *answered])
+    return tuple(grade for grade in every if fatal or is_told(grade, given, numbers))
 
 
 def roots(events: Sequence[Event]) -> tuple[Event, ...]:
@@ -64,16 +67,20 @@ def family_of(root: Event, events: Sequence[Event]) -> tuple[Event, ...]:
     return tuple(found)
 
 
-def _check_event(event: Event, by_name: Mapping[str, Event], faults: Faults) -> None:
+def _check_event(event: Event, by_name: Mapping[str, Event], numbers: Mapping[str, int], faults: Faults) -> None:
     named = f"event {event.name!r}"
     if event.parent is not None and event.parent not in by_name:
         known = listed(sorted(by_name))
         faults.add(FILE, f"{named}: parent {shown(event.parent)} is not an event; events are {known}", line=event.line)
     if (event.parent is None) != (event.relation is None):
         faults.add(FILE, f"{named}: relation must be given with a parent, and be empty without", line=event.line)
-    if not event.grades or set(event.grades) - {*GRADES, "5"} or len(set(event.grades)) < len(event.grades):
-        found = shown(" ".join(event.grades))
-        faults.add(FILE, f"{named}: grades must be some of 3-5, 4-5 and 5, each once; found {found}", line=event.line)
+    if not event.grades or len(set(event.grades)) < len(event.grades):
+        faults.add(FILE, f"{named}: grades must be given, each once; found {shown(' '.join(event.grades))}", line=event.line)
+    for grade in event.grades:
+        try:
+            grade_bounds(grade, numbers)
+        except ValueError as error:
+            faults.add(FILE, f"{named}: {error}", line=event.line)
 
 
 def _check_children(event: Event, events: Sequence[Event], faults: Faults) -> None:

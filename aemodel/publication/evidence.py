@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aemodel.publication.errors import Faults
-from aemodel.publication.events import GRADES, published_grades
+from aemodel.publication.events import published_grades
+from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, class_numbers
 from aemodel.publication.rules import FILE
 from aemodel.publication.schema import About, Covariate, Event, Frequency, NullClaim, OrderingClaim, Tiers
 from aemodel.publication.texts import listed, shown
@@ -74,7 +75,8 @@ def read_nulls(about: About, events: Sequence[Event], rows: Sequence[Frequency],
     """
     reader = _Reader(about, events, faults)
     with_rows = {(row.event, row.covariate) for row in rows} | {(item.event, item.covariate) for item in about.orderings}
-    published = {event.name: published_grades(event, [(row.event, row.grade) for row in rows]) for event in events}
+    given = [(row.event, row.grade) for row in rows]
+    published = {event.name: published_grades(event, given, reader.grades, reader.numbers) for event in events}
     numbers = {(row.event, row.grade): row.observed_high for row in rows if row.covariate == "total"}
     found: dict[tuple[str, str, str], Null] = {}
     for i, item in sorted(enumerate(about.nulls, start=1), key=lambda each: each[1].unlisted):
@@ -91,12 +93,13 @@ class _Reader:
 
     def __init__(self, about: About, events: Sequence[Event], faults: Faults) -> None:
         self.events, self.covariates, self.faults = events, {c.name: c for c in about.covariates}, faults
-        self.chosen = about.chosen
+        self.chosen, classes = about.chosen, about.grades or GRADES_BY_DEFAULT
+        self.grades, self.numbers = answered_classes(events, classes), class_numbers(classes)
 
     def ordering(self, item: OrderingClaim, key: str) -> Ordering | None:
         before = len(self.faults)
         self.known([item.event], [event.name for event in self.events], "event", key)
-        self.known(item.tiers, GRADES, "grade", key)
+        self.known(item.tiers, self.grades, "grade", key)
         if not self.known([item.covariate], self.covariates, "covariate", key):
             return None
         covariate = self.covariates[item.covariate]
@@ -110,7 +113,7 @@ class _Reader:
         within = self.within(item.within, covariate, key) if item.within is not None else None
         if len(self.faults) > before:
             return None
-        ordered = {grade: item.tiers[grade] for grade in GRADES if grade in item.tiers}
+        ordered = {grade: item.tiers[grade] for grade in self.grades if grade in item.tiers}
         return Ordering(item.event, covariate.name, ordered, within, item.alpha, item.source)
 
     def within(self, value: Mapping[str, str], ordered: Covariate, key: str) -> tuple[str, str] | None:
@@ -149,7 +152,7 @@ class _Reader:
                     continue
                 # A fatal event is one and the same at both grades.
                 for grade in event.grades[:1] if event.relation == "fatal" else event.grades:
-                    if grade in GRADES:
+                    if grade in self.grades:
                         yield Null(event.name, grade, name, levels, item.alpha, not item.unlisted, item.source, groups)
 
     def groups(self, covariate: Covariate, levels: Sequence[str], key: str) -> tuple[tuple[int, ...], ...]:

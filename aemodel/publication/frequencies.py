@@ -12,15 +12,13 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from aemodel.publication.errors import Faults
-from aemodel.publication.events import GRADES
+from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, class_numbers, grade_bounds, tiling
 from aemodel.publication.records import hint
 from aemodel.publication.rules import TOTAL, split
-from aemodel.publication.schema import MOST_PATIENTS, Covariate, Event, Frequency
+from aemodel.publication.schema import MOST_PATIENTS, About, Covariate, Event, Frequency
 from aemodel.publication.texts import listed, shown
 
 FILE = "frequencies.csv"
-NESTED = (("3-5", "4-5"), ("4-5", "5"), ("3-5", "5"))
-"""Grades, and those that lie in them."""
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})"
 _PRINTED = re.compile(rf"(<=|<|\u2264)?\s*{_NUMBER}(?:\s*-\s*{_NUMBER})?\s*%?")
 _COUNT = re.compile(r"([0-9]{1,12})(?:\.0{1,12})?(?:-([0-9]{1,12}))?")
@@ -108,15 +106,6 @@ def _range(ends: tuple[int, int]) -> str:
     return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
 
 
-def check_exact(rows: Rows, faults: Faults) -> None:
-    """Whether what is printed tells each count."""
-    for row in rows:
-        if not row.exact:
-            every = shown(list(range(row.observed_low, min(row.observed_low + 9, row.observed_high + 1))))
-            problem = f"{row.printed} {row.unit} is each of {every} over {row.n}"
-            faults.add(FILE, problem, line=row.line, remedy="give the count in its column")
-
-
 def check_rows(rows: Rows, events: Sequence[Event], covariates: Sequence[Covariate], faults: Faults) -> list[Frequency]:
     """Those rows that are of events, grades, covariates and levels that there are, each once."""
     grades = {event.name: event.grades for event in events}
@@ -125,7 +114,13 @@ def check_rows(rows: Rows, events: Sequence[Event], covariates: Sequence[Covaria
         before = len(faults)
         if row.grade not in grades.get(row.event, ()):
             problem = f"event {shown(row.event)} at grade {shown(row.grade)} is not in events.csv"
-            faults.add(FILE, problem + hint(row.grade, GRADES) + hint(row.event, [*grades]), line=row.line)
+            faults.add(
+                FILE,
+                problem
+                + hint(row.grade, [*dict.fromkeys(grade for given in grades.values() for grade in given)])
+                + hint(row.event, [*grades]),
+                line=row.line,
+            )
         check_level(row.covariate, row.level, covariates, FILE, row.line, faults)
         if row.key in good:
             problem = f"given twice, in line {good[row.key].line} too: {listed([' '.join(row.key)])}"
@@ -148,9 +143,10 @@ def check_level(
     faults.add(file, f"covariate {shown(covariate)} with level {shown(level)} is unknown; known are {words}{meant}", line=line)
 
 
-def check_sums(rows: Rows, events: Sequence[Event], covariates: Sequence[Covariate], faults: Faults) -> list[Size]:
+def check_sums(rows: Rows, events: Sequence[Event], about: About, faults: Faults) -> list[Size]:
     """Whether every way of adding up one event at one grade gives one total; and of how many patients each is."""
-    _check_grades(rows, faults)
+    covariates = about.covariates
+    _check_grades(rows, class_numbers(about.grades or GRADES_BY_DEFAULT), faults)
     own = {event.name for event in events if event.assessed == "own"}
     sizes: list[Size] = []
     for (event, _), group in groupby(sorted(rows, key=_event_grade), key=_event_grade):
@@ -226,22 +222,30 @@ def check_sizes(sizes: Sequence[Size], n: int, faults: Faults) -> None:
             faults.add(size.file, problem, line=size.line, key=size.key)
 
 
-def _check_grades(rows: Rows, faults: Faults) -> None:
+def _check_grades(rows: Rows, numbers: Mapping[str, int], faults: Faults) -> None:
     """No more patients at a higher grade than at a lower one."""
     found = {row.key: row for row in rows}
+    bounds = {row.grade: grade_bounds(row.grade, numbers) for row in rows}
     for row in rows:
-        for grade in [high for low, high in NESTED if low == row.grade]:
+        least, most = bounds[row.grade]
+        for grade in [each for each, (low, high) in bounds.items() if least <= low and high <= most and each != row.grade]:
             inner = found.get((row.event, grade, row.covariate, row.level))
             if inner is not None and inner.observed_low > row.observed_high:
                 problem = f"more patients at grade {grade} than at {row.grade} (line {row.line})"
                 faults.add(FILE, problem, line=inner.line, key=f"{row.event} {row.covariate} {row.level}")
 
 
-def with_totals(rows: Rows, events: Sequence[Event], covariates: Sequence[Covariate], n: int) -> tuple[Frequency, ...]:
-    """The published rows, then derived ones: totals that margins imply, and grade 4-5 of fatal events (grade 5 is both)."""
+def with_totals(rows: Rows, events: Sequence[Event], about: About) -> tuple[Frequency, ...]:
+    """The published rows, then derived ones: totals that margins imply, and higher grades of fatal events (5 is all)."""
+    covariates, n = about.covariates, about.patients
+    outermost, *higher = answered_classes(events, about.grades or GRADES_BY_DEFAULT) or ("",)
     fatal = {event.name for event in events if event.relation == "fatal"}
     own = {event.name for event in events if event.assessed == "own"}
-    added = [replace(row, grade="4-5", derived=True) for row in rows if row.event in fatal and row.grade == "3-5"]
+    deaths = [row for row in rows if row.event in fatal and row.grade == outermost]
+    added = [replace(row, grade=grade, derived=True) for grade in higher for row in deaths]
+    added += _added_up(
+        rows, [grade for grade in (outermost, *higher) if grade], class_numbers(about.grades or GRADES_BY_DEFAULT)
+    )
     for (event, grade), group in groupby(sorted(rows, key=_event_grade), key=_event_grade):
         covariate, whole = next(iter(complete_sets(mine := list(group), covariates)), ("total", mine))
         if covariate != "total" and not any((row.covariate, row.level) == TOTAL for row in mine):
@@ -254,3 +258,17 @@ def with_totals(rows: Rows, events: Sequence[Event], covariates: Sequence[Covari
     once: Mapping[tuple[str, ...], Frequency] = {row.key: row for row in reversed([*rows, *added])}
     every = [row for row in [*rows, *added] if once[row.key] is row]
     return tuple(sorted(every, key=lambda row: (order[row.event], row.grade, place.get(row.covariate, len(covariates)))))
+
+
+def _added_up(rows: Rows, answered: Sequence[str], numbers: Mapping[str, int]) -> Iterator[Frequency]:
+    """Derived rows of classes whose single grades, or ranges of them, are published."""
+    places: dict[tuple[str, str, str], list[Frequency]] = {}
+    for row in rows:
+        places.setdefault((row.event, row.covariate, row.level), []).append(row)
+    for mine in places.values():
+        for grade in answered:
+            parts = tiling(grade, [row.grade for row in mine], numbers)
+            if len(parts) > 1 and grade not in {row.grade for row in mine}:
+                low, high = _sum(summed := [row for row in mine if row.grade in parts])
+                one, source = summed[0], f"sum of grades {', '.join(parts)}"
+                yield Frequency(one.event, grade, one.covariate, one.level, one.n, "", "count", "", True, source, 0, low, high)

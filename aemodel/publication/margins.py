@@ -1,86 +1,62 @@
-"""Margins: each published count as a sum over cells and states, which of those can be occupied, and which counts are new.
-
-A margin j counts the patients in a set of (cell, state) pairs, its incidence. Zero margins, full margins and nested
-margins that are equal leave some pairs empty in every table with these margins; the support is what remains (facial
-reduction), and without it the saddlepoint runs off to infinity.
-"""
+"""Margins: each published count of a family's events as a sum over the cells and states of those it was counted in."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.linalg import qr
-from scipy.optimize import linprog
 
-from aemodel.publication.cells import Cells
+from aemodel.publication.cells import Cells, proportional_fitting
+from aemodel.publication.cutoffs import Unseen
 from aemodel.publication.errors import Faults, PublicationError
 from aemodel.publication.families import Family
+from aemodel.publication.reduction import Margins, reduce_margins
+from aemodel.publication.rules import split
 
 MOST_PLACES = 50_000_000
 """Of one family's incidence, which is held in full: 0.4 GB."""
 
 
 @dataclass(frozen=True)
-class Margins:
-    """The counts of one family over its own cells.
-
-    ``n`` (cell,) patients; ``incidence`` (cell, state, margin) of 0/1, those of known counts independent on the support;
-    ``counts`` (margin,), or for an interval its upper end, and ``low`` (margin,) its lower one; ``support`` (cell, state) of
-    bool; ``labels`` name the margins kept. ``unseen`` are counts that would have left events out of the publication: it is
-    known that they are not all so.
-    """
-
-    n: NDArray[np.float64]
-    incidence: NDArray[np.float64]
-    counts: NDArray[np.float64]
-    low: NDArray[np.float64]
-    support: NDArray[np.bool_]
-    labels: tuple[str, ...]
-    unseen: tuple[Margins, ...] = ()
-
-    @property
-    def uncertain(self) -> NDArray[np.bool_]:
-        """Which margins are intervals, (margin,)."""
-        return self.low < self.counts
-
-    def of(self, margins: Sequence[int]) -> Margins:
-        """Some margins only."""
-        chosen = list(margins)
-        labels = tuple(self.labels[j] for j in chosen)
-        parts = self.incidence[:, :, chosen], self.counts[chosen], self.low[chosen]
-        return Margins(self.n, *parts, self.support, labels)
-
-    def among(self, n: NDArray[np.float64]) -> Margins:
-        """The same counts of another table of patients, (cell,)."""
-        return replace(self, n=n, unseen=tuple(each.among(n) for each in self.unseen))
-
-
-@dataclass(frozen=True)
 class FamilyMargins:
     """A family's margins and how its cells lie over all cells: ``coarse`` (all cells,) gives each one's family cell.
 
-    ``told`` holds what frequencies there are: event, grade and covariate.
+    Where events have denominators of their own, the family's cells are there more than once: ``shares`` (copy, cell) are the
+    fractions of a cell's patients of whom the same events were assessed. ``told`` holds what frequencies there are: event,
+    grade and covariate, or ``arm*stage`` of two.
     """
 
     family: Family
     covariates: tuple[str, ...]
     coarse: NDArray[np.int64]
+    shares: NDArray[np.float64]
     margins: Margins
     told: frozenset[tuple[str, str, str]]
 
+    def among(self, n: NDArray[np.float64]) -> Margins:
+        """The same counts of a cohort of other numbers of patients, (all cells,)."""
+        inside = np.bincount(self.coarse, weights=n, minlength=self.shares.shape[1])
+        return self.margins.among((self.shares * inside).ravel())
 
-def family_margins(family: Family, cells: Cells, rows: pd.DataFrame, covariates: Sequence[str] | None = None) -> FamilyMargins:
+
+def family_margins(
+    family: Family,
+    cells: Cells,
+    rows: pd.DataFrame,
+    covariates: Sequence[str] | None = None,
+    unseen: Sequence[Unseen] = (),
+) -> FamilyMargins:
     """Margins of one family from the rows of `Tables.frequencies` to be used (derived ones never are).
 
     The family's cells are those of the covariates its rows distinguish, unless ``covariates`` says which; patients are
-    exchangeable within them.
+    exchangeable within them. Events that have denominators of their own were assessed in some of a cell's patients, whoever
+    these are. ``unseen`` are counts that events with rows here are known not to have had.
 
     Raises
     ------
@@ -89,29 +65,91 @@ def family_margins(family: Family, cells: Cells, rows: pd.DataFrame, covariates:
     """
     names = [event.name for event in family.events]
     mine = rows[rows["event"].isin(names) & ~rows["derived"]]
-    told = set(mine["covariate"]) if covariates is None else covariates
+    places = {pair: split(cells.covariates, *pair) or () for pair in zip(mine["covariate"], mine["level"], strict=True)}
+    told = {name for place in places.values() for name, _ in place} if covariates is None else covariates
     used = tuple(c.name for c in cells.covariates if c.name in told)
     coarse, n = cells.collapsed(used)
     first = np.array([np.flatnonzero(coarse == c)[0] for c in range(len(n))])
-    columns, counts, labels = [], [], []
+    inside = {pair: cells.having(*pair)[first] for pair in places}
+    shares, assessed = _assessed(family, mine, n, inside)
     classes, published = _classes(family, mine)
-    for row, states, count in classes:
-        inside = cells.having(row.covariate, row.level)[first]
-        columns.append(inside[:, None] & states[None, :])
-        counts.append(count)
-        labels.append(f"{row.event} {row.grade} {row.covariate} {row.level}")
-    shape = (len(n), len(family.grades), len(columns))
+    shape = (shares.size, len(family.grades), len(classes))
     if (size := math.prod(shape)) > MOST_PLACES:
         raise PublicationError(
             "frequencies.csv",
-            f"{len(columns)} rows of the events in {family.root!r}, over {len(n)} combinations of levels and "
+            f"{len(classes)} rows of the events in {family.root!r}, over {shares.size} combinations of levels and "
             f"{len(family.grades)} states, are {size:,} numbers, at most {MOST_PLACES:,} can be handled",
             remedy="give these events by fewer covariates",
         )
-    incidence = np.stack(columns, axis=2).astype(float) if columns else np.zeros(shape)
-    reduced = reduce_margins(n, incidence, np.array(counts, float), labels, published)
-    pairs = zip(mine["event"], mine["grade"], mine["covariate"], strict=True)
-    return FamilyMargins(family, used, coarse, reduced, frozenset(pair for pair in pairs if pair[2] != "total"))
+    incidence = np.zeros(shape)
+    for j, (row, states, _, _) in enumerate(classes):
+        here = assessed[row.event][:, None] & inside[row.covariate, row.level]
+        incidence[:, :, j] = here.ravel()[:, None] & states
+    low, high = (np.array([ends[k] for ends in classes], float) for k in (2, 3))
+    labels = [f"{row.event} {row.grade} {row.covariate} {row.level}" for row, *_ in classes]
+    reduced = reduce_margins((shares * n).ravel(), incidence, low, labels, published, high=high)
+    here = set(zip(mine["event"], mine["grade"], mine["covariate"], strict=True))
+    not_so = [_not_so(each, family, cells, first, assessed[each.event], reduced) for each in unseen if each[:3] in here]
+    reduced = replace(reduced, listed=tuple(not_so))
+    pairs = {(r.event, r.grade, name) for r in mine.itertuples() for name in _named(places[r.covariate, r.level])}
+    return FamilyMargins(family, used, coarse, shares, reduced, frozenset(pairs))
+
+
+def _not_so(
+    unseen: Unseen, family: Family, cells: Cells, first: NDArray[np.int64], assessed: NDArray[np.bool_], margins: Margins
+) -> Margins:
+    """Counts of which one, at least, is why an event was listed."""
+    states = family.having(unseen.event, unseen.grade)
+    inside = [np.outer(assessed, cells.having(unseen.covariate, level)[first]).ravel() for level, _ in unseen.levels]
+    incidence = np.stack([np.outer(these, states) for these in inside], axis=2).astype(float)
+    above = np.array([most + 1 for _, most in unseen.levels], float)
+    labels = [f"{unseen.event} {unseen.grade} {unseen.covariate} {level}" for level, _ in unseen.levels]
+    size = np.array([margins.n[these].sum() for these in inside])
+    return reduce_margins(margins.n, incidence, above, labels, high=np.floor(size + 1e-6))
+
+
+def _named(place: Sequence[tuple[str, Any]]) -> list[str]:
+    """What a row tells of: its covariates, and each two of them together."""
+    names = [name for name, _ in place]
+    return [*names, *("*".join(sorted(pair)) for pair in combinations(names, 2))]
+
+
+def _assessed(
+    family: Family, rows: pd.DataFrame, n: NDArray[np.float64], inside: Mapping[tuple[str, str], NDArray[np.bool_]]
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.bool_]]]:
+    """Fractions of cells' patients by what was assessed in them (copy, cell); which copies each event was assessed in, (copy,).
+
+    Events with the same denominators were assessed in the same patients, others in some of these and of the others alike.
+    """
+    own = {event.name for event in family.events if event.assessed == "own"} & set(rows["event"])
+    sizes = {name: frozenset(_denominators(rows[rows["event"] == name])) for name in sorted(own)}
+    kinds = list(dict.fromkeys(sizes.values()))
+    rates = [_assessed_rate(dict(kind), n, inside) for kind in kinds]
+    copies = list(product((True, False), repeat=len(kinds)))
+    if set(rows["event"]) <= own:
+        copies = [copy for copy in copies if any(copy)] or copies  # of nobody else is anything counted
+    shares = [np.prod([rate if yes else 1 - rate for rate, yes in zip(rates, copy, strict=True)], axis=0) for copy in copies]
+    every = {event.name: np.ones(len(copies), dtype=bool) for event in family.events}
+    every |= {name: np.array([copy[kinds.index(sizes[name])] for copy in copies]) for name in own}
+    return np.array([np.broadcast_to(share, n.shape) for share in shares]), every
+
+
+def _denominators(rows: pd.DataFrame) -> dict[tuple[tuple[str, str], int], None]:
+    return dict.fromkeys(((r.covariate, r.level), int(r.n)) for r in rows.itertuples())
+
+
+def _assessed_rate(
+    sizes: Mapping[tuple[str, str], int], n: NDArray[np.float64], inside: Mapping[tuple[str, str], NDArray[np.bool_]]
+) -> NDArray[np.float64]:
+    """Fraction of each cell's patients who were assessed, (cell,): the same odds wherever denominators do not tell."""
+    size, everybody = len(n), np.zeros(2 * len(n), dtype=bool)
+    cell_sets = [(everybody | np.isin(np.arange(2 * size), (c, c + size)), n[c], f"cell {c}") for c in range(size)]
+    rows = [(np.append(inside[pair], everybody[:size]), m, f"{' '.join(pair)} of those assessed") for pair, m in sizes.items()]
+    for members, m, name in rows:
+        if m > n[members[:size]].sum() + 1e-6:
+            raise PublicationError("frequencies.csv", f"{m} patients were assessed in {name}, more than the cohort has there")
+    table = proportional_fitting([*cell_sets, *rows], 2 * size, "frequencies.csv")
+    return np.where(n > 0, table[:size] / np.where(n > 0, n, 1), 1.0)
 
 
 def check_margins(families: Sequence[Family], cells: Cells, rows: pd.DataFrame) -> None:
@@ -123,212 +161,29 @@ def check_margins(families: Sequence[Family], cells: Cells, rows: pd.DataFrame) 
     faults.refuse()
 
 
-def _classes(family: Family, rows: pd.DataFrame) -> tuple[list[tuple[Any, NDArray[np.bool_], int]], NDArray[np.float64]]:
-    """Disjoint grade classes: where a row at 4-5 stands beside one at 3-5, the latter becomes grade 3 only.
+def _classes(family: Family, rows: pd.DataFrame) -> tuple[list[tuple[Any, NDArray[np.bool_], int, int]], NDArray[np.float64]]:
+    """Rows with their states and the ends of their counts; known counts as disjoint grade classes.
 
-    Also which classes each row, as published, adds up: (row, class) of 0/1.
+    Where a row at 4-5 stands beside one at 3-5, the latter becomes grade 3 only. Also which classes each row, as published,
+    adds up: (row, class) of 0/1.
     """
-    severe = {(r.event, r.covariate, r.level): (i, r.observed) for i, r in enumerate(rows.itertuples()) if r.grade == "4-5"}
-    classes, published = [], np.eye(len(rows))
-    for i, row in enumerate(rows.itertuples()):
-        states, count = family.having(row.event, row.grade), row.observed
-        key = (row.event, row.covariate, row.level)
-        if row.grade == "3-5" and key in severe:
-            place, worse = severe[key]
-            states, count = states & ~family.having(row.event, "4-5"), count - worse
-            published[i, place] = 1
-        classes.append((row, states, count))
+    found = list(rows.itertuples())
+    states = [family.having(row.event, row.grade) for row in found]
+    known = [(row.observed, row.observed) if pd.notna(row.observed) else None for row in found]
+    ends = [both or (row.observed_low, row.observed_high) for row, both in zip(found, known, strict=True)]
+    beside: dict[tuple[str, str, str], list[int]] = {}
+    for i, row in enumerate(found):
+        if ends[i][0] == ends[i][1]:
+            beside.setdefault((row.event, row.covariate, row.level), []).append(i)
+    published = np.eye(len(found))
+    classes = [(row, these, *map(int, both)) for row, these, both in zip(found, states, ends, strict=True)]
+    for places in beside.values():
+        for i in places:
+            inner = [j for j in places if j != i and (states[i] | ~states[j]).all() and states[j].sum() < states[i].sum()]
+            if inner:
+                worse = max(inner, key=lambda j: states[j].sum())
+                classes[i] = (found[i], states[i] & ~states[worse], *(end - int(ends[worse][0]) for end in map(int, ends[i])))
+                published[i, worse] = 1
+    for _ in range(len(family.numbers)):  # a row adds up what the row within it adds up
+        published = np.minimum(published + published @ published, 1)
     return classes, published
-
-
-def reduce_margins(
-    n: NDArray[np.float64],
-    incidence: NDArray[np.float64],
-    counts: NDArray[np.float64],
-    labels: Sequence[str],
-    published: NDArray[np.float64] | None = None,
-    *,
-    high: NDArray[np.float64] | None = None,
-    tighten: bool = True,
-) -> Margins:
-    """Find the support and keep a maximal independent set of margins on it.
-
-    ``counts`` are known, or the lower ends of intervals that end at ``high``. Intervals are narrowed to what the other
-    counts leave of them (``tighten``), and left out where these leave no more. ``published`` (margin, margin) of 0/1 says
-    which margins the printed count of each label adds up, for the error; by default itself alone.
-
-    Raises
-    ------
-    ValueError
-        No table has these margins.
-    """
-    low, high = counts, counts if high is None else high
-    table = _Bounds(n, incidence, low, high)
-    if (low < high).any() and tighten:
-        low, high, bound = _tightened(table, labels)
-        incidence, labels = incidence[:, :, bound], [labels[j] for j in bound]
-        published = None if published is None else published[np.ix_(bound, bound)]
-        table = _Bounds(n, incidence, low[bound], high[bound])
-    support, low, high = _support(table, labels, published)
-    known = low == high
-    kept = np.flatnonzero(known)[_independent(incidence[:, :, known], support)].tolist()
-    found = Margins(n, incidence, high, low, support, tuple(labels))
-    kept += [j for j in np.flatnonzero(~known).tolist() if dependence(found, kept, j) is None]
-    return found.of(sorted(kept))
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    """Counts and intervals of a table, as a linear program sees them."""
-
-    n: NDArray[np.float64]
-    incidence: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-    @property
-    def cell_sums(self) -> Any:
-        return sparse.kron(sparse.eye_array(len(self.n)), np.ones((1, self.incidence.shape[1])), format="csr")
-
-    @property
-    def margin_sums(self) -> Any:
-        cells, states, margins = self.incidence.shape
-        return sparse.csr_array(self.incidence.reshape(cells * states, margins).T)
-
-
-def _tightened(table: _Bounds, labels: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
-    """The least and most that each interval can be, given all else; and which margins say anything the others do not."""
-    low, high = table.low.copy(), table.high.copy()
-    kept = np.ones(len(low), dtype=bool)
-    for j in np.flatnonzero(low < high).tolist():
-        ends = [_extreme(_Bounds(table.n, table.incidence, low, high), j, sign, labels) for sign in (1, -1)]
-        kept[j] = ends[0] < low[j] + 1e-6 or ends[1] > high[j] - 1e-6
-        low[j], high[j] = np.ceil(ends[0] - 1e-6), np.floor(ends[1] + 1e-6)
-        if low[j] > high[j]:
-            problem = f"these counts contradict each other: no whole number is left for {labels[j]}"
-            raise PublicationError("frequencies.csv", problem, remedy="correct them")
-    kept |= low == high
-    return low, high, np.flatnonzero(kept).tolist()
-
-
-def _extreme(table: _Bounds, margin: int, sign: int, labels: Sequence[str]) -> float:
-    sums = table.margin_sums
-    found = linprog(
-        sign * sums[[margin]].toarray()[0],
-        A_ub=sparse.vstack([sums, -sums]),
-        b_ub=np.concatenate([table.high, -table.low]),
-        A_eq=table.cell_sums,
-        b_eq=table.n,
-        method="highs",
-    )
-    if found.status == 2:
-        raise _contradiction(table, labels, None)
-    if not found.success:
-        raise RuntimeError(f"the linear program of an interval did not finish: {found.message}")
-    return sign * float(found.fun)
-
-
-def _support(
-    table: _Bounds, labels: Sequence[str], published: NDArray[np.float64] | None
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """Pairs of cell and state that some table occupies: maximise sum z, z <= x, z <= 1, A x = tau b, tau >= 1.
-
-    Homogenised by tau, each z comes out 0 or 1 whatever the scale of the counts. Intervals have two unknowns more each, how
-    far the count is from its upper and its lower end; where one is always zero, that end is the count. Returns the
-    support, and the lower and upper ends.
-    """
-    cells, states, margins = table.incidence.shape
-    unsure = np.flatnonzero(table.low < table.high)
-    size = cells * states
-    every = size + 2 * len(unsure)
-    ends = sparse.eye_array(margins, format="csr")[:, unsure], sparse.eye_array(len(unsure), format="csr")
-    rows = (
-        sparse.block_array(
-            [
-                [table.cell_sums, None, None],
-                [table.margin_sums, ends[0], None],
-                [table.margin_sums[unsure], None, -ends[1]],
-            ],
-            format="csr",
-        )
-        if len(unsure)
-        else sparse.vstack([table.cell_sums, table.margin_sums], format="csr")
-    )
-    totals = np.concatenate([table.n, table.high, table.low[unsure]])
-    equal = sparse.hstack([rows, sparse.csr_array(rows.shape), -totals[:, None]])
-    below = sparse.hstack([-sparse.eye_array(every), sparse.eye_array(every), sparse.csr_array((every, 1))])
-    found = linprog(
-        np.concatenate([np.zeros(every), -np.ones(every), [0.0]]),
-        A_ub=below,
-        b_ub=np.zeros(every),
-        A_eq=equal,
-        b_eq=np.zeros(len(totals)),
-        bounds=[(0, None)] * every + [(0, 1)] * every + [(1, None)],
-        method="highs",
-    )
-    if found.status == 2:
-        raise _contradiction(table, labels, published)
-    if not found.success:
-        raise RuntimeError(f"the support's linear program did not finish: {found.message}")
-    occupied = found.x[every : 2 * every] > 0.5
-    low, high = table.low.copy(), table.high.copy()
-    from_high, from_low = occupied[size:].reshape(2, -1)
-    low[unsure[~from_high]] = high[unsure[~from_high]]
-    high[unsure[~from_low]] = low[unsure[~from_low]]
-    return occupied[:size].reshape(cells, states), low, high
-
-
-def _contradiction(table: _Bounds, labels: Sequence[str], published: NDArray[np.float64] | None) -> PublicationError:
-    """Margins that cannot hold together: those that must give way in the nearest table, and those that hold them (duals)."""
-    cells = len(table.n)
-    published = np.eye(len(table.high)) if published is None else published
-    printed = sparse.block_diag([sparse.eye_array(cells), published], format="csr")
-    rows = printed @ sparse.vstack([table.cell_sums, table.margin_sums], format="csr")
-    low, high = (printed @ np.concatenate([table.n, ends]) for ends in (table.low, table.high))
-    total, size = rows.shape
-    slack = sparse.eye_array(total).tocsc()[:, cells:]
-    between = [(0, width) for width in (high - low)[cells:]]
-    found = linprog(
-        np.concatenate([np.zeros(size), np.ones(2 * (total - cells)), np.zeros(total - cells)]),
-        A_eq=sparse.hstack([rows, slack, -slack, slack]),
-        b_eq=high,
-        bounds=[(0, None)] * (size + 2 * (total - cells)) + between,
-        method="highs",
-    )
-    gaps = found.x[size : size + total - cells] - found.x[size + total - cells : size + 2 * (total - cells)]
-    involved = np.abs(found.eqlin.marginals[cells:]) > 1e-9
-    ends = zip(labels, low[cells:], high[cells:], involved, strict=True)
-    parts = [f"{label} ({a:g})" if a == b else f"{label} ({a:g} to {b:g})" for label, a, b, yes in ends if yes]
-    problem = (
-        f"these counts contradict each other: {'; '.join(parts)}; the nearest table misses by {np.abs(gaps).sum():.3g} patients"
-    )
-    return PublicationError("frequencies.csv", problem, remedy="correct them, or the nesting in events.csv")
-
-
-def _centred(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Incidence (pair of the support, margin) less each cell's mean: what cell totals do not tell."""
-    alive = support.sum(axis=1)[:, None]
-    means = (incidence * support[:, :, None]).sum(axis=1) / np.maximum(alive, 1)
-    return np.asarray((incidence - means[:, None, :])[support])
-
-
-def _independent(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> list[int]:
-    """Margins that are linearly independent of the cell totals and of each other on the support, in their given order."""
-    centred = _centred(incidence, support)
-    if not centred.size:
-        return []
-    _, triangle, order = qr(centred, mode="economic", pivoting=True)
-    rank = int((np.abs(np.diag(triangle)) > 1e-9 * max(1.0, abs(triangle[0, 0]))).sum())
-    return sorted(order[:rank].tolist())
-
-
-def dependence(margins: Margins, others: Sequence[int], margin: int) -> tuple[float, NDArray[np.float64]] | None:
-    """A constant and factors by which a margin's count follows from those of others; None where it does not."""
-    rows = margins.incidence
-    cells = np.repeat(np.eye(len(margins.n))[:, None, :], rows.shape[1], axis=1)
-    basis = np.concatenate([cells, rows[:, :, list(others)]], axis=2)[margins.support]
-    wanted = rows[:, :, margin][margins.support]
-    found = np.linalg.lstsq(basis, wanted, rcond=None)[0]
-    if np.abs(basis @ found - wanted).max(initial=0.0) > 1e-7:
-        return None
-    return float(found[: len(margins.n)] @ margins.n), found[len(margins.n) :]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from aemodel.publication.events import GRADES
 from aemodel.publication.markup import html_table
 from aemodel.publication.schema import Frequency
 
@@ -40,7 +39,7 @@ def tables_html(tables: Any) -> str:
     for event in tables.events:
         given = dict.fromkeys(row.covariate for row in tables.rows if row.event == event.name and row.covariate != "total")
         line: dict[str, Any] = {"Event": event.label}
-        line |= {f"Grade {grade}": totals.get((event.name, grade), "") for grade in GRADES}
+        line |= {f"Grade {grade}": totals.get((event.name, grade), "") for grade in tables.grades}
         lines.append(line | {"Published by": ", ".join(labels.get(name, name) for name in given) or "total only"})
     said = [(len(tables.orderings), "ordering"), (len(tables.nulls), "test not significant or not listed")]
     beside = "; ".join(f"{number} x {what}" for number, what in said if number)

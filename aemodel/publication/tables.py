@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aemodel.publication.arguments import path_in
+from aemodel.publication.cutoffs import Unseen, read_cutoffs
 from aemodel.publication.errors import Faults
-from aemodel.publication.events import GRADES, check_events, published_grades
+from aemodel.publication.events import check_events, published_grades
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.frequencies import (
     Size,
-    check_exact,
     check_level,
     check_rows,
     check_sizes,
@@ -26,6 +26,7 @@ from aemodel.publication.frequencies import (
     count_rows,
     with_totals,
 )
+from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, class_numbers, with_known_grades
 from aemodel.publication.records import read_about, read_rows
 from aemodel.publication.rules import FILE, check_covariates, places
 from aemodel.publication.schema import (
@@ -38,6 +39,7 @@ from aemodel.publication.schema import (
     Discrepancy,
     Event,
     Frequency,
+    GradeClass,
     PrintedTest,
 )
 from aemodel.publication.summary import tables_html
@@ -57,7 +59,8 @@ class Tables:
 
     ``rows`` has the frequencies as records, ``counts`` the numbers of patients in the cohort's levels. Derived rows (sums of
     others) are for checking and display; the likelihood uses the rest. ``orderings`` and ``nulls`` are what the publication
-    says in words, or by leaving out. ``texts`` holds the files as read.
+    says in words, or by leaving out; ``unseen`` what events in it are known not to be, as they would not be in it.
+    ``texts`` holds the files as read.
     """
 
     about: About
@@ -69,6 +72,7 @@ class Tables:
     known_discrepancies: tuple[Discrepancy, ...]
     orderings: tuple[Ordering, ...]
     nulls: tuple[Null, ...]
+    unseen: tuple[Unseen, ...]
     texts: Mapping[str, str]
 
     @property
@@ -79,6 +83,16 @@ class Tables:
     def n(self) -> int:
         """Patients of the cohort."""
         return self.about.patients
+
+    @property
+    def classes(self) -> tuple[GradeClass, ...]:
+        """The publication's classes of grades, outermost first: those declared, or the usual ones."""
+        return self.about.grades or GRADES_BY_DEFAULT
+
+    @cached_property
+    def grades(self) -> tuple[str, ...]:
+        """Names of the classes that risks are given for: answered ones at which some event can be counted."""
+        return answered_classes(self.events, self.classes)
 
     @cached_property
     def frequencies(self) -> pd.DataFrame:
@@ -126,7 +140,8 @@ class Tables:
 
     def published_grades(self, event: Event) -> tuple[str, ...]:
         """Grades at which an event has a frequency."""
-        return published_grades(event, [(row.event, row.grade) for row in self.rows])
+        rows = [(row.event, row.grade) for row in self.rows]
+        return published_grades(event, rows, self.grades, class_numbers(self.classes))
 
     def __repr__(self) -> str:
         return (
@@ -194,13 +209,15 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
     about = read_about(texts[FILE], faults)
     records: dict[str, Any] = {name: read_rows(texts[name], kind, name, faults) for name, kind in TABLES.items()}
     events, known, counts = (records[name] for name in ("events.csv", "discrepancies.csv", "cohort.csv"))
+    classes = about.grades or GRADES_BY_DEFAULT if about else GRADES_BY_DEFAULT
     whole = not faults.within("events.csv")
     if whole:
-        check_events(events, faults)
+        check_events(events, classes, faults)
+    events = with_known_grades(events, classes)
     rows = count_rows(records["frequencies.csv"], {(d.event, d.grade, d.covariate, d.level) for d in known}, faults)
-    check_exact(rows, faults)
     orderings: tuple[Ordering, ...] = ()
     nulls: tuple[Null, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
     # What refers to covariates or events is checked where these could be read, so that each slip is told once.
     unread = [fault for fault in faults if fault.key.startswith("covariates") and not fault.problem.startswith("unknown key")]
     if about is not None and not unread:
@@ -208,11 +225,14 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
         counts, sizes = _check_cohort(counts, about, faults)
         named = {event.name for event in events}
         rows = check_rows([row for row in rows if whole or row.event in named], events, about.covariates, faults)
-        sizes += check_sums(rows, events, about.covariates, faults)
+        if whole:
+            below, unseen = read_cutoffs(rows, events, about, counts, faults)
+            rows = [*rows, *below]
+        sizes += check_sums(rows, events, about, faults)
         check_sizes(sizes, about.patients, faults)
         if whole:
-            _check_together(events, about.covariates, faults)
-            rows = list(with_totals(rows, events, about.covariates, about.patients))
+            _check_together(events, about, faults)
+            rows = list(with_totals(rows, events, about))
             orderings = read_orderings(about, events, faults)
             nulls = read_nulls(about, events, rows, faults)
     faults.sort(key=lambda fault: (FILES.index(fault.file), fault.line or 0))
@@ -228,14 +248,16 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
         known_discrepancies=tuple(known),
         orderings=orderings,
         nulls=nulls,
+        unseen=unseen,
         texts={name: texts[name] for name in FILES},
     )
 
 
-def _check_together(events: Sequence[Event], covariates: Sequence[Covariate], faults: Faults) -> None:
+def _check_together(events: Sequence[Event], about: About, faults: Faults) -> None:
     """Not too many of both, and a name of its own for each column of patients: events, covariates and raw columns."""
+    covariates, grades = about.covariates, answered_classes(events, about.grades or GRADES_BY_DEFAULT)
     cells = math.prod(len(covariate.levels) + covariate.open for covariate in covariates)
-    if (risks := cells * len(events) * len(GRADES)) > MOST_RISKS:
+    if (risks := cells * len(events) * len(grades)) > MOST_RISKS:
         problem = f"{len(events)} events in {cells:,} combinations of levels have {risks:,} risks"
         limit = f"at most {MOST_RISKS:,} can be handled"
         faults.add("events.csv", f"{problem}, {limit}", remedy="leave out events, or join levels")

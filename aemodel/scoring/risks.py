@@ -24,6 +24,11 @@ CHUNK = 256
 """Profiles whose draws are held at once where only summaries are wanted."""
 
 
+def short(grade: str) -> str:
+    """A class of grades in names of columns: ``g3`` of 3-5, otherwise its own name."""
+    return f"g{grade[0]}" if grade[0].isdigit() else grade
+
+
 @dataclass(frozen=True)
 class RiskDraws:
     """Posterior risks of every event and grade in every cell.

@@ -15,7 +15,7 @@ from aemodel.publication.codes import NewLevels
 from aemodel.publication.patients import OnInvalid, Profiles, check_choices, invalid_values, new_values, refuse_invalid
 from aemodel.publication.texts import shown
 from aemodel.scoring.frames import Frame, open_frame, profiles_of
-from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval, short
 
 
 def score(
@@ -154,7 +154,7 @@ def score_summary(model: Any, frame: Any) -> dict[str, Any]:
 def _new_columns(events: Sequence[str], grades: Sequence[str]) -> list[str]:
     names = []
     for event in events:
-        names += [f"{event}_g{grade[0]}_{what}" for grade in grades for what in ("risk", "lower", "upper")]
+        names += [f"{event}_{short(grade)}_{what}" for grade in grades for what in ("risk", "lower", "upper")]
         names.append(f"{event}_support")
     return names
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pandas as pd
 
-from aemodel.answers.calibration import coverage
+from aemodel.answers.calibration import coverage, told
 from aemodel.answers.calibration_slopes import calibration_slopes, slope_words
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
 from aemodel.inference.forward import PARAMETERS
@@ -40,8 +40,8 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
         "grade": row["grade"],
         "level": row["level"] + (" (sum)" if row["derived"] else ""),
         "n": row["n"],
-        "observed": row["observed"],
-        "predicted": f"{row['predicted'] * row['n']:.1f}",
+        "observed": told(row),
+        "predicted": f"{row['expected']:.1f}",
         "50 %": f"{row['lower50']}-{row['upper50']}",
         "90 %": f"{row['lower90']}-{row['upper90']}",
         "tail P": f"{row['tail_probability']:.2f}",

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aemodel.publication.events import GRADES
 from aemodel.publication.schema import FILES, MOST_CHARACTERS
 from aemodel.publication.tables import Tables, read_tables
 from aemodel.publication.texts import MOST_NAME, digest_of, listed, read_regular, shown
@@ -243,7 +242,7 @@ def _read_publication(manifest: Mapping[str, Any]) -> Tables:
     if digest_of(texts) != manifest["digest"]:
         raise ValueError("the publication inside is not the one of its digest; copy the model again, or refit")
     tables = read_tables(texts)
-    expected = {"name": tables.name, "events": [event.name for event in tables.events], "grades": list(GRADES)}
+    expected = {"name": tables.name, "events": [event.name for event in tables.events], "grades": list(tables.grades)}
     if wrong := [key for key, value in expected.items() if manifest[key] != value]:
         raise ValueError(f"not those of the publication inside: {wrong}")
     return tables

@@ -18,6 +18,7 @@ import click
 
 from aemodel.scoring.files import neutralised
 from aemodel.scoring.progress import is_terminal
+from aemodel.scoring.risks import short
 from aemodel.serving.failing import options_as_typed, printable
 
 Rows = Iterable[dict[str, Any]]
@@ -75,7 +76,7 @@ def print_wrapped(text: str, indent: str = "") -> None:
 
 def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval: float) -> None:
     """A block for each of the first of so many patients: risks in per cent with intervals, and what carries them."""
-    shown = [g for g in risks.grades if any(name.endswith(f"_g{g[0]}_risk") for name in (rows[0] if rows else ()))]
+    shown = [g for g in risks.grades if any(name.endswith(f"_{short(g)}_risk") for name in (rows[0] if rows else ()))]
     own = [name for name in (rows[0] if rows else ()) if not any(name.startswith(f"{event}_") for event in risks.events)]
     for number, row in enumerate(rows, start=1):
         about = ", ".join(f"{name} {row[name]}" for name in own if row[name] is not None)
@@ -84,7 +85,7 @@ def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval:
             if f"{event}_support" in row:
                 line = {"event": event}
                 for grade in risks.grades:
-                    prefix = f"{event}_g{grade[0]}"
+                    prefix = f"{event}_{short(grade)}"
                     if f"{prefix}_risk" in row:
                         line[f"grade {grade}"] = _in_words(*(row[f"{prefix}_{what}"] for what in ("risk", "lower", "upper")))
                 lines.append(line | {"support": row[f"{event}_support"]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aemodel.answers.calibration import coverage
+from aemodel.answers.calibration import coverage, told
 from aemodel.answers.calibration_slopes import slope_words
 from aemodel.answers.plots import plot_calibration
 from aemodel.inference.diagnostics import GATE
@@ -75,8 +75,8 @@ def calibration(data: ReportData) -> str:
             "Grade": row.grade,
             "Patients": words.level(row.covariate, row.level),
             "N": row.n,
-            "Observed": row.observed,
-            "Predicted": f"{row.predicted * row.n:.1f}",
+            "Observed": told(row._asdict()),
+            "Predicted": f"{row.expected:.1f}",
             "50 %": f"{row.lower50}-{row.upper50}",
             "90 %": f"{row.lower90}-{row.upper90}",
             "Tail P": f"{row.tail_probability:.2f}",

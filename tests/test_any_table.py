@@ -1,0 +1,209 @@
+"""What papers print beside one-way tables of counts: intervals, own denominators, two covariates at once, cutoffs, grades."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom, multinomial
+
+import aemodel
+from aemodel.answers.calibration import coverage
+from aemodel.inference.design import all_margins, family_averages, make_design
+from aemodel.inference.intervals import pack
+from aemodel.inference.saddlepoint import joint_loglik
+from aemodel.publication.tables import read_tables
+from tests.reference import difference_quotient, enumerate_margin_logprob
+from tests.reports import drawn_model
+
+ABOUT = """name = "trial"
+title = "An invented trial"
+citation = "Nobody."
+patients = 40
+{more}
+[[covariates]]
+name = "arm"
+label = "Arm"
+levels = [{{ name = "a", label = "A" }}, {{ name = "b", label = "B" }}]
+[[covariates]]
+name = "age"
+label = "Age"
+levels = [{{ name = "young", label = "Young" }}, {{ name = "60+", label = "60 or more" }}{unknown}]
+"""
+CELLS = {("a", "young"): 11, ("a", "60+"): 9, ("b", "young"): 8, ("b", "60+"): 12}
+COHORT = "covariate,level,n\n" + "".join(f"arm*age,{arm}*{age},{n}\n" for (arm, age), n in CELLS.items())
+
+
+def trial(rows, events="rash,Rash,,,3-5 4-5,all", *, more="", cohort=COHORT, unknown=""):
+    """A publication of 40 patients, its rows written as event, grade, covariate, level, n, printed."""
+    return read_tables(
+        {
+            "publication.toml": ABOUT.format(more=more, unknown=unknown),
+            "events.csv": f"event,label,parent,relation,grades,assessed\n{events}\n",
+            "frequencies.csv": "event,grade,covariate,level,n,printed,unit\n" + "".join(f"{row},count\n" for row in rows),
+            "cohort.csv": cohort,
+            "tests.csv": "event,grade,covariate,p,test\n",
+            "discrepancies.csv": "event,grade,covariate,level,where,printed,computed,resolution\n",
+        }
+    )
+
+
+def loglik(tables, p):
+    """Log likelihood of one family's rows at the same state probabilities (cell, state) in each draw, (draw,)."""
+    design = make_design(tables)
+    (margins,) = all_margins(design, tables.frequencies)
+    average, packed = family_averages(design, [margins])[0], pack([margins.margins])
+    return np.array([joint_loglik(np.log(average @ q).ravel(), *packed)[0][0] for q in p])
+
+
+def draws(shape, spread=0.7, number=8):
+    logits = np.random.default_rng(3).normal(0, spread, (number, *shape)) - np.arange(shape[-1])
+    return np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+
+
+def test_intervals_of_rows_are_summed_over():
+    """Of 20 in arm a fewer than 5 had it, in b 6 to 8: each arm by itself a binomial."""
+    tables = trial(["rash,3-5,arm,a,20,<5", "rash,3-5,arm,b,20,6-8"], "rash,Rash,,,3-5,all")
+    assert tables.frequencies["observed"].isna().tolist()[:2] == [True, True]
+    p = draws((4, 2))
+    p[:, 1], p[:, 3] = p[:, 0], p[:, 2]
+    exact = [
+        np.log(binom.cdf(4, 20, q[0, 1]) - binom.cdf(0, 20, q[0, 1]))
+        + np.log(binom.cdf(8, 20, q[2, 1]) - binom.cdf(5, 20, q[2, 1]))
+        for q in p
+    ]
+    np.testing.assert_allclose(loglik(tables, p), exact, atol=0.02)
+
+
+def test_table_by_two_covariates_is_its_cells():
+    counts = {("a", "young"): (3, 1), ("a", "60+"): (4, 2), ("b", "young"): (5, 2), ("b", "60+"): (7, 3)}
+    rows = [
+        f"rash,{g},arm*age,{'*'.join(cell)},{CELLS[cell]},{count}"
+        for cell, both in counts.items()
+        for g, count in zip(("3-5", "4-5"), both, strict=True)
+    ]
+    tables = trial(rows)
+    p = draws((4, 3))
+    exact = [
+        sum(multinomial.logpmf([CELLS[c] - x, x - y, y], CELLS[c], q[i]) for i, (c, (x, y)) in enumerate(counts.items()))
+        for q in p
+    ]
+    assert np.ptp(loglik(tables, p) - exact) < 1e-9
+    assert [term.name for term in make_design(tables).terms] == ["arm", "age", "age*arm"]
+
+
+def test_cells_that_a_complete_table_does_not_list_are_empty():
+    few = "".join(line for line in COHORT.splitlines(keepends=True) if "a*60+" not in line).replace("a*young,11", "a*young,20")
+    tables = trial(["rash,3-5,total,all,40,9"], cohort=few, more='complete = ["arm*age"]')
+    np.testing.assert_allclose(make_design(tables).cells.n, [20, 0, 8, 12], atol=1e-6)
+
+
+def test_own_denominators_are_those_assessed_and_the_rest_counts_elsewhere():
+    """Of 20 patients in each arm 17 and 15 were assessed; any toxicity, in which it lies, is counted in all."""
+    events = "any,Any,,,3-5,all\nnerve,Nerve,any,nested,3-5,own"
+    rows = ["any,3-5,arm,a,20,9", "any,3-5,arm,b,20,12", "nerve,3-5,arm,a,17,4", "nerve,3-5,arm,b,15,5"]
+    tables = trial(rows, events)
+    design = make_design(tables)
+    (margins,) = all_margins(design, tables.frequencies)
+    np.testing.assert_allclose(margins.margins.n, [17, 15, 3, 5], atol=1e-6)
+    having, p = [design.families[0].having(name, "3-5") for name in ("any", "nerve")], draws((2, 3), number=8)
+    incidence = np.zeros((4, 3, 4))
+    for place, (cells, states) in enumerate(
+        (c, s) for s, c in zip([having[0]] * 2 + [having[1]] * 2, [[0, 2], [1, 3], [0], [1]], strict=True)
+    ):
+        incidence[np.ix_(cells, np.flatnonzero(states), [place])] = 1
+    exact = enumerate_margin_logprob(np.concatenate([p, p], axis=1), [17, 15, 3, 5], incidence, [9, 12, 4, 5])
+    assert np.ptp(loglik(tables, np.repeat(p, 2, axis=1)) - exact) < 0.02
+
+
+def test_more_assessed_than_there_are_is_named():
+    tables = trial(["rash,3-5,arm,a,21,4"], "rash,Rash,,,3-5,own")
+    with pytest.raises(
+        ValueError, match="21 patients were assessed in arm a of those assessed, more than the cohort has there"
+    ):
+        all_margins(make_design(tables), tables.frequencies)
+
+
+CUT = '[[cutoffs]]\nbelow = 20\nrule = "{rule}"\nevents = [{events}]\ngrade = "3-5"\ncovariate = "arm"\n'
+
+
+def test_absent_rows_lie_below_a_cutoff():
+    """Printed only from 20 % on: arm b, of 20, had 0 to 3."""
+    tables = trial(["rash,3-5,arm,a,20,9"], "rash,Rash,,,3-5,all", more=CUT.format(rule="every", events='"rash"'))
+    p = draws((4, 2))
+    p[:, 1], p[:, 3] = p[:, 0], p[:, 2]
+    exact = [binom.logpmf(9, 20, q[0, 1]) + np.log(binom.cdf(3, 20, q[2, 1])) for q in p]
+    assert np.ptp(loglik(tables, p) - exact) < 0.02
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_listed_events_are_truncated_unless_absent_ones_are_declared(absent):
+    rows = ["rash,3-5,arm,a,20,9", "rash,3-5,arm,b,20,2"]
+    events = "rash,Rash,,,3-5,all" + ("\nitch,Itch,,,3-5,all" if absent else "")
+    tables = trial(rows, events, more=CUT.format(rule="any_level", events='"rash"' + (', "itch"' if absent else "")))
+    design = make_design(tables)
+    margins = all_margins(design, tables.frequencies)
+    assert [len(each.margins.listed) for each in margins] == ([0, 0] if absent else [1])
+    p = draws((2, 2))
+    found = [
+        joint_loglik(np.log(np.concatenate([q.ravel()] * len(margins))), *pack([m.margins for m in margins]))[0].sum()
+        for q in p
+    ]
+    packed = pack([m.margins for m in margins])
+    assert difference_error(np.log(np.concatenate([p[0].ravel()] * len(margins))), packed) < 1e-6
+    below = np.array([np.log(binom.cdf(3, 20, q[0, 1])) + np.log(binom.cdf(3, 20, q[1, 1])) for q in p])
+    exact = np.array([binom.logpmf(9, 20, q[0, 1]) + binom.logpmf(2, 20, q[1, 1]) for q in p])
+    exact = exact + below if absent else exact - np.log1p(-np.exp(below))
+    assert np.ptp(found - exact) < 0.03
+
+
+def difference_error(logp, packed):
+    gradient = joint_loglik(logp, *packed)[1]
+    numeric = difference_quotient(lambda at: joint_loglik(at, *packed)[0].sum(), logp)
+    return np.abs(gradient - numeric).max() / np.abs(gradient).max()
+
+
+GRADES = (
+    '[[grades]]\nname = "any"\nshort = "any"\n[[grades]]\nname = "3-5"\nshort = "g3"\n[[grades]]\nname = "4-5"\nshort = "g4"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "grades", "rows", "answered"),
+    [
+        ("", "3-5", ["rash,3-5,arm,a,20,6", "rash,3-5,arm,b,20,9"], ("3-5",)),
+        ("", "3 4 5", ["rash,3,total,all,40,9", "rash,4,total,all,40,5", "rash,5,total,all,40,1"], ("3-5", "4-5")),
+        ("", "3-5 5", ["rash,3-5,arm,a,20,6", "rash,3-5,arm,b,20,9", "rash,5,total,all,40,1"], ("3-5",)),
+        (GRADES, "any 3-5", ["rash,any,arm,a,20,16", "rash,any,arm,b,20,9", "rash,3-5,total,all,40,4"], ("any", "3-5")),
+        (GRADES, "1-2 3-5", ["rash,1-2,arm,a,20,9", "rash,1-2,arm,b,20,4", "rash,3-5,total,all,40,4"], ("any", "3-5")),
+    ],
+    ids=["one class", "single grades", "deaths of an ordinary event", "any grade", "a range"],
+)
+def test_grades_that_a_publication_has_are_answered_checked_and_calibrated(more, grades, rows, answered):
+    tables = trial(rows, f"rash,Rash,,,{grades},all", more=more)
+    assert tables.grades == answered
+    model = drawn_model(tables.texts, ordering=None, selection=False)
+    assert model.risks.grades == answered
+    risks = model.risks.draws[:, :, 0]
+    assert (np.diff(risks, axis=-1) <= 1e-6).all()
+    table = aemodel.calibration_table(model)
+    assert (table["expected"] == table["predicted"] * table["n"]).all()
+    assert 0 <= coverage(table)["within90"] <= 1
+    assert set(aemodel.calibration_slopes(model, seed=1, replicates=20)["grade"]) <= set(answered)
+
+
+def test_calibration_of_intervals_has_their_ends():
+    model = drawn_model(trial(["rash,3-5,arm,a,20,<5", "rash,3-5,arm,b,20,9"], "rash,Rash,,,3-5,all").texts)
+    table = aemodel.calibration_table(model).set_index("level")
+    assert table.loc["a", ["observed_low", "observed_high"]].tolist() == [1, 4]
+    assert table["observed"].isna().tolist() == [True, False, True]
+    assert table.loc["b", "observed"] == 9
+
+
+def test_unknown_level_has_no_effect_and_takes_no_part_in_a_trend():
+    cohort = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\nage,not told,3\n"
+    unknown = ', { name = "not told", label = "Not told", unknown = true }'
+    tables = trial(["rash,3-5,age,young,17,4", "rash,3-5,age,not told,3,1"], cohort=cohort, unknown=unknown)
+    design = make_design(tables)
+    matrix = design.matrix[:, [design.terms[t].covariate == "age" for t in design.term_of]]
+    assert not matrix[design.cells.having("age", "not told")].any()
+    assert matrix[design.cells.having("age", "young")].any()
