@@ -599,6 +599,8 @@ RECORDS = [
     ("settings", "patients", -3),
     ("settings", "patients", 3),
     ("settings", "priors", ["normal"]),
+    ("settings", "expected_slopes", {"3-5": "x"}),
+    ("settings", "expected_slopes", {"central90": {"3-5": ["low", 1.0]}, "median": {}, "refits": 20, "seed": 1}),
     ("settings", "more", "x" * 20_000),
     ("diagnostics", "r_hat", 1),
     ("diagnostics", "r_hat", 1e300),
