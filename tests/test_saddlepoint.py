@@ -219,6 +219,16 @@ def test_one_interval_is_a_binomial_probability_deep_into_its_tails(low, high):
             assert margin_loglik([[1 - rate, rate]], [110], [[[0], [1]]], [low], [high]) == pytest.approx(exact, abs=0.01)
 
 
+@pytest.mark.parametrize(("low", "high"), [([0, 0], [6, 4]), ([1, 1], [4, 4]), ([3, 2], [8, 8])], ids=str)
+def test_intervals_of_one_event_at_two_grades_agree_with_the_multinomial(low, high):
+    """Where as many have grade 4-5 as 3-5, nobody is left at grade 3: each such point has a support of its own."""
+    incidence = np.zeros((1, 3, 2))
+    incidence[0, 1:, 0] = incidence[0, 2, 1] = 1
+    for p in np.random.default_rng(0).dirichlet([6, 2, 1], 8):
+        exact = enumerate_margin_logprob(p[None], [30], incidence, low, high)
+        assert margin_loglik(p[None], [30], incidence, low, high) == pytest.approx(float(exact), abs=0.01)
+
+
 def test_intervals_in_different_cells_are_independent():
     incidence = np.zeros((2, 2, 2))
     incidence[0, 1, 0] = incidence[1, 1, 1] = 1

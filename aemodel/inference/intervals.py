@@ -16,16 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement, product
-from math import lgamma, log, pi
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import qr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from aemodel.inference.saddlepoint import Floats, Packed, node_loglik, solve
+from aemodel.inference.stirling import stirling_errors
 from aemodel.publication.reduction import Margins, dependence, reduce_margins
 
 MOST_POINTS = 1500
@@ -33,6 +32,8 @@ FEW_POINTS = 60
 """Up to so many points, narrow intervals are summed over too."""
 NARROW = 2.0
 """Values of an interval, in conditional standard deviations of its count, up to which the saddlepoint takes it in."""
+EMPTY = 1e-6
+"""Of a state's probability at reference parameters, below which no count of its own is left in it."""
 DEGREE = {1: 5, 2: 4, 3: 3, 4: 3}
 """Of the polynomial through nodes, by the number of counts it is of; 2 of more."""
 SMALL = 1.5
@@ -201,25 +202,36 @@ def _given(margins: Margins, before: Sequence[int], block: Sequence[int], y: Flo
 
 def _block_sum(margins: Margins, known: list[int], before: list[int], block: list[int], reference: Floats) -> _Group:
     """A block's sum over points, given what comes before, from the fewest nodes that tell a polynomial."""
-    support: dict[tuple[bool, ...], Margins | None] = {}
+    support: dict[tuple[bool, ...], Margins] = {}
     points, nodes, values = [], [], []
+    most = len(_whole_block(margins, before, block))
     for y in _points(margins, known, block):
         # Points inside the same intervals' ends mostly have the same support: one linear program serves them.
         side = tuple(np.concatenate([y == margins.low[block], y == margins.counts[block]]))
-        if side not in support:
-            support[side] = _given(margins, before, block, y)
-        found = _solve_point(support[side], block, y, reference)
+        found = _solve_point(support.get(side), block, y, reference)
         if found is None:
-            found = _solve_point(_given(margins, before, block, y), block, y, reference)
+            own = _given(margins, before, block, y)
+            found = _solve_point(own, block, y, reference)
+            # Where it makes one count follow from another, it is this point's alone.
+            if own is not None and len(own.labels) == most:
+                support.setdefault(side, own)
         if found is not None:
             points.append(y)
             nodes.append(found[0])
             values.append(found[1])
     order, blend = _polynomial(np.array(points))
     gaps = np.log(np.maximum(np.gradient(np.array(points)[:, 0]), 1.0)) if len(block) == 1 and len(points) > 1 else 0.0
-    offset = gaps - _stirling(margins, known, block, points)
+    offset = gaps - stirling_errors(margins, known, block, points)
     apart = np.array(values) - blend @ np.array(values)[order]
     return _Group([_node(nodes[i]) for i in order], offset + apart, blend, 1)
+
+
+def _whole_block(margins: Margins, before: list[int], block: list[int]) -> list[int]:
+    """Margins of what comes before, and those of a block that do not follow from known counts and one another."""
+    kept = [j for j in before if not margins.uncertain[j]]
+    for j in block:
+        kept += [j] if dependence(margins, kept, j) is None else []
+    return kept + [j for j in before if margins.uncertain[j]]
 
 
 def _solve_point(like: Margins | None, block: list[int], y: Floats, reference: Floats) -> tuple[Margins, float] | None:
@@ -230,8 +242,14 @@ def _solve_point(like: Margins | None, block: list[int], y: Floats, reference: F
     counts = np.array([values.get(label, count) for label, count in zip(like.labels, like.counts, strict=True)])
     low = np.array([values.get(label, count) for label, count in zip(like.labels, like.low, strict=True)])
     here = replace(like, counts=counts, low=low)
-    value = value_of(_unsolved(here), reference)
-    return (here, value) if np.isfinite(value) else None
+    node = _unsolved(here)
+    try:
+        tilted = solved(node, reference)[0].ravel()
+    except ValueError:
+        return None
+    # On the boundary of the support Newton's method runs off until nothing is left to gain: states are then all but empty.
+    emptied = (tilted < EMPTY * np.exp(reference)) & node.support & (np.repeat(node.n, here.support.shape[1]) > 0)
+    return None if emptied.any() else (here, value_of(node, reference))
 
 
 def _polynomial(y: Floats) -> tuple[list[int], Floats]:
@@ -248,31 +266,6 @@ def _polynomial(y: Floats) -> tuple[list[int], Floats]:
     surface = np.array([scaled[:, list(each)].prod(axis=1) for each in powers]).T
     order = qr(surface.T, mode="r", pivoting=True)[1][: np.linalg.matrix_rank(surface)]
     return order.tolist(), np.linalg.lstsq(surface[order].T, surface.T, rcond=None)[0].T
-
-
-def _stirling(margins: Margins, known: list[int], block: list[int], points: Sequence[Floats]) -> Floats:
-    """What the saddlepoint's n! is off by at each point, for the disjoint counts that these margins tell."""
-    inside = {j: margins.incidence[:, :, j] * margins.n[:, None] > 0 for j in [*known, *block]}
-    around = {j: _smallest_around(j, inside) for j in inside}
-    patients = {j: margins.n[inside[j].any(axis=1)].sum() for j in block}
-    told = {i for j in block for i in (j, around[j]) if i is not None}
-    errors = []
-    for y in points:
-        counted = dict(zip(inside, [*margins.counts[known], *y], strict=True))
-        left = [counted[j] - sum(counted[i] for i in counted if around[i] == j) for j in told]
-        left += [patients[j] - counted[j] for j in block if around[j] is None]
-        errors.append(sum(map(_stirling_error, left)))
-    return np.array(errors)
-
-
-def _smallest_around(j: int, inside: dict[int, NDArray[np.bool_]]) -> int | None:
-    wider = [i for i in inside if i != j and not (inside[j] & ~inside[i]).any() and inside[i].sum() > inside[j].sum()]
-    return min(wider, key=lambda i: inside[i].sum(), default=None)
-
-
-def _stirling_error(count: float) -> float:
-    """Log of count! less that of Stirling's formula; none of 0, which the support takes care of."""
-    return lgamma(count + 1) - (count * log(count) - count + 0.5 * log(2 * pi * count)) if count > 0.5 else 0.0
 
 
 def _conditional_deviation(margins: Margins, reference: Floats) -> Floats:
