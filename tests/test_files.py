@@ -153,6 +153,22 @@ def test_long_lines_take_no_more_memory_than_is_given(tmp_path, written, monkeyp
     assert run("score", "aall1331", path, tmp_path / f"out.{kind}").exit_code == 0
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("inside", ["\n", "\r\n", "\r"])
+def test_line_breaks_in_quotes_are_no_ends(written, end, inside):
+    """In a cell all are kept; in a name, too, or refused where DuckDB would take it for an end and find no row."""
+    content = end.join(["age,sex,note", f'5,male,"a{inside}b"', "19,female,c", ""])
+    assert read_frame(written(content)).to_numpy().tolist() == [["5", "male", f"a{inside}b"], ["19", "female", "c"]]
+    content = end.join([f'age,sex,"no{inside}te"', "5,male,a", "19,female,c", ""])
+    if end == "\r\n" != inside:
+        with pytest.raises(ValueError, match="has a line break in its name; take it out"):
+            read_frame(written(content))
+        return
+    frame = read_frame(written(content))
+    assert list(frame) == ["age", "sex", f"no{inside}te"]
+    assert frame["age"].tolist() == ["5", "19"]
+
+
 # What cannot be read.
 
 

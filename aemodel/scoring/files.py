@@ -20,7 +20,7 @@ from typing import Any
 from aemodel.publication.codes import NUMBER
 from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.schema import Covariate
-from aemodel.publication.texts import csv_problem, open_regular
+from aemodel.publication.texts import csv_problem, open_regular, shown
 from aemodel.scoring.frames import Frame, Groups, lay_out
 from aemodel.scoring.progress import watched
 from aemodel.scoring.score import Scored
@@ -39,10 +39,11 @@ MEMORY = "1GB"
 
 @dataclass(frozen=True)
 class Header:
-    """The first line of a CSV file: names as they are written, of which one may be empty, and what separates them."""
+    """The first line of a CSV file: names as they are written, of which one may be empty, what separates and what ends them."""
 
     names: tuple[str, ...]
     delimiter: str
+    end: str = "\n"
 
     @property
     def columns(self) -> list[str]:
@@ -219,10 +220,13 @@ def _query(path: Path, header: Header | None) -> str:
     if header is None:
         return f"SELECT * FROM read_parquet({name})"
     columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in header.columns)
+    # Unless it is told, DuckDB takes the first break there is for a line's end, even in a quoted name, and finds no row.
+    # Told of two characters it finds none either, but those it sees by itself.
+    end = "" if len(header.end) == 2 else f", new_line = {literal(header.end.encode('unicode_escape').decode())}"
     return (
         f"SELECT * FROM read_csv({name}, auto_detect = false, header = true, columns = {{{columns}}}, "
         f"delim = {literal(header.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, "
-        "nullstr = [''])"
+        f"nullstr = ['']{end})"
     )
 
 
@@ -290,10 +294,15 @@ def read_header(path: Path) -> Header:
         raise ValueError(_problem(path, Header((), ","))) from None
     if "\0" in text:
         raise PatientsError("patients", f"{str(path)!r} cannot be read as csv: it holds binary data")
-    header = max((Header(_first_row(text, each), each) for each in DELIMITERS), key=lambda each: len(each.names))
+    header = max((_first_row(text, each) for each in DELIMITERS), key=lambda each: len(each.names))
     if not header.names:
         raise PatientsError(
             "patients", f"{str(path)!r} cannot be read as csv: it is empty; its first line must name the columns"
+        )
+    if len(header.end) == 2 and (broken := [name for name in header.names if re.search("[\r\n]", name.replace("\r\n", ""))]):
+        raise PatientsError(
+            "patients",
+            f"{str(path)!r} cannot be read as csv: the column {shown(broken[0])} has a line break in its name; take it out",
         )
     if again := [name for name, times in Counter(name.lower() for name in header.columns).items() if times > 1]:
         raise PatientsError(
@@ -302,12 +311,15 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def _first_row(text: str, delimiter: str) -> tuple[str, ...]:
-    """Cells of the first line; none where it cannot be read, as with another delimiter than its own."""
+def _first_row(text: str, delimiter: str) -> Header:
+    """The first line; no names where it cannot be read, as with another delimiter than its own."""
+    lines = StringIO(text, newline="")
     try:
-        return tuple(next(csv.reader(StringIO(text, newline=""), delimiter=delimiter), ()))
+        names = tuple(next(csv.reader(lines, delimiter=delimiter), ()))
     except csv.Error:
-        return ()
+        return Header((), delimiter)
+    first = text[: lines.tell()]
+    return Header(names, delimiter, next((end for end in ("\r\n", "\n", "\r") if first.endswith(end)), "\n"))
 
 
 def _unreadable(path: Path, header: Header | None, error: Exception) -> ValueError:
