@@ -186,7 +186,8 @@ def test_tables_refuses_what_a_fit_would_refuse(invented_folder, tmp_path, file,
 
 def test_tables_without_scipy_says_what_was_not_checked(invented_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
-    monkeypatch.delitem(sys.modules, "aemodel.publication.margins", raising=False)
+    for name in ("margins", "reduction"):
+        monkeypatch.delitem(sys.modules, f"aemodel.publication.{name}", raising=False)
     result = run("tables", invented_folder)
     assert result.exit_code == 0
     assert "An invented trial" in result.stdout

@@ -557,6 +557,13 @@ def above_its_parent(arrays):
     arrays["draws"][3, 2, 4, 0] = arrays["draws"][3, 2, 0, 0] + 1e-4
 
 
+def of_other_levels(arrays):
+    """As many patients as there are, but of the first covariate's first two levels in each other's place."""
+    beside = arrays["levels"][0] + np.eye(arrays["levels"].shape[1], dtype=int)[0]
+    other = np.flatnonzero((arrays["levels"] == beside).all(axis=1))[0]
+    arrays["weight"][[0, other]] = arrays["weight"][[other, 0]]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -567,8 +574,9 @@ def above_its_parent(arrays):
         (lambda arrays: arrays["movement"].__imul__(np.float32(1e6)), "'movement' holds values that are .* beyond reason"),
         (lambda arrays: arrays["draws"].__setitem__((3, 2, 5, 1), 0.99), "'draws' has risks above those of a lower grade"),
         (above_its_parent, "'draws' has risks above those .* of the event they lie in"),
+        (of_other_levels, "'weight' has .* patients of arm low stage .*, the publication "),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_arrays_that_no_fit_gives(copy, change, message):
     arrays = arrays_of(copy)

@@ -16,7 +16,8 @@ EVENTS = (
 ).split()
 GRADES = ("3-5", "4-5")
 COLUMNS = (
-    "event grade covariate level n observed observed_rate predicted lower50 upper50 lower90 upper90 tail_probability derived withheld"
+    "event grade covariate level n observed observed_low observed_high observed_rate predicted expected "
+    "lower50 upper50 lower90 upper90 tail_probability derived withheld"
 ).split()
 FLOAT32 = 1e-6
 """Sums of some dozens of float32 probabilities round to this."""

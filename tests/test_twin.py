@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import aemodel
+from aemodel.publication.errors import PatientsError
 from aemodel.scoring.files import open_patients
 from aemodel.scoring.score import score_rows
 from tests.reference import is_none, levels_left, mean_and_quantiles
@@ -250,7 +251,7 @@ def refused(model, frame, engine, options):
     try:
         risks_in(engine, score(model, frame, **options))
     except Exception as error:
-        return type(error) is ValueError and str(error).startswith("patients: column")
+        return type(error) is PatientsError and str(error).startswith("patients: column")
     return False
 
 

@@ -83,7 +83,7 @@ def branch_shares(design: Design, intercept: Any, xp: Any) -> tuple[Any, Any]:
 
 def _steps(design: Design) -> Floats:
     """Which severity pool a branch is of: 0/1, (branch, pool)."""
-    return np.eye(len(design.pools))[design.pool_of][:, 1:-1]
+    return np.ascontiguousarray(np.eye(len(design.pools))[design.pool_of][:, 1:-1])
 
 
 def effect_scales(design: Design, scale: Any, alike: Any, xp: Any) -> tuple[Any, Any]:

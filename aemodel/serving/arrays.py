@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from aemodel.publication.rules import places
 from aemodel.publication.schema import Covariate, Event
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws, cell_count
@@ -62,7 +63,7 @@ def read_risks(manifest: Mapping[str, Any], tables: Tables, content: Callable[[]
         raise SavedModelError(f"a scoring file of {size} bytes does not hold what the model's {need} bytes of arrays need")
     arrays = _read_arrays(content(), expected)
     _check_values(arrays, covariates)
-    _check_weights(arrays, covariates, tables.n)
+    _check_weights(arrays, tables)
     _check_nesting(arrays["draws"], events, tables.events)
     return RiskDraws(covariates=covariates, events=events, grades=grades, chains=manifest["chains"], **arrays)
 
@@ -130,14 +131,28 @@ def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) ->
         raise SavedModelError("the array 'levels' does not hold every combination of levels once")
 
 
-def _check_weights(arrays: Mapping[str, Any], covariates: Sequence[Covariate], patients: int) -> None:
-    """Weights are the cohort's patients, and cells of a new level have those of all levels."""
+def _check_weights(arrays: Mapping[str, Any], tables: Tables) -> None:
+    """Weights are the cohort's patients, as many as were counted, and cells of a new level have those of all levels."""
+    covariates, patients = tables.covariates, tables.n
     table = np.zeros(tuple(len(c.levels) + c.open for c in covariates))
     table[tuple(arrays["levels"].T)] = arrays["weight"]
     with np.errstate(over="ignore"):
-        usual = table[tuple(slice(len(c.levels)) for c in covariates)].sum()
-    if not abs(usual - patients) < ROUNDED * patients:
-        raise SavedModelError(f"the array 'weight' has {usual:.6g} patients, the publication {patients}")
+        usual = table[tuple(slice(len(c.levels)) for c in covariates)]
+        whole = usual.sum()
+    if not abs(whole - patients) < ROUNDED * patients:
+        raise SavedModelError(f"the array 'weight' has {whole:.6g} patients, the publication {patients}")
+    for row in tables.counts:
+        where = [list(range(len(c.levels))) for c in covariates]
+        counted = True
+        for name, fine in places(covariates, row):
+            axis = [c.name for c in covariates].index(name)
+            where[axis] = [i for i, level in enumerate(covariates[axis].levels) if set(level.cohort) <= set(fine)]
+            # A count of a part of a level says nothing of the level.
+            counted &= sum(len(covariates[axis].levels[i].cohort) for i in where[axis]) == len(set(fine))
+        here = usual[np.ix_(*where)].sum()
+        if counted and not abs(here - row.n) < ROUNDED * patients:
+            at = " ".join(filter(None, (row.covariate, row.level, row.by, row.by_level)))
+            raise SavedModelError(f"the array 'weight' has {here:.6g} patients of {at}, the publication {row.n}")
     for axis, covariate in enumerate(covariates):
         if covariate.open:
             new, rest = np.split(np.moveaxis(table, axis, -1), [len(covariate.levels)], axis=-1)[::-1]

@@ -64,7 +64,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "priors": (dict,),
         "expected_slopes": (dict,),
     },
-    "expected_slopes": {"central90": (dict,), "median": (dict,), "refits": COUNT, "seed": (int, 0, 2**64 - 1)},
+    "settings.expected_slopes": {"central90": (dict,), "median": (dict,), "refits": COUNT, "seed": (int, 0, 2**64 - 1)},
     "diagnostics": {
         **dict.fromkeys(("r_hat", "ess_bulk", "ess_tail", "bfmi"), MEASURE),
         "divergences": COUNT,
@@ -192,13 +192,13 @@ def _check_entries(manifest: Mapping[str, Any]) -> None:
     ):
         raise ValueError("versions must be short texts")
     settings = manifest["settings"]
-    records = {**manifest, **{name: settings[name] for name in ("expected_slopes",) if name in settings}}
+    records = {**manifest, **{f"settings.{name}": settings[name] for name in ("expected_slopes",) if name in settings}}
     for name, kinds in VALUES.items():
         if name in records:
             _check_record(name, records[name], kinds)
     ranges = settings.get("expected_slopes", {}).get("central90", {}).values()
     if not all(isinstance(pair, list) and [type(bound) for bound in pair] == [float, float] for pair in ranges):
-        raise ValueError("expected_slopes must have a lower and an upper bound for each grade")
+        raise ValueError("settings.expected_slopes must have a lower and an upper bound for each grade")
     if "seed" not in settings or (settings.get("patients") and settings.get("overlap") is None):
         raise ValueError("settings must have a seed, and with patients say how they overlap with the cohort")
     if len(json.dumps(settings)) > MOST_SETTINGS:
