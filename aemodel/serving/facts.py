@@ -61,7 +61,7 @@ def _data(manifest: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
     return {
         "digest": manifest["digest"],
         "frequencies": len(used),
-        "by": dict(Counter(row.covariate for row in used)),
+        "by": dict(sorted(Counter(row.covariate for row in used).items())),
         "discrepancies": len(tables.known_discrepancies),
     }
 
