@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import chi2_contingency
 
 import aemodel
+from aemodel.answers import expected
 from aemodel.answers.calibration_slopes import slope_words
 from aemodel.inference.design import make_design
 from aemodel.inference.integer_tables import sample_tables
@@ -73,3 +74,22 @@ def test_words_say_whether_the_slope_is_to_be_expected(shipped):
     assert slope_words(inside).endswith(": inside.")
     outside = inside.assign(expected_upper=inside["slope"] - 0.01)
     assert slope_words(outside).endswith(": outside at grade 3-5 and 4-5.")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("compile")
+def test_expected_slopes_are_recorded_and_of_the_size_of_selection(invented, monkeypatch, tmp_path):
+    """Above 1 in the middle, as of any hierarchical model on the rows it was fitted to; carried by the saved model."""
+    monkeypatch.setattr(expected, "SHORT", {"draws": 100, "tune": 150, "chains": 2})
+    with pytest.warns(UserWarning, match="diagnostics"):
+        model = aemodel.fit(invented, seed=1, draws=100, chains=2, tune=150, attempts=1)
+    with pytest.raises(ValueError, match="refits"):
+        aemodel.expected_slopes(model, seed=1, refits=3)
+    found = aemodel.expected_slopes(model, seed=1, refits=20)
+    record = found.settings["expected_slopes"]
+    assert set(record["central90"]) == {"3-5", "4-5"}
+    for grade, (lower, upper) in record["central90"].items():
+        assert 0.5 < lower < record["median"][grade] < upper
+        assert record["median"][grade] > 0.9
+    table = aemodel.calibration_slopes(aemodel.load_model(aemodel.save_model(found, tmp_path / "model").folder), seed=1)
+    assert table["expected_lower"].notna().tolist() == [False] * (len(table) - 2) + [True] * 2
