@@ -36,7 +36,7 @@ from aemodel.inference.model import (
     prior_logits,
     state_probabilities,
 )
-from aemodel.inference.selection import null_weights, selection_logp
+from aemodel.inference.selection import selection_logp, weights_of_tests
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
@@ -88,7 +88,7 @@ class Laboratory:
             | {
                 "joint_power": 0.0 if likelihood == "product" else 1.0 / factor,
                 "prior_scale": float(prior_scale),
-                "null_weights": self._null_weights(nulls, margins),
+                "null_weights": weights_of_tests(self.design, self.tests, nulls, margins),
             }
             | (_by_row(tables, likelihood) if self.product else {})
         )
@@ -97,12 +97,6 @@ class Laboratory:
         """The compiled model's data for margins of another cohort, that of ``design``: counts alone."""
         data = exchanged(design, margins) | {"joint_power": 1.0, "prior_scale": 1.0, "null_weights": np.zeros(len(self.tests))}
         return data | (_by_row(self.tables, "joint") if self.product else {})
-
-    def _null_weights(self, nulls: Sequence[Null], margins: tuple[FamilyMargins, ...]) -> NDArray[np.float64]:
-        weights = np.zeros(len(self.tests))
-        if nulls:
-            weights[[self.tests.index(null) for null in nulls]] = null_weights(self.design, nulls, margins)
-        return weights
 
     def sample(
         self, data: Mapping[str, Any], *, seed: int, draws: int, tune: int, chains: int = 2, cores: int | None = None

@@ -15,7 +15,7 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.effects import effect_scales
 from aemodel.inference.forward import Forward
-from aemodel.inference.simulated import Simulated, family_edges, publish, simulate_states
+from aemodel.inference.simulated import Simulated, publish, simulate_states
 from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.tables import Tables
 
@@ -95,12 +95,12 @@ def shift_of_interaction(design: Design, rng: np.random.Generator, size: float) 
     cells = design.cells
     first, second = rng.choice(len(cells.covariates), size=2, replace=False)
     shape = len(cells.covariates[first].levels), len(cells.covariates[second].levels)
-    states = family_edges(design)[-1]
+    states = design.edges[-1]
     shift = np.zeros((states, len(cells.n)))
     for i, family in enumerate(design.families):
         effect = rng.normal(0, size, size=shape)[cells.levels[:, first], cells.levels[:, second]]
         occurred = family.grades[:, 0] >= 3
-        edges = family_edges(design)
+        edges = design.edges
         shift[edges[i] : edges[i + 1]] = occurred[:, None] * effect[None, :]
     return shift
 
@@ -109,7 +109,7 @@ def _shifted(design: Design, p: Floats, shift: Floats) -> Floats:
     moved = p.copy()
     published = shift.shape[1]
     moved[:, :published] *= np.exp(shift)
-    edges = family_edges(design)
+    edges = design.edges
     for first, last in pairwise(edges):
         moved[first:last] /= moved[first:last].sum(axis=0)
     return moved

@@ -22,7 +22,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from aemodel.answers.calibration_slopes import contrast_slope
 from aemodel.inference.design import Design, all_margins
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.simulated import family_edges, publish, simulate_states
+from aemodel.inference.simulated import publish, row_rates, simulate_states
 from validation.laboratory import Laboratory
 
 Ints = NDArray[np.int64]
@@ -58,7 +58,7 @@ def complete(laboratory: Laboratory, table: Ints, near: Ints) -> Ints:
     design, rows = laboratory.design, laboratory.tables.frequencies
     rows = rows[~rows["derived"]]
     states = near.copy()
-    edges = family_edges(design)
+    edges = design.edges
     for i, family in enumerate(design.families):
         here = slice(edges[i], edges[i + 1])
         mine = rows[rows["event"].isin([event.name for event in family.events])]
@@ -90,7 +90,7 @@ def _halves(laboratory: Laboratory, table: Ints, states: Ints, seed: int, draws:
     """Split the patients at random; by grade, the slope of one half's contrasts on those the other's fit predicts."""
     rng = np.random.default_rng([seed, 4])
     half = rng.multivariate_hypergeometric(table, int(table.sum()) // 2)
-    edges = family_edges(laboratory.design)
+    edges = laboratory.design.edges
     mine = np.zeros_like(states)
     for i in range(len(laboratory.design.families)):
         for cell in np.flatnonzero(half):
@@ -101,8 +101,9 @@ def _halves(laboratory: Laboratory, table: Ints, states: Ints, seed: int, draws:
     design = replace(laboratory.design, cells=replace(laboratory.design.cells, n=fitted[0].astype(float)))
     data = laboratory.data_of(all_margins(design, tables.frequencies), design)
     posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
-    rates = np.array([_row_rates(laboratory, p, other[0]) for p in laboratory.forward.states(posterior, seed)])
     rows = laboratory.tables.frequencies
+    draws_of_states = laboratory.forward.states(posterior, seed)
+    rates = np.array([row_rates(laboratory.design, p, rows, other[0]) for p in draws_of_states])
     counts = publish(laboratory.tables, laboratory.design, other[1]).frequencies["observed"].to_numpy(dtype=float)
     n = np.array([_inside(laboratory.design, row) @ other[0] for row in rows.itertuples()], dtype=float)
     used = (~rows["derived"] & (rows["covariate"] != "total")).to_numpy() & (n > 0)
@@ -119,16 +120,6 @@ def _halves(laboratory: Laboratory, table: Ints, states: Ints, seed: int, draws:
 
 def _inside(design: Design, row: Any) -> NDArray[np.bool_]:
     return design.cells.having(row.covariate, row.level)
-
-
-def _row_rates(laboratory: Laboratory, p: Floats, table: Ints) -> Floats:
-    """The rate of each frequency among the patients of ``table``, (row,)."""
-    found = []
-    for row in laboratory.tables.frequencies.itertuples():
-        weight = _inside(laboratory.design, row) * table
-        states = laboratory.design.states_having(row.event, row.grade)
-        found.append(p[states, : len(weight)].sum(axis=0) @ weight / max(weight.sum(), 1))
-    return np.array(found)
 
 
 def thinning_table(rounds: list[dict[str, Any]]) -> pd.DataFrame:

@@ -32,7 +32,6 @@ from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.forward import make_forward
 from aemodel.inference.intervals import pack
 from aemodel.inference.saddlepoint import Packed, joint_loglik
-from aemodel.inference.simulated import family_edges
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
 from aemodel.publication.tables import Tables
@@ -157,7 +156,7 @@ def _log_ratio(laboratory: Laboratory, packed: list[Packed], posterior: xr.Datas
 def log_states(laboratory: Laboratory, posterior: xr.Dataset) -> Iterator[list[Floats]]:
     """Log probabilities (family cell, state) of each family, for each draw, chains end to end."""
     design = laboratory.design
-    averages, edges = family_averages(design, laboratory.margins), family_edges(design)
+    averages, edges = family_averages(design, laboratory.margins), design.edges
     for p in make_forward(design, deviation=0.0).states(posterior, 0):
         blocks = [p[first:last, : len(design.cells.n)].T for first, last in pairwise(edges)]
         yield [np.log(average @ block) for average, block in zip(averages, blocks, strict=True)]

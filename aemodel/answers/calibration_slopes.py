@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from aemodel.answers.states import make_model_forward
 from aemodel.inference.forward import logit
 from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.simulated import row_rates, simulate_states
 from aemodel.publication.arguments import real_number, whole_number
 from aemodel.publication.evidence import FEWEST
 
@@ -121,20 +121,12 @@ def _simulate(model: Any, rows: pd.DataFrame, seed: int, replicates: int) -> tup
     design = forward.forward.design
     p = np.mean(list(forward.forward.states(draws, forward_seed)), axis=0)[:, : len(design.cells.n)]
     table = sample_tables(model.tables, 1, seed=seed)[0]
-    rng = np.random.default_rng(seed)
-    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
-    states = np.zeros((replicates, *p.shape))
-    for first, last in pairwise(edges):
-        for cell in np.flatnonzero(table):
-            share = np.clip(p[first:last, cell], 0, None)
-            states[:, first:last, cell] = rng.multinomial(table[cell], share / share.sum(), size=replicates)
-    rates, counts = [], []
+    states = simulate_states(design, p, table, np.random.default_rng(seed), (replicates,))
+    counts = []
     for row in rows.itertuples():
         where = np.ix_(design.states_having(row.event, row.grade), design.cells.having(row.covariate, row.level))
-        inside = where[1].ravel()
-        rates.append((p[where].sum(axis=0) @ table[inside]) / table[inside].sum())
         counts.append(states[:, where[0], where[1]].sum(axis=(1, 2)))
-    return np.array(rates), np.stack(counts, axis=1)
+    return row_rates(design, p, rows, table), np.stack(counts, axis=1).astype(float)
 
 
 def _recalibrate(counts: Floats, n: Floats, x: Floats, group: NDArray[np.int64], slope: Floats | None) -> tuple[Floats, Floats]:

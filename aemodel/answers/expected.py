@@ -10,7 +10,6 @@ import numpy as np
 import nutpie
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from aemodel.answers.calibration_slopes import contrast_slope
@@ -21,8 +20,8 @@ from aemodel.inference.fitting import Fitted
 from aemodel.inference.forward import PARAMETERS, Forward, make_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.model import build_model, exchanged
-from aemodel.inference.selection import null_weights
-from aemodel.inference.simulated import all_frequencies, pair_tests, print_list, publish, simulate_states
+from aemodel.inference.selection import weights_of_tests
+from aemodel.inference.simulated import all_frequencies, pair_tests, print_list, publish, row_rates, simulate_states
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.tables import Tables
 from aemodel.scoring.progress import waiting
@@ -103,10 +102,7 @@ def _refit(compiled: Any, design: Design, printed: Tables, tests: Any, left_out:
     margins = all_margins(design, printed.frequencies)
     data = exchanged(design, margins)
     if tests:
-        weights = np.zeros(len(tests))
-        if left_out:
-            weights[[tests.index(null) for null in left_out]] = null_weights(design, left_out, margins)
-        data["null_weights"] = weights
+        data["null_weights"] = weights_of_tests(design, tests, left_out, margins)
     with threadpool_limits(1, user_api="blas"):
         idata = nutpie.sample(compiled.with_data(**data), **SHORT, seed=seed, progress_bar=False, save_warmup=False)
     return idata["posterior"][sorted(PARAMETERS)]
@@ -120,13 +116,7 @@ def _slopes(printed: Tables, forward: Forward, posterior: xr.Dataset) -> dict[st
     rows = rows[~rows["derived"] & (rows["covariate"] != "total")]
     found = {}
     for grade, mine in rows[rows["grade"].isin(["3-5", "4-5"])].groupby("grade"):
-        rates = np.array([_rate(forward.design, p, row) for row in mine.itertuples()])
+        rates = row_rates(forward.design, p, mine, cells.n)
         counts = mine["observed"].to_numpy(dtype=float)[None]
         found[str(grade)] = float(contrast_slope(mine, counts, rates)[0])
     return found
-
-
-def _rate(design: Design, p: NDArray[np.float64], row: Any) -> float:
-    inside = design.cells.having(row.covariate, row.level)
-    states = design.states_having(row.event, row.grade)
-    return float(p[np.ix_(states, inside)].sum(axis=0) @ design.cells.n[inside] / design.cells.n[inside].sum())

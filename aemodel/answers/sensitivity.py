@@ -96,11 +96,10 @@ def margin_loglik_draws(design: Design, tables: Tables, draws: xr.Dataset) -> ND
     margins = all_margins(design, tables.frequencies)
     averages = family_averages(design, margins)
     packed = pack([family.margins for family in margins])
-    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
     published = len(design.cells.n)
     values = []
     for p in make_forward(design, deviation=0.0).states(draws, 0):
-        parts = [average @ p[edges[i] : edges[i + 1], :published].T for i, average in enumerate(averages)]
+        parts = [average @ p[design.edges[i] : design.edges[i + 1], :published].T for i, average in enumerate(averages)]
         logp = np.log(np.concatenate([part.ravel() for part in parts]))
         values.append(float(joint_loglik(logp, *packed)[0].sum()))
     return np.array(values)

@@ -43,6 +43,5 @@ def make_model_forward(model: Any) -> tuple[ModelForward, xr.Dataset, int]:
             "scored; for this, fit the publication again",
         )
     design = make_design(model.tables)
-    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
-    slices = tuple(slice(int(a), int(b)) for a, b in pairwise(edges))
+    slices = tuple(slice(int(a), int(b)) for a, b in pairwise(design.edges))
     return ModelForward(make_forward(design), slices), thinned(model.posterior), int(model.settings["seed"])

@@ -84,12 +84,11 @@ def table_loglik(design: Design, tables: Tables, draws: xr.Dataset, chosen: NDAr
     """Log likelihood of all published margins given each table of ``counts`` (table, cell), for some draws: (table, draw)."""
     margins = all_margins(design, tables.frequencies)
     prepared = [_with_table(design, margins, table) for table in counts]
-    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
     found = np.empty((len(counts), len(chosen)))
     wanted = {int(draw): place for place, draw in enumerate(chosen)}
     for i, p in enumerate(make_forward(design, deviation=0.0).states(draws, 0)):
         if i in wanted:
-            blocks = [p[edges[f] : edges[f + 1], : counts.shape[1]].T for f in range(len(margins))]
+            blocks = [p[design.edges[f] : design.edges[f + 1], : counts.shape[1]].T for f in range(len(margins))]
             for k, (averages, packed) in enumerate(prepared):
                 rows = [np.log(average @ block).ravel() for average, block in zip(averages, blocks, strict=True)]
                 found[k, wanted[i]] = joint_loglik(np.concatenate(rows), *packed)[0].sum()

@@ -37,10 +37,9 @@ def approximation_range(design: Design, packed: Packed, averages: Sequence[Float
     ``packed`` and ``averages`` are what the model has of its margins (`aemodel.inference.model.margins_in`).
     """
     step = max(1, posterior.sizes["chain"] * posterior.sizes["draw"] // DRAWS)
-    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
     terms = []
     for p in make_forward(design, deviation=0.0).states(posterior.isel(draw=slice(None, None, step)), 0):
-        blocks = [p[a:b, : len(design.cells.n)].T for a, b in pairwise(edges)]
+        blocks = [p[a:b, : len(design.cells.n)].T for a, b in pairwise(design.edges)]
         logp = [np.log(average @ block).ravel() for average, block in zip(averages, blocks, strict=True)]
         terms.append(next_terms(np.concatenate(logp), packed).sum())
     return float(np.ptp(terms))

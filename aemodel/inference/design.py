@@ -96,6 +96,11 @@ class Design:
         return weights / n[:, None], n
 
     @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """Where each family's states begin among all, and the end: (family + 1,)."""
+        return np.cumsum([0] + [len(family.grades) for family in self.families])
+
+    @cached_property
     def centred(self) -> NDArray[np.float64]:
         """Contrasts less their mean over the cohort, (cell, contrast)."""
         return self.matrix - self.share @ self.matrix

@@ -141,6 +141,5 @@ def family_state_logp(design: Design, p: Any, averages: Sequence[Any]) -> Any:
 
     ``averages`` are those of `family_averages`.
     """
-    edges = np.cumsum([0] + [len(family.grades) for family in design.families])
-    parts = [pt.dot(average, p[edges[i] : edges[i + 1]].T).flatten() for i, average in enumerate(averages)]
+    parts = [pt.dot(average, p[design.edges[i] : design.edges[i + 1]].T).flatten() for i, average in enumerate(averages)]
     return pt.log(pt.concatenate(parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,14 +33,13 @@ class Simulated:
     p: Floats
 
 
-def simulate_states(design: Design, p: Floats, table: Ints, rng: np.random.Generator) -> Ints:
-    """States (state, cell) of the patients of ``table`` (cell,), families independent within cells."""
-    edges = family_edges(design)
-    counts = np.zeros((p.shape[0], len(table)), dtype=np.int64)
-    for first, last in pairwise(edges):
+def simulate_states(design: Design, p: Floats, table: Ints, rng: np.random.Generator, times: tuple[int, ...] = ()) -> Ints:
+    """States (*times, state, cell) of the patients of ``table`` (cell,), families independent within cells."""
+    counts = np.zeros((*times, p.shape[0], len(table)), dtype=np.int64)
+    for first, last in pairwise(design.edges):
         for cell in np.flatnonzero(table):
             share = np.clip(p[first:last, cell], 0, None)
-            counts[first:last, cell] = rng.multinomial(table[cell], share / share.sum())
+            counts[..., first:last, cell] = rng.multinomial(table[cell], share / share.sum(), size=times or None)
     return counts
 
 
@@ -54,9 +54,14 @@ def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
     return tables.with_frequencies(rows)
 
 
-def family_edges(design: Design) -> Ints:
-    """Where each family's states begin among all, and the end: (family + 1,)."""
-    return np.cumsum([0] + [len(family.grades) for family in design.families])
+def row_rates(design: Design, p: Floats, rows: pd.DataFrame, patients: NDArray[Any]) -> Floats:
+    """The rate of each frequency, (row,), from probabilities (state, cell) and the ``patients`` of each cell (cell,)."""
+    found = []
+    for row in rows.itertuples():
+        inside = np.flatnonzero(design.cells.having(row.covariate, row.level))
+        where = np.ix_(design.states_having(row.event, row.grade), inside)
+        found.append((p[where].sum(axis=0) @ patients[inside]) / (patients[inside].sum() or 1))
+    return np.array(found)
 
 
 def pair_tests(tables: Tables) -> tuple[Null, ...]:

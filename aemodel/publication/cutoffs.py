@@ -66,16 +66,6 @@ def read_cutoffs(
     return added, tuple(unseen)
 
 
-def cutoffs_in_words(rows: Sequence[Frequency], unseen: Sequence[Unseen]) -> str:
-    """What is done about cutoffs, in a sentence or two; empty where there is none."""
-    censored = list(dict.fromkeys(row.event for row in rows if row.source.startswith("below a cutoff: ")))
-    truncated = list(dict.fromkeys(each.event for each in unseen))
-    parts = [f"Counts not printed of {listed(censored)} lie below a cutoff, as intervals (censoring)."] if censored else []
-    if truncated:
-        parts.append(f"Those of {listed(truncated)} are taken given that they reached a cutoff (truncation).")
-    return " ".join(parts)
-
-
 def _check(cutoff: Cutoff, events: Sequence[Event], about: About, key: str, faults: Faults) -> None:
     known = {
         "event": (cutoff.events, [event.name for event in events]),

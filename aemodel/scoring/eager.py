@@ -28,6 +28,7 @@ from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
 from aemodel.scoring.frames import (
     Groups,
+    Opened,
     check_names,
     grouped,
     lay_out,
@@ -221,13 +222,9 @@ def indexed_as(like: nw.Series[Any] | nw.DataFrame[Any], series: nw.Series[Any])
 
 
 @dataclass(frozen=True)
-class Eager:
+class Eager(Opened):
     """A pandas, polars or pyarrow table; rows are known by position."""
 
-    native: Any
-    kinds: Mapping[str, Kind]
-    layout: Layout
-    column: str
     numbered: ClassVar[bool] = True
     same: ClassVar[Any] = str
 

@@ -81,6 +81,16 @@ class Frame(Protocol):
         """A table of answers as the caller's kind of frame, the eager kind where there is one; see `Groups.rows`."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """The caller's frame, its columns' kinds, and as `lay_out` has it their layout and a name for columns of ours."""
+
+    native: Any
+    kinds: Mapping[str, Kind]
+    layout: Layout
+    column: str
+
+
 def open_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str] = ()) -> Frame:
     """The caller's frame, whichever library it is of; lazy ones have yet to work.
 

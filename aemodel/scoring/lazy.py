@@ -15,7 +15,7 @@ import numpy as np
 from narwhals import Implementation
 from numpy.typing import NDArray
 
-from aemodel.publication.codes import Kind, Layout
+from aemodel.publication.codes import Kind
 from aemodel.publication.patients import SHOWN_VALUES, Example
 from aemodel.scoring.eager import (
     Eager,
@@ -29,7 +29,7 @@ from aemodel.scoring.eager import (
     table_of,
     with_code,
 )
-from aemodel.scoring.frames import MOST_COUNTED, Groups, no_groups, order_of, rows_grouped
+from aemodel.scoring.frames import MOST_COUNTED, Groups, Opened, no_groups, order_of, rows_grouped
 
 EAGER = (Implementation.PANDAS, Implementation.POLARS, Implementation.PYARROW)
 SPARK = (Implementation.PYSPARK, Implementation.PYSPARK_CONNECT)
@@ -53,13 +53,9 @@ def library_of(frame: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Dask:
+class Dask(Opened):
     """A Dask frame: `Eager` on each of its partitions, which are pandas frames."""
 
-    native: Any
-    kinds: Mapping[str, Kind]
-    layout: Layout
-    column: str
     numbered: ClassVar[bool] = False
     same: ClassVar[Any] = str
 
@@ -103,13 +99,9 @@ class Dask:
 
 
 @dataclass(frozen=True)
-class PolarsLazy:
+class PolarsLazy(Opened):
     """A polars LazyFrame: codes are a further column."""
 
-    native: Any
-    kinds: Mapping[str, Kind]
-    layout: Layout
-    column: str
     numbered: ClassVar[bool] = False
     same: ClassVar[Any] = str
 
@@ -146,13 +138,9 @@ class PolarsLazy:
 
 
 @dataclass(frozen=True)
-class Spark:
+class Spark(Opened):
     """A PySpark frame: codes are a further column."""
 
-    native: Any
-    kinds: Mapping[str, Kind]
-    layout: Layout
-    column: str
     numbered: ClassVar[bool] = False
     same: ClassVar[Any] = str.lower
     """Names that differ in case only are one to it."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from aemodel.publication.codes import MISSING, NUMBER, Kind, Layout, Source
 from aemodel.publication.patients import SHOWN_VALUES, Example
-from aemodel.scoring.frames import MOST_COUNTED, Groups, check_names, no_groups, rows_grouped
+from aemodel.scoring.frames import MOST_COUNTED, Groups, Opened, check_names, no_groups, rows_grouped
 
 MOST_POSITIONS = 1 << 16
 """Length up to which lists are indexed by codes directly; longer ones are split into stages."""
@@ -30,7 +30,7 @@ GROUPING = rf"{NUMERIC}|varchar|enum|boolean|blob|date|time|timestamp.*"
 
 
 @dataclass(frozen=True)
-class DuckDB:
+class DuckDB(Opened):
     """A relation of any connection: codes are a further column.
 
     Attributes
@@ -41,10 +41,6 @@ class DuckDB:
         Texts that stand for missing values, beside nulls.
     """
 
-    native: Any
-    kinds: Mapping[str, Kind]
-    layout: Layout
-    column: str
     numbered: bool = False
     na: tuple[str, ...] = ()
     same: ClassVar[Any] = str.lower

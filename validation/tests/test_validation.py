@@ -25,7 +25,6 @@ from aemodel.inference.forward import make_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.intervals import pack
 from aemodel.inference.model import build_model, coordinates, prior_logits
-from aemodel.inference.simulated import family_edges
 from validation.figures import read_all, write_results
 from validation.laboratory import laboratory_model, make_laboratory, table_tests
 from validation.ranks import RANKED, _table_logliks, one_round, simulated_round
@@ -56,7 +55,7 @@ def simulated(invented, design):
 
 def test_published_rows_are_what_counting_patients_gives(invented, design, simulated):
     """Every patient a row of its own in each family: its cell, and its grade of every event."""
-    for (first, last), family in zip(pairwise(family_edges(design)), design.families, strict=True):
+    for (first, last), family in zip(pairwise(design.edges), design.families, strict=True):
         state, cell = np.nonzero(simulated.counts[first:last])
         each = np.repeat(np.arange(len(state)), simulated.counts[first:last][state, cell])
         grades = pd.DataFrame(family.grades[state[each]], columns=[event.name for event in family.events])
@@ -133,7 +132,7 @@ def test_an_interaction_moves_odds_and_keeps_states_whole(invented, design):
     forward = make_forward(design)
     plain = simulate(invented, forward, truth, table, 8)
     moved = simulate(invented, forward, truth, table, 8, shift_of_interaction(design, rng, 1.0))
-    edges = family_edges(design)
+    edges = design.edges
     for first, last in pairwise(edges):
         np.testing.assert_allclose(moved.p[first:last].sum(axis=0), 1, rtol=1e-9)
         assert np.abs(np.log(moved.p[first:last] / plain.p[first:last])).max() > 0.5
