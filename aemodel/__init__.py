@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     from aemodel.inference.ard import read_ard
     from aemodel.inference.fitting import Fitted, fit
     from aemodel.inference.likelihood import margin_loglik
+    from aemodel.pages.calculator import write_calculator
+    from aemodel.pages.report import write_report
     from aemodel.publication.errors import InputError, PatientsError, PublicationError
     from aemodel.publication.p_values import p_value_table
     from aemodel.publication.tables import Tables, load_tables
+    from aemodel.saved.manifest import SavedModelError
+    from aemodel.saved.reader import LoadedModel, load_model
+    from aemodel.saved.writer import save_model
     from aemodel.scoring.cohort import score_cohort
     from aemodel.scoring.score import score, score_summary
-    from aemodel.serving.calculator import write_calculator
-    from aemodel.serving.manifest import SavedModelError
-    from aemodel.serving.reading import LoadedModel, load_model
-    from aemodel.serving.report import write_report
-    from aemodel.serving.saved import save_model
 
 _HOME = {
     "Fitted": "inference.fitting",
     "InputError": "publication.errors",
-    "LoadedModel": "serving.reading",
+    "LoadedModel": "saved.reader",
     "PatientsError": "publication.errors",
     "PublicationError": "publication.errors",
-    "SavedModelError": "serving.manifest",
+    "SavedModelError": "saved.manifest",
     "Tables": "publication.tables",
     "bounds_table": "answers.bounds",
     "calibration_slopes": "answers.calibration_slopes",
@@ -58,7 +58,7 @@ _HOME = {
     "expected_slopes": "answers.expected",
     "fit": "inference.fitting",
     "identification_table": "answers.identification",
-    "load_model": "serving.reading",
+    "load_model": "saved.reader",
     "load_tables": "publication.tables",
     "margin_loglik": "inference.likelihood",
     "odds_ratio_table": "answers.odds_ratios",
@@ -77,15 +77,15 @@ _HOME = {
     "read_adam": "inference.adam",
     "read_ard": "inference.ard",
     "risk_table": "answers.risk",
-    "save_model": "serving.saved",
+    "save_model": "saved.writer",
     "score": "scoring.score",
     "score_cohort": "scoring.cohort",
     "score_summary": "scoring.score",
     "selection_table": "answers.evidence",
     "sensitivity_table": "answers.sensitivity",
     "table_uncertainty": "answers.table_uncertainty",
-    "write_calculator": "serving.calculator",
-    "write_report": "serving.report",
+    "write_calculator": "pages.calculator",
+    "write_report": "pages.report",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from aemodel.serving.failing import Commands, Failed, one_line_errors, tell
+from aemodel.pages.errors import Commands, Failed, one_line_errors, tell
 
 FORMATS = click.Choice(["table", "json", "csv"])
 ERROR: dict[str, Any] = {"default": "error", "show_default": True}
@@ -55,9 +55,9 @@ def main() -> None:
 @click.option("--new", is_flag=True, help="Write files to start from, into a folder that has none yet.")
 @one_line_errors
 def tables(publication: str, form: str, new: bool) -> None:
+    from aemodel.pages.console import print_rows, print_wrapped
     from aemodel.publication.summary import frequency_lines
     from aemodel.publication.tables import load_tables, write_template
-    from aemodel.serving.printing import print_rows, print_wrapped
 
     if new:
         tell(f"Written: {write_template(publication)}. Start with publication.toml; check with: aemodel tables FOLDER")
@@ -84,8 +84,8 @@ def tables(publication: str, form: str, new: bool) -> None:
 
 def _print_p_values(read: Any) -> None:
     """Which printed P-values follow from the counts."""
+    from aemodel.pages.console import print_wrapped
     from aemodel.publication.p_values import p_value_table
-    from aemodel.serving.printing import print_wrapped
 
     table = p_value_table(read)
     if len(table):
@@ -189,8 +189,8 @@ def fit(
     from aemodel.answers.expected import expected_slopes
     from aemodel.inference.fitting import fit as fit_tables
     from aemodel.publication.tables import load_tables
+    from aemodel.saved.writer import check_folder, save_model
     from aemodel.scoring.files import read_frame
-    from aemodel.serving.saved import check_folder, save_model
 
     check_folder(out)
     read = load_tables(publication)
@@ -238,10 +238,10 @@ def fit(
 @one_line_errors
 def check(model: str, form: str) -> None:
     from aemodel.answers.calibration import calibration_table, coverage
+    from aemodel.pages.checking import print_check
+    from aemodel.pages.console import print_rows
+    from aemodel.saved.reader import load_model
     from aemodel.scoring.progress import waiting
-    from aemodel.serving.checking import print_check
-    from aemodel.serving.printing import print_rows
-    from aemodel.serving.reading import load_model
 
     loaded = load_model(model)
     with waiting("Predicting every published frequency"):
@@ -274,9 +274,9 @@ def check(model: str, form: str) -> None:
 )
 @one_line_errors
 def show(model: str, form: str) -> None:
-    from aemodel.serving.facts import model_facts
-    from aemodel.serving.reading import load_model
-    from aemodel.serving.showing import shown
+    from aemodel.pages.description import model_facts
+    from aemodel.pages.showing import shown
+    from aemodel.saved.reader import load_model
 
     loaded = load_model(model)
     facts = model_facts(loaded.manifest, loaded.tables, loaded.risks) | {"files": loaded.file_states()}
@@ -318,10 +318,10 @@ def score(
     new_levels: Any, na: str | None, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
 ) -> None:  # fmt: skip
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on products as small as these threads wait more than they work
+    from aemodel.pages.score_command import score_groups, score_patients
+    from aemodel.saved.reader import load_model
     from aemodel.scoring.files import open_patients
     from aemodel.scoring.whole import check_output
-    from aemodel.serving.reading import load_model
-    from aemodel.serving.score_command import score_groups, score_patients
 
     check_output(out, patients)
     options: dict[str, Any] = {"events": _listed("events", events), "grades": _listed("grades", grades)}
@@ -355,8 +355,8 @@ def _listed(option: str, text: str | None) -> list[str] | None:
 @click.argument("arguments", nargs=-1, metavar="")
 @one_line_errors
 def calculator(arguments: tuple[str, ...]) -> None:
-    from aemodel.serving.calculator import write_calculator
-    from aemodel.serving.reading import load_model
+    from aemodel.pages.calculator import write_calculator
+    from aemodel.saved.reader import load_model
 
     if len(arguments) not in (1, 2):
         raise click.UsageError(f"expected [MODEL] OUT, not {len(arguments)} arguments")
@@ -385,8 +385,8 @@ def calculator(arguments: tuple[str, ...]) -> None:
 def report(model: str, out: Path, compare: str | None, tables: int) -> None:
     import time
 
-    from aemodel.serving.reading import load_model
-    from aemodel.serving.report import write_report
+    from aemodel.pages.report import write_report
+    from aemodel.saved.reader import load_model
 
     started = time.monotonic()
     loaded, other = load_model(model), None if compare is None else load_model(compare)

@@ -633,10 +633,10 @@ def answers(folder, patients, posterior):
     """All that could change: every score, and with `posterior` every draw."""
     import pyarrow as pa
 
+    from aemodel.pages.description import model_facts
+    from aemodel.pages.showing import shown
+    from aemodel.saved.reader import load_model
     from aemodel.scoring.score import score
-    from aemodel.serving.facts import model_facts
-    from aemodel.serving.reading import load_model
-    from aemodel.serving.showing import shown
 
     model = load_model(folder)
     scored = score(model, pa.table(patients), new_levels="sample").to_pydict()
@@ -652,7 +652,7 @@ def answers(folder, patients, posterior):
 
 
 def outcome(folder, patients, posterior, expected):
-    from aemodel.serving.manifest import SavedModelError
+    from aemodel.saved.manifest import SavedModelError
 
     try:
         found = answers(folder, patients, posterior)

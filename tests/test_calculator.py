@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import aemodel
 from aemodel import cli
-from aemodel.serving import calculator
+from aemodel.pages import calculator
 from tests.calculators import BOLD, hostile_model, invented_model, page_data, scored
 from tests.test_imports import HEAVY, loaded_after, without
 
@@ -152,7 +152,7 @@ def test_nothing_in_the_page_makes_markup_or_code_of_text(page, markup):
 
 
 def test_the_page_has_nothing_of_one_publication_in_its_sources():
-    sources = " ".join(path.read_text(encoding="utf-8") for path in (files("aemodel.serving") / "page").iterdir())
+    sources = " ".join(path.read_text(encoding="utf-8") for path in (files("aemodel.pages") / "page").iterdir())
     assert not re.search("aall|leuk|sepsis|infection|hispanic|marrow|race|sex", sources, flags=re.I)
 
 

@@ -203,7 +203,7 @@ def test_failed_checks_are_in_plain_sight(show):
 def test_risks_in_words(browser, risk, words):
     page = browser.new_page()
     answer = dict(zip(("mean", "lower", "upper"), risk, strict=True))
-    source = (files("aemodel.serving") / "page" / "words.js").read_text(encoding="utf-8")
+    source = (files("aemodel.pages") / "page" / "words.js").read_text(encoding="utf-8")
     call = "[riskInWords(answer.mean), rangeInWords(answer), bothWays(answer)]"
     assert page.evaluate(f"(answer) => {{ {source}\nreturn {call}; }}", answer) == words
     page.close()

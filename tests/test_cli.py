@@ -24,7 +24,7 @@ from click.testing import CliRunner
 import aemodel
 from aemodel import cli
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.serving.failing import INTERRUPTED
+from aemodel.pages.errors import INTERRUPTED
 from tests.fixtures import FIXTURES, FORMATS
 from tests.streams import in_terminal
 
@@ -263,8 +263,8 @@ def test_show_of_no_model():
 
 
 def test_show_gives_a_terminal_no_orders_of_a_hostile_model():
-    from aemodel.serving.facts import model_facts
-    from aemodel.serving.showing import shown
+    from aemodel.pages.description import model_facts
+    from aemodel.pages.showing import shown
 
     model = aemodel.load_model(FIXTURES / "format2")
     facts = model_facts(model.manifest, model.tables, model.risks) | {
@@ -312,7 +312,7 @@ def test_check_tells_diagnostics_and_coverage(checked):
 
 def test_check_tells_of_evidence_in_words(capsys):
     from aemodel.answers.calibration import calibration_table
-    from aemodel.serving.checking import print_check
+    from aemodel.pages.checking import print_check
     from tests.reports import drawn_model, invented_texts
 
     model = drawn_model(invented_texts())
@@ -326,7 +326,7 @@ def test_check_tells_of_evidence_in_words(capsys):
 
 
 def test_check_tells_where_the_publication_speaks_against_the_fit(capsys):
-    from aemodel.serving.checking import _print_tests
+    from aemodel.pages.checking import _print_tests
 
     row = {"event": "rash", "grade": "3-5", "covariate": "arm", "odds_ratio": 2.5, "p_nonsignificant": 0.1}
     doubtful = [{**row, "doubtful": True, "cause": "pooling with anemia"}, {**row, "doubtful": False, "cause": ""}]
@@ -377,12 +377,12 @@ def test_folder_that_is_no_model_fails_the_check(tmp_path):
 
 def test_model_whose_diagnostics_failed_fails_the_check(checked, shipped, monkeypatch):
     from aemodel.answers import calibration
-    from aemodel.serving import reading
+    from aemodel.saved import reader
 
     bad = SimpleNamespace(name="bad", folder=shipped.folder, diagnostics=Diagnostics(1.2, 50.0, 60.0, 3, 0.5, "scale"))
     rows = json.loads(checked["json"].stdout)
     table = SimpleNamespace(to_dict=lambda _: rows)
-    monkeypatch.setattr(reading, "load_model", lambda _: bad)
+    monkeypatch.setattr(reader, "load_model", lambda _: bad)
     monkeypatch.setattr(calibration, "calibration_table", lambda _: table)
     monkeypatch.setattr(calibration, "coverage", lambda _: {"rows": 74.0, "within50": 0.5, "within90": 0.9})
     result = run("check", "--format", "json")

@@ -13,7 +13,7 @@ import pytest
 import aemodel
 
 PACKAGE = Path(aemodel.__file__).parent
-ROOMS = ("publication", "scoring", "inference", "answers", "serving", "cli")
+ROOMS = ("publication", "scoring", "inference", "answers", "pages", "saved", "cli")
 HEAVY = ("pymc", "arviz", "pytensor", "nutpie", "xarray", "scipy", "numba", "matplotlib")
 FRAMES = ("pandas", "polars", "pyarrow", "dask", "pyspark")
 LIGHT = (
@@ -35,15 +35,15 @@ LIGHT = (
     "aemodel.scoring.progress",
     "aemodel.scoring.whole",
     "aemodel.inference.diagnostics",
-    "aemodel.serving.manifest",
-    "aemodel.serving.arrays",
-    "aemodel.serving.reading",
-    "aemodel.serving.facts",
-    "aemodel.serving.showing",
-    "aemodel.serving.score_command",
-    "aemodel.serving.calculator",
-    "aemodel.serving.pages",
-    "aemodel.serving.printing",
+    "aemodel.saved.manifest",
+    "aemodel.saved.arrays",
+    "aemodel.saved.reader",
+    "aemodel.pages.description",
+    "aemodel.pages.showing",
+    "aemodel.pages.score_command",
+    "aemodel.pages.calculator",
+    "aemodel.pages.render",
+    "aemodel.pages.console",
     "aemodel.publication.markup",
     "aemodel.cli",
 )
@@ -249,7 +249,7 @@ def test_the_package_does_not_know_of_its_validation():
 def test_only_the_command_line_frames_and_models_read_back_import_lazily():
     for path in modules():
         lazy = {name for name, inside in imports_of(path) if inside and name.startswith("aemodel.")}
-        assert not lazy or path.stem in ("cli", "frames", "reading"), (path.name, lazy)
+        assert not lazy or path.stem in ("cli", "frames", "reader"), (path.name, lazy)
 
 
 def test_modules_do_not_import_in_circles():

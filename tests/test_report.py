@@ -350,7 +350,7 @@ def test_a_model_of_another_publication_is_not_compared(model, tmp_path):
 
 
 def test_command_hands_on_what_it_was_given(monkeypatch, tmp_path):
-    from aemodel.serving import report
+    from aemodel.pages import report
 
     def note(model, path, other, *, tables):
         path.write_text(f"{model.name} {other.name} {tables}")

@@ -20,14 +20,15 @@ import pytest
 import xarray as xr
 
 import aemodel
+from aemodel.pages import card as card_module
+from aemodel.pages import description as facts_module
+from aemodel.pages.card import card
+from aemodel.pages.description import model_facts
+from aemodel.saved import reader
+from aemodel.saved import writer as saving
+from aemodel.saved.manifest import FIELDS, FILE_NAME, manifest_digest
+from aemodel.saved.reader import find_model
 from aemodel.scoring.risks import RiskDraws
-from aemodel.serving import card as card_module
-from aemodel.serving import facts as facts_module
-from aemodel.serving import saved as saving
-from aemodel.serving.card import card
-from aemodel.serving.facts import model_facts
-from aemodel.serving.manifest import FIELDS, FILE_NAME, manifest_digest
-from aemodel.serving.reading import find_model
 from tests.fixtures import FIXTURES, FORMATS
 from tests.reports import small_model
 
@@ -659,12 +660,11 @@ def with_bomb(arrays, weight):
 
 def test_scoring_file_of_another_size_than_its_arrays_is_not_opened(copy, monkeypatch):
     """A manifest cannot have a file read that is larger than the model it describes."""
-    from aemodel.serving import reading
 
     manifest = manifest_of(copy)
     manifest["files"]["scoring"]["bytes"] = 1_999_999_999
     write_manifest(copy, manifest)
-    monkeypatch.setattr(reading, "read_checked", lambda *_: pytest.fail("it was opened"))
+    monkeypatch.setattr(reader, "read_checked", lambda *_: pytest.fail("it was opened"))
     refused(copy, "does not hold what the model's .* bytes of arrays need")
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aemodel.serving.manifest import SavedModelError
-from aemodel.serving.reading import find_model, load_model
+from aemodel.saved.manifest import SavedModelError
+from aemodel.saved.reader import find_model, load_model
 from tests import attacks
 from tests.fixtures import FIXTURES
 

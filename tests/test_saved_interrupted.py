@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 import aemodel
+from aemodel.saved import reader
+from aemodel.saved.locks import locked
 from aemodel.scoring.risks import RiskDraws
-from aemodel.serving import reading
-from aemodel.serving.locks import locked
 from tests.interruptions import FAULTS, Calls
 from tests.reports import small_model
 
@@ -227,14 +227,14 @@ def test_files_of_a_model_have_the_modes_of_the_umask_and_replaced_ones_keep_the
 
 def test_reader_whose_files_are_replaced_starts_again(first, second, folder, monkeypatch):
     """The save comes between the reader's manifest and its file."""
-    read, saves = reading.read_checked, iter([second])
+    read, saves = reader.read_checked, iter([second])
 
     def read_late(where, manifest, kind):
         for model in saves:
             aemodel.save_model(model, folder)
         return read(where, manifest, kind)
 
-    monkeypatch.setattr(reading, "read_checked", read_late)
+    monkeypatch.setattr(reader, "read_checked", read_late)
     # Saving reads the model back, too: by then it is not late any more.
     np.testing.assert_array_equal(aemodel.load_model(folder).risks.draws, second.risks.draws)
 
@@ -245,11 +245,11 @@ def test_reader_does_not_start_again_for_ever(folder, monkeypatch):
         raise aemodel.SavedModelError("gone again")
 
     calls = []
-    monkeypatch.setattr(reading, "read_checked", fail)
-    monkeypatch.setattr(reading, "_replaced", lambda *_: True)
+    monkeypatch.setattr(reader, "read_checked", fail)
+    monkeypatch.setattr(reader, "_replaced", lambda *_: True)
     with pytest.raises(aemodel.SavedModelError, match="gone again"):
         aemodel.load_model(folder)
-    assert len(calls) == reading.MOST_ATTEMPTS
+    assert len(calls) == reader.MOST_ATTEMPTS
 
 
 def test_draws_of_a_model_that_was_replaced_since(second, folder):

@@ -65,8 +65,9 @@ def stubbed(tmp_path_factory, invented_folder):
     """A folder with patients and a publication, where what takes long is not done and all libraries are loaded."""
     from aemodel.answers import calibration
     from aemodel.inference import fitting
+    from aemodel.pages import report
     from aemodel.publication import margins
-    from aemodel.serving import report, saved
+    from aemodel.saved import writer as saved
 
     folder = tmp_path_factory.mktemp("place")
     (folder / "patients.csv").write_text(PATIENTS)

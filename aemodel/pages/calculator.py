@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.pages.render import check_page, filled, policy, replace_page, source
 from aemodel.publication.arguments import path_in
 from aemodel.publication.errors import InputError
 from aemodel.scoring.risks import SUPPORT, RiskDraws
-from aemodel.serving.pages import check_page, filled, policy, replace_page, source
 
 INTERVAL = 0.9
 DIGITS = 7

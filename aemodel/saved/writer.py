@@ -9,27 +9,25 @@ import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from aemodel.answers.calibration import calibration_table, coverage
+from aemodel.inference.record import make_manifest
+from aemodel.pages.card import card
+from aemodel.pages.description import model_facts
 from aemodel.publication.arguments import path_in
+from aemodel.saved.arrays import risks_bytes
+from aemodel.saved.draws import draws_bytes
+from aemodel.saved.locks import locked
+from aemodel.saved.manifest import FILE_NAME, MANIFEST, SavedModelError, read_manifest
+from aemodel.saved.reader import LoadedModel, load_model
 from aemodel.scoring.whole import scratch, settle, settle_folder
-from aemodel.serving.arrays import risks_bytes
-from aemodel.serving.card import card
-from aemodel.serving.draws import draws_bytes
-from aemodel.serving.facts import model_facts
-from aemodel.serving.locks import locked
-from aemodel.serving.manifest import FILE_NAME, FORMAT, MANIFEST, SavedModelError, manifest_digest, read_manifest
-from aemodel.serving.reading import LoadedModel, load_model
 
 CARD = "card.md"
 SCRATCH = ".saving-"
 SCRATCH_NAME = re.compile(rf"{re.escape(SCRATCH)}[0-9a-f]{{16}}\.partial")
 SUFFIXES = {"scoring": "npz", "posterior": "nc"}
-VERSIONS = ("aemodel", "numpy", "pymc", "nutpie", "pytensor", "numba", "arviz", "xarray")
 
 
 def save_model(model: Any, folder: str | Path) -> LoadedModel:
@@ -164,23 +162,3 @@ def _performance(model: Any) -> dict[str, Any]:
     """Coverage of the published frequencies; a second of work, so that a model read back keeps what it was saved with."""
     found = coverage(calibration_table(model))
     return {"rows": round(found["rows"]), "within50": found["within50"], "within90": found["within90"]}
-
-
-def make_manifest(model: Any, files: dict[str, Any], performance: dict[str, Any] | None) -> dict[str, Any]:
-    """The manifest of a fitted model whose arrays are in ``files``, and whose calibration covers what ``performance`` says."""
-    fields = {
-        "format": FORMAT,
-        "name": model.name,
-        "versions": {name: version(name) for name in VERSIONS},
-        "settings": dict(model.settings),
-        "diagnostics": {name: value for name, value in asdict(model.diagnostics).items() if value is not None},
-        "performance": performance,
-        "digest": model.tables.digest,
-        "events": list(model.risks.events),
-        "grades": list(model.risks.grades),
-        "samples": len(model.risks.draws),
-        "chains": model.risks.chains,
-        "publication": dict(model.tables.texts),
-        "files": files,
-    }
-    return fields | {"sha256": manifest_digest(fields)}

@@ -12,7 +12,7 @@ from aemodel.answers.calibration_slopes import calibration_slopes, slope_words
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
 from aemodel.inference.forward import PARAMETERS
 from aemodel.inference.summary import evidence_words
-from aemodel.serving.printing import print_rows, print_wrapped
+from aemodel.pages.console import print_rows, print_wrapped
 
 
 def print_check(model: Any, table: pd.DataFrame) -> None:

@@ -19,13 +19,13 @@ from aemodel.answers.prior_check import prior_predictive_table
 from aemodel.answers.profiles import profile_table
 from aemodel.answers.sensitivity import sensitivity_table
 from aemodel.answers.table_uncertainty import table_uncertainty
+from aemodel.inference.record import make_manifest
+from aemodel.pages.description import model_facts
 from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import Words, words_of
 from aemodel.scoring.progress import waiting
 from aemodel.scoring.risks import SUPPORT
-from aemodel.serving.facts import model_facts
-from aemodel.serving.saved import make_manifest
 
 DRAWS = 300
 """Draws of the model that are reweighted under each table of the covariates."""

@@ -21,9 +21,9 @@ import numpy as np
 from aemodel.publication.arguments import path_in
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, read_regular, said
+from aemodel.saved.arrays import read_risks
+from aemodel.saved.manifest import MANIFEST, SavedModelError, read_manifest
 from aemodel.scoring.risks import RiskDraws
-from aemodel.serving.arrays import read_risks
-from aemodel.serving.manifest import MANIFEST, SavedModelError, read_manifest
 
 if TYPE_CHECKING:
     from aemodel.inference.diagnostics import Diagnostics
@@ -113,7 +113,7 @@ class LoadedModel:
 
     def _draws(self) -> io.BytesIO:
         """The posterior's file, once nothing in it leads out of it."""
-        from aemodel.serving.draws import check_draws
+        from aemodel.saved.draws import check_draws
 
         content = self.content("posterior")
         try:

@@ -16,10 +16,10 @@ from typing import Any
 
 import click
 
+from aemodel.pages.errors import options_as_typed, printable
 from aemodel.scoring.files import neutralised
 from aemodel.scoring.progress import is_terminal
 from aemodel.scoring.risks import short
-from aemodel.serving.failing import options_as_typed, printable
 
 Rows = Iterable[dict[str, Any]]
 WIDTH = 100

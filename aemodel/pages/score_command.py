@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aemodel.pages.console import MOST_SHOWN, counts_in_words, print_risks, print_rows, print_wrapped
+from aemodel.pages.errors import tell
 from aemodel.scoring.cohort import cohort_columns
 from aemodel.scoring.files import Patients
 from aemodel.scoring.frames import profiles_of
 from aemodel.scoring.score import row_counts, score_rows
-from aemodel.serving.failing import tell
-from aemodel.serving.printing import MOST_SHOWN, counts_in_words, print_risks, print_rows, print_wrapped
 
 
 def score_patients(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any]) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from aemodel.answers.evidence import DOUBTFUL
 from aemodel.inference.summary import evidence_words
+from aemodel.pages.report_data import ReportData
+from aemodel.pages.report_parts import heading, paragraph, table
 from aemodel.publication.markup import in_range
-from aemodel.serving.report_data import ReportData
-from aemodel.serving.report_parts import heading, paragraph, table
 
 THIS, OTHER = "this fit", "other fit"
 

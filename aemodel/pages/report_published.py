@@ -6,10 +6,10 @@ from aemodel.answers.calibration import coverage, told
 from aemodel.answers.calibration_slopes import slope_words
 from aemodel.answers.plots import plot_calibration
 from aemodel.inference.diagnostics import GATE
+from aemodel.pages.report_data import ReportData
+from aemodel.pages.report_parts import figure, grades, paragraph, table
 from aemodel.publication.markup import per_cent
 from aemodel.publication.summary import frequency_lines
-from aemodel.serving.report_data import ReportData
-from aemodel.serving.report_parts import figure, grades, paragraph, table
 
 
 def frequencies(data: ReportData) -> str:

@@ -17,8 +17,8 @@ import numpy as np
 from aemodel.publication.rules import places
 from aemodel.publication.schema import Covariate, Event
 from aemodel.publication.tables import Tables
+from aemodel.saved.manifest import SavedModelError
 from aemodel.scoring.risks import SUPPORT, RiskDraws, cell_count
-from aemodel.serving.manifest import SavedModelError
 
 MOST_HEADER_BYTES = 1024
 """More than the header of any member, and than its entry in the archive's directory."""

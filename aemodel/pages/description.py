@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
+from aemodel.inference.record import manifest_digest
 from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws
-from aemodel.serving.manifest import manifest_digest
 
 ABOUT = ("title", "citation", "doi", "licence", "setting", "grading")
 

@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aemodel.serving.failing import printable
+from aemodel.pages.errors import printable
 
 WIDTH = 100
 
 
 def shown(facts: Mapping[str, Any]) -> str:
-    """The facts of `aemodel.serving.facts.model_facts` as text; control characters of a hostile model are escaped."""
+    """The facts of `aemodel.pages.description.model_facts` as text; control characters of a hostile model are escaped."""
     source, data = facts["source"], facts["data"]
     by = ", ".join(f"{name} {count}" for name, count in data["by"].items())
     sections = {

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from aemodel.pages.svg import figure_svg
 from aemodel.publication.markup import html_table
-from aemodel.serving.svg import figure_svg
 
 
 def figure(drawing: Any, name: str, caption: str) -> str:

@@ -16,7 +16,7 @@ Facts = Mapping[str, Any]
 
 
 def card(facts: Facts) -> str:
-    """The card as Markdown, of the facts of `aemodel.serving.facts.model_facts`."""
+    """The card as Markdown, of the facts of `aemodel.pages.description.model_facts`."""
     parts = [f"# Model card: {_text(facts['name'])}", "**Not for treatment decisions.**"]
     parts += [f"## {heading}\n\n{text}" for heading, text in card_sections(facts).items()]
     return "\n\n".join(parts) + "\n"

@@ -10,7 +10,6 @@ Formats that ever landed, all still read:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -18,11 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aemodel.inference.record import FORMAT, manifest_digest
 from aemodel.publication.schema import FILES, MOST_CHARACTERS
 from aemodel.publication.tables import Tables, read_tables
 from aemodel.publication.texts import MOST_NAME, digest_of, listed, read_regular, shown
 
-FORMAT = 2
 MANIFEST = "manifest.json"
 FILE_NAME = re.compile(r"(scoring-[0-9a-f]{16}\.npz|posterior-[0-9a-f]{16}\.nc)")
 MOST_MANIFEST_BYTES = 4_000_000
@@ -112,13 +111,6 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Tables]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SavedModelError(f"{path}: {error}") from error
     return manifest, tables
-
-
-def manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of all fields but ``sha256``, as JSON with sorted keys; with the files' digests in it, that of the model."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _parse(text: str) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from aemodel.answers.risk_plots import plot_profiles
+from aemodel.pages.report_data import ReportData
+from aemodel.pages.report_parts import figure, paragraph, table
 from aemodel.publication.markup import per_cent
-from aemodel.serving.report_data import ReportData
-from aemodel.serving.report_parts import figure, paragraph, table
 
 
 def contrasts(data: ReportData) -> str:

@@ -9,15 +9,15 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from aemodel.pages.card import card_sections
+from aemodel.pages.render import check_page, filled, policy, replace_page, source
+from aemodel.pages.report_contrasts import contrasts
+from aemodel.pages.report_data import ReportData, check_comparable, gather
+from aemodel.pages.report_evidence import evidence
+from aemodel.pages.report_published import calibration, diagnostics, discrepancies, frequencies
+from aemodel.pages.report_support import identification, prior, sensitivity, uncertainty
 from aemodel.publication.arguments import path_in, whole_number
 from aemodel.publication.errors import InputError
-from aemodel.serving.card import card_sections
-from aemodel.serving.pages import check_page, filled, policy, replace_page, source
-from aemodel.serving.report_contrasts import contrasts
-from aemodel.serving.report_data import ReportData, check_comparable, gather
-from aemodel.serving.report_evidence import evidence
-from aemodel.serving.report_published import calibration, diagnostics, discrepancies, frequencies
-from aemodel.serving.report_support import identification, prior, sensitivity, uncertainty
 
 MARKDOWN = MarkdownIt("zero").enable(["list", "backticks"])
 """The card's few kinds of Markdown: paragraphs, lists and code spans; a publication's words can make nothing else."""

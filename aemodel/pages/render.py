@@ -36,8 +36,8 @@ def check_page(model: Any, path: Path) -> None:
 
 
 def source(name: str) -> str:
-    """A file of `aemodel/serving/page`."""
-    return (files("aemodel.serving") / "page" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+    """A file of `aemodel/pages/page`."""
+    return (files("aemodel.pages") / "page" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
 def filled(template: str, parts: Mapping[str, str]) -> str:

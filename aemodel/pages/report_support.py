@@ -6,10 +6,10 @@ from aemodel.answers.plots import plot_identification, plot_prior
 from aemodel.answers.prior_check import COHORT, RANGE
 from aemodel.answers.risk_plots import plot_effects
 from aemodel.answers.sensitivity import SENSITIVE
+from aemodel.pages.report_data import ReportData
+from aemodel.pages.report_parts import figure, grades, heading, paragraph, table
 from aemodel.publication.markup import per_cent
 from aemodel.scoring.risks import SUPPORT
-from aemodel.serving.report_data import ReportData
-from aemodel.serving.report_parts import figure, grades, heading, paragraph, table
 
 MOST_ROWS = 30
 """Rows of a table of findings that are printed; the rest are counted."""

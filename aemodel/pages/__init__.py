@@ -1,0 +1,1 @@
+"""What people read of a model: pages, cards, lines on a terminal."""

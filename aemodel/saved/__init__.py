@@ -1,0 +1,1 @@
+"""Saved models: written whole, read back after their digests."""

@@ -1,1 +1,0 @@
-"""Saved models: written, read, and scoring new cohorts."""
