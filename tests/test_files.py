@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import aemodel
 from aemodel import cli
 from aemodel.scoring import files, frames
-from aemodel.scoring.files import connect, neutralised, read_frame
+from aemodel.scoring.csv_files import neutralised
+from aemodel.scoring.files import connect, read_frame
 
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 KINDS = pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from aemodel.pages.errors import options_as_typed, printable
-from aemodel.scoring.files import neutralised
+from aemodel.scoring.csv_files import neutralised
 from aemodel.scoring.progress import is_terminal
 from aemodel.scoring.risks import short
 

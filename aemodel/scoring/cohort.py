@@ -14,9 +14,9 @@ from aemodel.publication.codes import NewLevels
 from aemodel.publication.errors import InputError
 from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
 from aemodel.publication.texts import listed, shown
-from aemodel.scoring.frames import Frame, Groups, open_frame, profiles_of
+from aemodel.scoring.frames import Frame, Groups, profiles_of
 from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, check_interval
-from aemodel.scoring.score import risks_of
+from aemodel.scoring.score import open_frame, risks_of
 
 COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
 

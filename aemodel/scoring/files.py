@@ -9,45 +9,25 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO, TextIOWrapper
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from aemodel.publication.codes import NUMBER
 from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.schema import Covariate
-from aemodel.publication.texts import csv_problem, open_regular, shown
+from aemodel.publication.texts import open_regular
+from aemodel.scoring.csv_files import Header, joined, neutralised, problem_in, read_header
 from aemodel.scoring.frames import Frame, Groups, lay_out
 from aemodel.scoring.progress import watched
 from aemodel.scoring.score import Scored
 from aemodel.scoring.sql import DuckDB, literal, quoted
 from aemodel.scoring.whole import check_kind, whole
 
-RISKY_FIRST = ("-", "=", "+", "@", "\t", "\r", "\n")  # as in a class of a pattern, where the hyphen must be first
-DELIMITERS = (",", ";", "\t")
-MOST_HEADER = 1 << 20
-"""Characters within which the first line must end."""
-LONGEST_LINE = 1 << 21
-"""Bytes of a line that DuckDB takes."""
 MOST_THREADS = 4
 MEMORY = "1GB"
-
-
-@dataclass(frozen=True)
-class Header:
-    """The first line of a CSV file: names as they are written, of which one may be empty, what separates and what ends them."""
-
-    names: tuple[str, ...]
-    delimiter: str
-    end: str = "\n"
-
-    @property
-    def columns(self) -> list[str]:
-        return [name or f"column{place}" for place, name in enumerate(self.names)]
 
 
 @dataclass(frozen=True)
@@ -102,7 +82,7 @@ class Patients:
             else:
                 names = self.header.names if self.header else tuple(self.relation.columns)
                 own = ((name, kind.text) for name, kind in frame.kinds.items())
-                line = f"{_joined(own, self.delimiter)} || {frame.texts(codes, scored.columns, self.delimiter)}"
+                line = f"{joined(own, self.delimiter)} || {frame.texts(codes, scored.columns, self.delimiter)}"
                 self._write_lines(frame.coded, (*names, *scored.columns), line, partial)
 
     def write_table(self, frame: Frame, groups: Groups, columns: Mapping[str, Sequence[Any]], path: Path) -> None:
@@ -113,7 +93,7 @@ class Patients:
                 self._copy(table, partial, "FORMAT parquet")
             else:
                 texts = ((name, frame.kinds[name].text if name in frame.kinds else True) for name in table.columns)
-                self._write_lines(table, table.columns, _joined(texts, self.delimiter), partial)
+                self._write_lines(table, table.columns, joined(texts, self.delimiter), partial)
 
     def _write_lines(self, rows: Any, names: Sequence[str], line: str, path: Path) -> None:
         """Lines of CSV as they are: the first is the name of the only column.
@@ -141,28 +121,6 @@ class Patients:
         with watched(self.connection, label, Path(spill), *unfinished):
             yield
             check_unchanged(self.path, self.signature)
-
-
-def neutralised(value: Any) -> Any:
-    """A cell as it may stand in CSV: text that a spreadsheet would run as a formula is given a leading apostrophe."""
-    risky = isinstance(value, str) and value.startswith(RISKY_FIRST) and not re.search(NUMBER, value)
-    return f"'{value}" if risky else value
-
-
-def _joined(columns: Any, delimiter: str) -> str:
-    """SQL for a row's cells as CSV: quoted where need be, texts `neutralised`; columns are told with whether they hold text."""
-    return f"concat_ws({literal(delimiter)}, {', '.join(_cell(name, delimiter, text=text) for name, text in columns)})"
-
-
-def _cell(name: str, delimiter: str, *, text: bool) -> str:
-    cell = f"CAST({quoted(name)} AS VARCHAR)"
-    odd, risky = literal(f'[{delimiter}"\r\n]'), literal(f"^[{''.join(RISKY_FIRST)}]")
-    safe = cell
-    if text:
-        formula = f"regexp_matches({cell}, {risky}) AND NOT regexp_matches({cell}, {literal(NUMBER)})"
-        safe = f"CASE WHEN {formula} THEN '''' || {cell} ELSE {cell} END"
-    doubled = f"""'"' || replace({safe}, '"', '""') || '"'"""
-    return f"CASE WHEN {cell} IS NULL THEN '' WHEN regexp_matches({cell}, {odd}) THEN {doubled} ELSE {safe} END"
 
 
 @contextmanager
@@ -271,85 +229,9 @@ def check_file(path: Path) -> None:
         raise PatientsError("patients", f"{error}") from None
 
 
-def read_header(path: Path) -> Header:
-    """A CSV file's columns, and what separates them: commas, semicolons or tabs, whichever the first line has most of.
-
-    Raises
-    ------
-    ValueError
-        It is not in UTF-8 (with or without a BOM), its first line does not name its columns, or its last one is too long.
-    """
-    with open_regular(path) as file:
-        # A last line of more than its buffer DuckDB leaves out without a word, if no quote is open; of others it complains.
-        file.seek(max(0, path.stat().st_size - LONGEST_LINE - 1))
-        tail = file.read(LONGEST_LINE + 1)
-        if len(tail) > LONGEST_LINE and len(tail.splitlines()) == 1:
-            raise PatientsError(
-                "patients", f"{str(path)!r} cannot be read as csv: its last line is longer than 2 MiB; is it torn?"
-            )
-    try:
-        with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
-            text = file.read(MOST_HEADER)
-    except UnicodeDecodeError:
-        raise ValueError(_problem(path, Header((), ","))) from None
-    if "\0" in text:
-        raise PatientsError("patients", f"{str(path)!r} cannot be read as csv: it holds binary data")
-    header = max((_first_row(text, each) for each in DELIMITERS), key=lambda each: len(each.names))
-    if not header.names:
-        raise PatientsError(
-            "patients", f"{str(path)!r} cannot be read as csv: it is empty; its first line must name the columns"
-        )
-    if len(header.end) == 2 and (broken := [name for name in header.names if re.search("[\r\n]", name.replace("\r\n", ""))]):
-        raise PatientsError(
-            "patients",
-            f"{str(path)!r} cannot be read as csv: the column {shown(broken[0])} has a line break in its name; take it out",
-        )
-    if again := [name for name, times in Counter(name.lower() for name in header.columns).items() if times > 1]:
-        raise PatientsError(
-            "patients", f"{str(path)!r} has several columns named {again[:5]} (small and capital letters are alike)"
-        )
-    return header
-
-
-def _first_row(text: str, delimiter: str) -> Header:
-    """The first line; no names where it cannot be read, as with another delimiter than its own."""
-    lines = StringIO(text, newline="")
-    try:
-        names = tuple(next(csv.reader(lines, delimiter=delimiter), ()))
-    except csv.Error:
-        return Header((), delimiter)
-    first = text[: lines.tell()]
-    return Header(names, delimiter, next((end for end in ("\r\n", "\n", "\r") if first.endswith(end)), "\n"))
-
-
 def _unreadable(path: Path, header: Header | None, error: Exception) -> ValueError:
     """What is wrong with a file, in one line."""
     if header is not None:
-        return ValueError(_problem(path, header))
+        return ValueError(problem_in(path, header))
     shown = "; ".join([line.strip() for line in str(error).splitlines() if line.strip()][:3])
     return ValueError(f"patients: {str(path)!r} cannot be read as parquet: {shown.removeprefix('Invalid Input Error: ')[:300]}")
-
-
-def _problem(path: Path, header: Header) -> str:
-    """The first line of CSV that cannot be read, and why."""
-    with open_regular(path) as content:
-        for number, line in enumerate(content, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                remedy = "save it as CSV in UTF-8, or convert it with iconv"
-                return f"patients: {str(path)!r} is not in UTF-8 (line {number}): {remedy}"
-    start, width = 1, len(header.names)
-    said = "its lines end in different ways, or one is too long; save it as CSV anew"
-    with TextIOWrapper(open_regular(path), "utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=header.delimiter, strict=True)
-        try:
-            for row in reader:
-                cells = len(row) - (len(row) == width + 1 and not row[-1])  # a last delimiter is no cell
-                if cells not in (0, width):
-                    said = f"line {start} has {len(row)} cell{'s' * (len(row) > 1)}, the first line {width}"
-                    break
-                start = reader.line_num + 1
-        except csv.Error as error:
-            said = f"line {start}: {csv_problem(error)}"
-    return f"patients: {str(path)!r} cannot be read as csv: {said}"

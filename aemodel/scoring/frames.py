@@ -7,7 +7,6 @@ by the engine itself, for Python has not every value exactly.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,29 +88,6 @@ class Opened:
     kinds: Mapping[str, Kind]
     layout: Layout
     column: str
-
-
-def open_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str] = ()) -> Frame:
-    """The caller's frame, whichever library it is of; lazy ones have yet to work.
-
-    Raises
-    ------
-    TypeError
-        It is no frame of a known library.
-    ValueError
-        A column is missing, has two names or none of its own, or one of those to be added is there already.
-    """
-    library: Any
-    if isinstance(frame, getattr(sys.modules.get("duckdb"), "DuckDBPyRelation", ())):
-        from aemodel.scoring.sql import DuckDB
-
-        library = DuckDB
-    else:
-        from aemodel.scoring.lazy import library_of
-
-        library = library_of(frame)
-    kinds = library.kinds_of(frame)
-    return library(frame, kinds, *lay_out(kinds, covariates, adding, library.same))
 
 
 def lay_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from aemodel.publication.arguments import names_in
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.patients import OnInvalid, Profiles, check_choices, invalid_values, new_values, refuse_invalid
+from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
-from aemodel.scoring.frames import Frame, open_frame, profiles_of
+from aemodel.scoring.frames import Frame, lay_out, profiles_of
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval, short
 
 
@@ -66,6 +68,29 @@ def score(
         on_invalid=on_invalid,
     )  # fmt: skip
     return scored.frame.add(scored.found.codes, scored.columns)
+
+
+def open_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str] = ()) -> Frame:
+    """The caller's frame, whichever library it is of; lazy ones have yet to work.
+
+    Raises
+    ------
+    TypeError
+        It is no frame of a known library.
+    ValueError
+        A column is missing, has two names or none of its own, or one of those to be added is there already.
+    """
+    library: Any
+    if isinstance(frame, getattr(sys.modules.get("duckdb"), "DuckDBPyRelation", ())):
+        from aemodel.scoring.sql import DuckDB
+
+        library = DuckDB
+    else:
+        from aemodel.scoring.lazy import library_of
+
+        library = library_of(frame)
+    kinds = library.kinds_of(frame)
+    return library(frame, kinds, *lay_out(kinds, covariates, adding, library.same))
 
 
 @dataclass(frozen=True)
