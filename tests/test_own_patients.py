@@ -19,12 +19,12 @@ import aemodel
 from aemodel.cli import main
 from aemodel.inference import fitting
 from aemodel.inference.design import all_margins, family_averages, make_design
+from aemodel.inference.effects import state_probabilities
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.intervals import pack
 from aemodel.inference.model import build_model, margin_data
 from aemodel.inference.own_patients import make_own_profiles, patients_logp
 from aemodel.inference.saddlepoint import joint_loglik
-from aemodel.inference.states import make_paths, state_probabilities
 from aemodel.inference.summary import evidence_words
 from aemodel.publication.cells import remaining_cells
 from tests.publications import EVENTS, LEVELS
@@ -45,7 +45,7 @@ def design(invented):
 def probabilities(design):
     """State probabilities (state, cell) at three draws of random logits."""
     logits = np.random.default_rng(4).normal(-0.5, 1.0, size=(3, len(design.branches), len(design.cells.n)))
-    return [state_probabilities(one, *make_paths(design.families)) for one in logits]
+    return [state_probabilities(*design.paths, one, np) for one in logits]
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import pytensor.tensor as pt
 import pytest
 from scipy.stats import binom
 
+from aemodel.inference.effects import state_probabilities
 from aemodel.inference.intervals import pack
-from aemodel.inference.likelihood import StateProbabilities, joint_margins, margin_loglik
+from aemodel.inference.likelihood import joint_margins, margin_loglik
 from aemodel.inference.saddlepoint import joint_loglik
-from aemodel.inference.states import make_paths, state_probabilities
 from aemodel.publication.reduction import reduce_margins
 from tests.reference import additive_logit_loglik, difference_quotient, enumerate_margin_logprob
 
@@ -323,7 +323,7 @@ def aall1331_logp(cells, margins, seed, spread):
     for m in margins.values():
         branches = len(m.family.branches)
         logits = rng.normal(-1, 1, (branches, 1)) + rng.normal(0, spread, (branches, len(cells.n)))
-        p = state_probabilities(logits, *make_paths([m.family])).T
+        p = state_probabilities(m.family.taken, m.family.refused, logits, np).T
         weights = np.zeros((len(m.margins.n), len(cells.n)))
         weights[m.coarse, np.arange(len(cells.n))] = cells.n
         parts.append((weights / weights.sum(axis=1, keepdims=True) @ p).ravel())
@@ -456,18 +456,3 @@ def test_op_takes_margins_of_another_shape_without_compiling_again(nested_packed
         variable.set_value(array)
     logp = np.log(parameter_draws("single", 0.5)[0]).ravel()
     np.testing.assert_allclose(compiled(logp), joint_loglik(logp, *packed)[0].sum(), rtol=1e-12)
-
-
-@pytest.mark.parametrize("mode", ["FAST_COMPILE", pytest.param("NUMBA", marks=pytest.mark.slow)])
-def test_state_probabilities_op_has_its_gradient(aall1331_families, mode):
-    family = aall1331_families["gi_toxicity"]
-    paths = [np.asarray(x, dtype=np.int64) for x in make_paths([family])]
-    rng = np.random.default_rng(4)
-    logits, weight = rng.normal(0, 1, (len(family.branches), 3)), rng.normal(0, 1, (len(family.grades), 3))
-    x = pt.dmatrix()
-    total = (weight * StateProbabilities()(x, *[pt.constant(path) for path in paths])).sum()
-    compiled = pytensor.function([x], [total, pytensor.grad(total, x)], mode=mode)
-    value, gradient = compiled(logits)
-    np.testing.assert_allclose(value, (weight * state_probabilities(logits, *paths)).sum(), rtol=1e-12)
-    numeric = difference_quotient(lambda at: (weight * state_probabilities(at, *paths)).sum(), logits)
-    np.testing.assert_allclose(gradient, numeric, rtol=1e-8, atol=1e-10)

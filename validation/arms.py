@@ -26,10 +26,9 @@ from scipy.optimize import minimize
 
 from aemodel.inference.contraction import level_effects
 from aemodel.inference.design import Design
-from aemodel.inference.effects import branch_logits, reference_states
+from aemodel.inference.effects import branch_logits, reference_states, state_probabilities
 from aemodel.inference.forward import logit, risk_draws
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.model import state_probabilities
 from aemodel.inference.simulated import Simulated, all_frequencies, pair_tests, print_list
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import RiskDraws
@@ -115,7 +114,7 @@ def published_effects(laboratory: Laboratory) -> Floats:
     """Branches' effects (branch, contrast) by penalised likelihood, of counts whose differences are `LISTED` as large."""
     design, rows = laboratory.design, laboratory.tables.frequencies
     p = np.maximum(reference_states(laboratory.margins), 1e-6)
-    taken, refused = (p @ design.over_families(name) for name in ("taken", "refused"))
+    taken, refused = (p @ path for path in design.paths)
     overall = np.array([p[design.states_having(e, g)].sum() for e, g in zip(rows["event"], rows["grade"], strict=True)])
     n = rows["n"].to_numpy(dtype=float)
     printed = logit((rows["observed"].to_numpy(dtype=float) + 0.5) / (n + 1)) - logit(overall)
@@ -124,7 +123,7 @@ def published_effects(laboratory: Laboratory) -> Floats:
     own = pt.dmatrix()
     shared = np.zeros((2, len(design.term_of)))
     logits = branch_logits(design, pt.constant(np.log(taken / refused)), own, pt.constant(shared), design.centred, pt)
-    rates = row_rates(laboratory.tables, design, state_probabilities(design, logits))
+    rates = row_rates(laboratory.tables, design, state_probabilities(*design.paths, logits, pt))
     loss = -pt.dot(n * wanted, pt.log(rates)) - pt.dot(n * (1 - wanted), pt.log1p(-rates)) + 0.5 * (own**2).sum() / SPREAD**2
     value = pytensor.function([own], [loss, pytensor.grad(loss, own)])
     start = np.zeros(_shape(design))
@@ -183,7 +182,7 @@ def simulated_arm(laboratory: Laboratory, seed: int, arm: str) -> Simulated:
     design = laboratory.design
     rng = np.random.default_rng([seed, 2])
     p = np.maximum(reference_states(laboratory.margins), 1e-6)
-    taken, refused = (p @ design.over_families(name) for name in ("taken", "refused"))
+    taken, refused = (p @ path for path in design.paths)
     own, shared = ARMS[arm](laboratory, rng)
     values = {"intercept": np.log(taken / refused), "own": own, "shared": shared}
     values |= {"scale": np.zeros((3, len(design.terms))), "alike": np.zeros((2, len(design.terms)))}

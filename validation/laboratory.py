@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from aemodel.inference.design import Design, all_margins, family_averages, make_design
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.effects import Centring, make_centring
+from aemodel.inference.effects import Centring, make_centring, state_probabilities
 from aemodel.inference.forward import Forward, make_forward
 from aemodel.inference.idata import diagnose
 from aemodel.inference.likelihood import joint_margins
@@ -34,7 +34,6 @@ from aemodel.inference.model import (
     family_state_logp,
     margin_data,
     prior_logits,
-    state_probabilities,
 )
 from aemodel.inference.selection import selection_logp, weights_of_tests
 from aemodel.publication.evidence import Null
@@ -140,7 +139,7 @@ def laboratory_model(
     margins = all_margins(design, tables.frequencies)
     with pm.Model(coords=coordinates(design)) as model:
         centring = make_centring(design, margins, [(test.event, test.grade, test.covariate) for test in tests])
-        p = state_probabilities(design, prior(design, centring, pm.Data("prior_scale", 1.0)))
+        p = state_probabilities(*design.paths, prior(design, centring, pm.Data("prior_scale", 1.0)), pt)
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(margins)._asdict().items()]
         averages = [pm.Data(f"average_{i}", average) for i, average in enumerate(family_averages(design, margins))]
         joint = joint_margins(family_state_logp(design, p, averages), data)

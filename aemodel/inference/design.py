@@ -130,6 +130,11 @@ class Design:
         """One of the families' arrays (state, branch), over all families' states and branches."""
         return np.asarray(block_diag(*[getattr(family, name) for family in self.families]), dtype=np.float64)
 
+    @cached_property
+    def paths(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Branches that each state takes, and those it refuses, (state, branch) each."""
+        return self.over_families("taken"), self.over_families("refused")
+
     @property
     def contrasts(self) -> list[str]:
         """Names of the contrasts: term and number."""

@@ -1,4 +1,4 @@
-"""From effects to branch logits: what all events share, and what each branch has of its own.
+"""From effects to branch logits, and to states: what all events share, and what each branch has of its own.
 
 An effect u that all events share moves every event's *marginal* log odds by u, at both grades. A branch decides between
 states of probabilities B - A and C - B: C is the probability of the states it decides among (`Family.outer`), A that of
@@ -72,9 +72,19 @@ def branch_logits(
     return level[:, None] + xp.dot(own, matrix) + fresh[0] + moved
 
 
+def state_probabilities(taken: Floats, refused: Floats, logits: Any, xp: Any) -> Any:
+    """Probabilities of states (state, cell) from logits (branch, cell), for PyTensor and NumPy alike.
+
+    A state's is the product of its path's branches, ``taken`` or ``refused`` (state, branch).
+    """
+    size = abs(logits)
+    softplus = xp.log1p(xp.exp(-size)) + 0.5 * (size + logits)
+    return xp.exp(xp.dot(taken, logits) - xp.dot(taken + refused, softplus))
+
+
 def branch_shares(design: Design, intercept: Any, xp: Any) -> tuple[Any, Any]:
     """Probabilities, at the intercepts, that a branch is settled within what it decides, and of that: A and C, (branch,)."""
-    taken, refused = (design.over_families(name) for name in ("taken", "refused"))
+    taken, refused = design.paths
     among = (np.ascontiguousarray(design.over_families(name).T) for name in ("settled", "outer"))
     logp = -xp.dot(taken, xp.log1p(xp.exp(-intercept))) - xp.dot(refused, xp.log1p(xp.exp(intercept)))
     settled, outer = (xp.dot(states, xp.exp(logp)) for states in among)
@@ -110,7 +120,7 @@ def make_centring(design: Design, margins: Sequence[FamilyMargins], further: Ite
     counted. No more than a guide: any value gives the same posterior.
     """
     p = np.maximum(reference_states(margins), 1e-9)
-    taken, refused = design.over_families("taken"), design.over_families("refused")
+    taken, refused = design.paths
     yes = (p @ taken) / (p @ (taken + refused))
     slopes = p[:, None] * (taken * (1 - yes) - refused * yes)
     spread = design.share @ design.centred**2

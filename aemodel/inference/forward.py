@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
-from aemodel.inference.effects import branch_logits, effect_scales
-from aemodel.inference.states import make_paths, state_probabilities
+from aemodel.inference.effects import branch_logits, effect_scales, state_probabilities
 from aemodel.publication.cells import NOBODY
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws, cells_with_new
@@ -43,13 +42,12 @@ class Forward:
 
     def states(self, draws: xr.Dataset, seed: int) -> Iterator[Floats]:
         """Probabilities (state, cell) for each sample of ``draws``, families end to end; the same seed, the same numbers."""
-        paths = make_paths(self.design.families)
         residual = _additive_residual(self.design)
         arrays = _flat(draws)
         for i in range(arrays["intercept"].shape[0]):
             rng = np.random.default_rng([seed, i])
             one = {name: values[i] for name, values in arrays.items()}
-            yield state_probabilities(self._logits(one, residual, rng), *paths)
+            yield state_probabilities(*self.design.paths, self._logits(one, residual, rng), np)
 
     def _logits(self, draw: dict[str, Floats], residual: Floats, rng: np.random.Generator) -> Floats:
         matrix, fresh = self._with_new(draw, rng)

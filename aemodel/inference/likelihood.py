@@ -13,15 +13,14 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from aemodel.inference import cholesky, saddlepoint, states
+from aemodel.inference import cholesky, saddlepoint
 from aemodel.inference.intervals import pack
 from aemodel.inference.kernels import source_key
 from aemodel.inference.saddlepoint import joint_loglik
-from aemodel.inference.states import pull_back, state_probabilities
 from aemodel.publication.errors import InputError
 from aemodel.publication.reduction import reduce_margins
 
-_KERNELS = source_key(str(cholesky.__file__), str(saddlepoint.__file__), str(states.__file__))
+_KERNELS = source_key(str(cholesky.__file__), str(saddlepoint.__file__))
 
 
 class JointMargins(Op):  # type: ignore[misc]
@@ -64,59 +63,6 @@ def _numba_joint_margins(op: JointMargins, node: Apply, **_: Any) -> Any:
         )
 
     return joint_margins_numba, _KERNELS
-
-
-class StateProbabilities(Op):  # type: ignore[misc]
-    """Probabilities of all families' states (state, cell) from branch logits (branch, cell) and the arrays of `Paths`."""
-
-    __props__ = ()
-
-    def make_node(self, logits: Any, *paths: Any) -> Apply:
-        return Apply(self, [pt.as_tensor_variable(x) for x in (logits, *paths)], [pt.dmatrix()])
-
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        output_storage[0][0] = state_probabilities(*inputs)
-
-    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
-        return [(input_shapes[1][0] - 1, input_shapes[0][1])]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True], [False], [False], [False]]
-
-    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
-        pulled = _PullBack()(inputs[0], outputs[0], output_gradients[0], *inputs[1:])
-        return [pulled] + [DisconnectedType()() for _ in inputs[1:]]
-
-
-class _PullBack(Op):  # type: ignore[misc]
-    __props__ = ()
-
-    def make_node(self, *inputs: Any) -> Apply:
-        return Apply(self, [pt.as_tensor_variable(x) for x in inputs], [pt.dmatrix()])
-
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        output_storage[0][0] = pull_back(*inputs)
-
-    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
-        return [input_shapes[0]]
-
-
-@register_funcify_default_op_cache_key(StateProbabilities)  # type: ignore[untyped-decorator]
-def _numba_state_probabilities(op: StateProbabilities, node: Apply, **_: Any) -> Any:
-    @numba_njit
-    def state_probabilities_numba(logits, start, branch, yes):  # type: ignore[no-untyped-def]
-        return state_probabilities(logits, start, branch, yes)
-
-    return state_probabilities_numba, _KERNELS
-
-
-@register_funcify_default_op_cache_key(_PullBack)  # type: ignore[untyped-decorator]
-def _numba_pull_back(op: _PullBack, node: Apply, **_: Any) -> Any:
-    @numba_njit
-    def pull_back_numba(logits, p, weight, start, branch, yes):  # type: ignore[no-untyped-def]
-        return pull_back(logits, p, weight, start, branch, yes)
-
-    return pull_back_numba, _KERNELS
 
 
 def joint_margins(logp: Any, packed: Sequence[Any]) -> Any:

@@ -12,14 +12,13 @@ import pytensor.tensor as pt
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design, family_averages
-from aemodel.inference.effects import Centring, branch_logits, effect_scales, make_centring
+from aemodel.inference.effects import Centring, branch_logits, effect_scales, make_centring, state_probabilities
 from aemodel.inference.evidence import Evidence, evidence_logp
 from aemodel.inference.intervals import pack
-from aemodel.inference.likelihood import StateProbabilities, joint_margins
+from aemodel.inference.likelihood import joint_margins
 from aemodel.inference.normal import half_normal_quantile
 from aemodel.inference.own_patients import OwnProfiles, patients_logp
 from aemodel.inference.saddlepoint import Packed
-from aemodel.inference.states import make_paths
 from aemodel.publication.margins import FamilyMargins
 
 SAMPLED = "_sampled"
@@ -45,7 +44,8 @@ def build_model(
     others, their_margins = own.others if own and own.others else (design, margins)
     with pm.Model(coords=coordinates(design)) as model:
         centring = make_centring(design, margins, _also_told(design, evidence, own))
-        p = state_probabilities(design, prior_logits(design, centring, pm.Data("prior_scale", float(prior_scale))))
+        logits = prior_logits(design, centring, pm.Data("prior_scale", float(prior_scale)))
+        p = state_probabilities(*design.paths, logits, pt)
         averages = [pm.Data(f"average_{i}", each) for i, each in enumerate(family_averages(others, their_margins))]
         data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(their_margins)._asdict().items()]
         published = {"margins": joint_margins(family_state_logp(others, p, averages), data)}
@@ -128,12 +128,6 @@ def exchanged(design: Design, margins: tuple[FamilyMargins, ...]) -> dict[str, A
     """Data that put these margins in the place of those that a model was compiled with."""
     found = {f"margins_{name}": value for name, value in margin_data(margins)._asdict().items()}
     return found | {f"average_{i}": average for i, average in enumerate(family_averages(design, margins))}
-
-
-def state_probabilities(design: Design, logits: Any) -> Any:
-    """Probabilities (state, cell), families end to end, from logits (branch, cell)."""
-    paths = [pt.constant(np.asarray(x, dtype=np.int64)) for x in make_paths(design.families)]
-    return StateProbabilities()(logits, *paths)
 
 
 def family_state_logp(design: Design, p: Any, averages: Sequence[Any]) -> Any:

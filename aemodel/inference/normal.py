@@ -1,4 +1,4 @@
-"""Two functions of normal scores, for NumPy (the kernels) and in PyTensor, with closed-form derivatives.
+"""Two functions of normal scores, compiled; the quantile in PyTensor too, with its closed-form derivative.
 
 PyTensor's own `erfcinv` and `erfcx` call SciPy by address, which nothing kept on disk can.
 """
@@ -24,7 +24,7 @@ FAR = -30.0
 
 
 @compiled
-def normal_log_cdf_kernel(x):  # type: ignore[no-untyped-def]
+def normal_log_cdf(x):  # type: ignore[no-untyped-def]
     """Log of P(X < x), X standard normal."""
     if x > 0:
         return np.log1p(-0.5 * math.erfc(x / ROOT_2))
@@ -45,31 +45,18 @@ def half_normal_quantile_kernel(z):  # type: ignore[no-untyped-def]
         wanted = 0.5 * math.erfc(-z / ROOT_2)
         h = wanted * math.sqrt(math.pi / 2)
     else:
-        wanted = normal_log_cdf_kernel(-z) - math.log(2)
+        wanted = normal_log_cdf(-z) - math.log(2)
         h = z + 0.7 / (1 + z)
     for _ in range(50):
         if z <= 0:
             step = (math.erf(h / ROOT_2) - wanted) * math.sqrt(math.pi / 2) * np.exp(0.5 * h * h)
         else:
-            tail = normal_log_cdf_kernel(-h)
+            tail = normal_log_cdf(-h)
             step = (wanted - tail) * np.exp(tail + 0.5 * h * h + LOG_ROOT_2_PI)
         h -= step
         if abs(step) <= 1e-9 * h:  # the next one would be its square
             break
     return h
-
-
-class NormalLogCdf(ps.UnaryScalarOp):  # type: ignore[misc]
-    """Log of P(X < x), X standard normal."""
-
-    kernel = staticmethod(normal_log_cdf_kernel)
-
-    def impl(self, x: float) -> float:
-        return float(self.kernel(x))
-
-    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
-        x = inputs[0]
-        return [output_gradients[0] * ps.exp(-0.5 * x * x - LOG_ROOT_2_PI - outputs[0])]
 
 
 class HalfNormalQuantile(ps.UnaryScalarOp):  # type: ignore[misc]
@@ -88,7 +75,6 @@ class HalfNormalQuantile(ps.UnaryScalarOp):  # type: ignore[misc]
 _KEY = source_key(__file__)
 
 
-@register_funcify_and_cache_key(NormalLogCdf)  # type: ignore[untyped-decorator]
 @register_funcify_and_cache_key(HalfNormalQuantile)  # type: ignore[untyped-decorator]
 def _numba_of_scores(op: Any, **_: Any) -> Any:
     kernel = op.kernel
@@ -100,5 +86,4 @@ def _numba_of_scores(op: Any, **_: Any) -> Any:
     return of_score, scalar_op_cache_key(op, kernels=_KEY)
 
 
-normal_log_cdf = Elemwise(NormalLogCdf(ps.upgrade_to_float, name="normal_log_cdf"))
 half_normal_quantile = Elemwise(HalfNormalQuantile(ps.upgrade_to_float, name="half_normal_quantile"))

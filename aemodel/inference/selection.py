@@ -1,7 +1,11 @@
 """What was not listed is evidence too: the probability that tests came out non-significant, given the risks.
 
-A chi-square test between groups has a noncentral chi-square statistic. Tests of nested events see much the same patients,
-so the product of their probabilities would count them more than once, as a product of binomials does with margins: within
+A chi-square test between groups has a noncentral chi-square statistic. With groups of levels, neither the test between
+levels nor that between groups was significant: the statistic between levels is the sum of that between groups and an
+independent one within them; the former is cut into `SLICES`.
+
+Tests of nested events see much the same patients, so the product of their probabilities would count them more than once,
+as a product of binomials does with margins: within
 a family each log probability is divided by the root of the sum of its squared correlations with the others, itself
 included. Against simulation of the joint probability that errs by 0.2 to 0.4 nats (sd over posterior draws, nine events in
 one family) where the product errs by 0.9; tests of few patients, which are not quite normal, add up to 0.6
@@ -10,17 +14,24 @@ one family) where the product errs by 0.9; tests of few patients, which are not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import NDArray
+from pytensor.gradient import DisconnectedType
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 from scipy.stats import chi2
 
+from aemodel.inference import normal
 from aemodel.inference.design import Design
 from aemodel.inference.effects import reference_states
-from aemodel.inference.normal import normal_log_cdf
+from aemodel.inference.kernels import compiled, source_key
+from aemodel.inference.normal import LOG_ROOT_2_PI, normal_log_cdf
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
 
@@ -30,65 +41,155 @@ SLICES = 6
 
 def selection_logp(design: Design, nulls: Sequence[Null], weights: Any, p: Any) -> Any:
     """Log probability of all nulls, each times its weight (null,), from state probabilities ``p`` (state, cell)."""
-    return sum((pt.dot(weights[positions], logp) for positions, logp in null_logp(design, nulls, p)), pt.constant(0.0))
+    having = np.array([design.states_having(null.event, null.grade) for null in nulls], dtype=float)
+    share, tests = chi_square_tests(design, nulls)
+    rates = pt.dot(pt.dot(having, p), share.T)
+    return NotSignificant()(rates, weights, *tests)[0].sum()
 
 
-def null_logp(design: Design, nulls: Sequence[Null], p: Any) -> list[tuple[NDArray[np.int64], Any]]:
-    """Log probability of each null by itself: positions in ``nulls`` (k,) and values (k,), by set of compared levels."""
-    kinds = list(dict.fromkeys((null.covariate, null.levels, null.groups, null.alpha) for null in nulls))
-    found = []
-    for kind in kinds:
-        covariate, levels, groups, alpha = kind
-        mine = [i for i, null in enumerate(nulls) if (null.covariate, null.levels, null.groups, null.alpha) == kind]
-        having = np.array([design.states_having(nulls[i].event, nulls[i].grade) for i in mine], dtype=float)
-        share, n = design.groups(covariate, levels)
-        rates = pt.dot(pt.dot(having, p), share.T)
-        found.append((np.array(mine), not_significant_logp(rates, n, groups, alpha)))
-    return found
+def chi_square_tests(design: Design, nulls: Sequence[Null]) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], ...]]:
+    """All that nulls compare: composition of groups (group, cell), and what `not_significant` needs of each null.
 
-
-def not_significant_logp(rates: Any, n: NDArray[np.float64], groups: Sequence[Sequence[int]], alpha: float) -> Any:
-    """Log probability that a chi-square test between groups of patients of sizes n (level,) is not significant, (test,).
-
-    ``rates`` (test, level) are the true ones. With ``groups`` of levels, that this test is not and the one between the groups
-    is not either: the statistic between levels is the sum of that between groups and an independent one within them. The
-    former is cut into `SLICES`.
+    These are the patients in the groups of the test between levels, and of that between groups of them if there is one
+    (null, group); and of both degrees of freedom and critical values (null, 2).
     """
-    whole = chi_square_noncentrality(rates, n)
-    critical = float(chi2.isf(alpha, len(n) - 1))
-    if not groups:
-        return log_noncentral_chi_square(critical, len(n) - 1, whole)
-    inside = np.array([np.isin(np.arange(len(n)), group) for group in groups]) * n
-    between = chi_square_noncentrality(pt.dot(rates, (inside / inside.sum(axis=1, keepdims=True)).T), inside.sum(axis=1))
-    ends = np.linspace(0, float(chi2.isf(alpha, len(groups) - 1)), SLICES + 1)
-    middle = np.minimum(0.5 * (ends[1:] + ends[:-1]), critical)
-    of_groups = log_noncentral_chi_square(ends[1:], len(groups) - 1, between[:, None])
-    # Slices of the distribution function: the first from zero, the others as differences, in logarithms.
-    slices = of_groups[:, 1:] + pt.log1mexp(of_groups[:, :-1] - of_groups[:, 1:])
-    slices = pt.concatenate([of_groups[:, :1], slices], axis=1)
-    within = log_noncentral_chi_square(critical - middle, len(n) - len(groups), pt.maximum(whole - between, 0.0)[:, None])
-    return pt.logsumexp(slices + within, axis=1)
+    compared = dict.fromkeys((null.covariate, tuple(levels)) for null in nulls for levels in _sides(null))
+    places, shares, end = {}, [], 0
+    for covariate, sets in compared:
+        share, n = _composition(design, covariate, sets)
+        places[covariate, sets] = (slice(end, end + len(n)), n)
+        shares.append(share)
+        end += len(n)
+    sizes, df, critical = np.zeros((2, len(nulls), end)), np.zeros((len(nulls), 2)), np.ones((len(nulls), 2))
+    for i, null in enumerate(nulls):
+        for side, levels in enumerate(_sides(null)):
+            where, n = places[null.covariate, tuple(levels)]
+            sizes[side, i, where], df[i, side] = n, len(n) - 1
+            critical[i, side] = chi2.isf(null.alpha, len(n) - 1)
+    return np.concatenate(shares), (sizes[0], sizes[1], df, critical)
 
 
-def chi_square_noncentrality(rates: Any, n: NDArray[np.float64]) -> Any:
-    """Noncentrality (test,) of chi-square tests between groups of sizes n (group,), from true rates (test, group)."""
-    share = n / n.sum()
-    pooled = pt.dot(rates, share)
-    spread = pt.dot((rates - pooled[:, None]) ** 2, n)
-    return spread / (pooled * (1 - pooled))
+def _sides(null: Null) -> list[list[tuple[str, ...]]]:
+    """The levels of each group that a null's test compares; then those of the test between groups, if there is one."""
+    between = [tuple(null.levels[i] for i in group) for group in null.groups]
+    return [[(level,) for level in null.levels], *([between] if between else [])]
 
 
-def log_noncentral_chi_square(x: Any, df: int, noncentrality: Any) -> Any:
-    """Log distribution function of a noncentral chi-square at ``x``, by Sankaran's normal approximation (1963).
+def _composition(
+    design: Design, covariate: str, sets: Sequence[tuple[str, ...]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    parts = [design.groups(covariate, levels) for levels in sets]
+    n = np.array([sizes.sum() for _, sizes in parts])
+    return np.array([sizes @ share for share, sizes in parts]) / n[:, None], n
 
-    Within 0.005 of it at the 5 % point for 1 to 5 degrees of freedom; smooth in the noncentrality.
+
+class NotSignificant(Op):  # type: ignore[misc]
+    """Weighted log probabilities of tests not being significant, (test,), and their slopes in the rates (test, group).
+
+    Inputs are rates, weights and the arrays of `chi_square_tests`.
     """
-    mean = df + noncentrality
-    h = 1 - 2 * mean * (df + 3 * noncentrality) / (3 * (df + 2 * noncentrality) ** 2)
-    p = (df + 2 * noncentrality) / mean**2
-    m = (h - 1) * (1 - 3 * h)
-    z = ((x / mean) ** h - (1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p))) / (h * pt.sqrt(2 * p) * (1 + 0.5 * m * p))
-    return normal_log_cdf(z)
+
+    __props__ = ()
+
+    def make_node(self, *inputs: Any) -> Apply:
+        return Apply(self, [pt.as_tensor_variable(x) for x in inputs], [pt.dvector(), pt.dmatrix()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        output_storage[0][0], output_storage[1][0] = not_significant(*inputs)
+
+    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
+        return [input_shapes[1], input_shapes[0]]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        return [[True, False]] + [[False, False]] * (len(node.inputs) - 1)
+
+    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
+        return [output_gradients[0][:, None] * outputs[1]] + [DisconnectedType()() for _ in inputs[1:]]
+
+
+@register_funcify_default_op_cache_key(NotSignificant)  # type: ignore[untyped-decorator]
+def _numba_not_significant(op: NotSignificant, node: Apply, **_: Any) -> Any:
+    @numba_njit
+    def not_significant_numba(rates, weights, levels, groups, df, critical):  # type: ignore[no-untyped-def]
+        return not_significant(rates, weights, levels, groups, df, critical)
+
+    return not_significant_numba, source_key(__file__, str(normal.__file__))
+
+
+@compiled
+def not_significant(rates, weights, levels, groups, df, critical):  # type: ignore[no-untyped-def]
+    """See `NotSignificant`. Tests without weight are not looked at."""
+    value, slope = np.zeros(len(rates)), np.zeros(rates.shape)
+    for i in range(len(rates)):
+        if weights[i] == 0:
+            continue
+        whole, by_rates = chi_square_noncentrality(rates[i], levels[i])
+        if df[i, 1] == 0:
+            logp, by_whole = log_noncentral_chi_square(critical[i, 0], df[i, 0], whole)
+        else:
+            between, between_by_rates = chi_square_noncentrality(rates[i], groups[i])
+            logp, by_whole, by_between = _neither(whole, between, df[i], critical[i])
+            slope[i] = weights[i] * by_between * between_by_rates
+        value[i] = weights[i] * logp
+        slope[i] += weights[i] * by_whole * by_rates
+    return value, slope
+
+
+@compiled
+def _neither(whole, between, df, critical):  # type: ignore[no-untyped-def]
+    """Log probability that neither of two tests is significant, and its slopes in both noncentralities."""
+    terms, slopes = np.empty(SLICES), np.empty((SLICES, 2))
+    before, before_slope = -np.inf, 0.0
+    for k in range(SLICES):
+        end, start = critical[1] * (k + 1) / SLICES, critical[1] * k / SLICES
+        below, below_slope = log_noncentral_chi_square(end, df[1], between)
+        # The slice's probability, as a difference of distribution functions in logarithms.
+        ratio = np.exp(before - below)
+        within, by_within = log_noncentral_chi_square(
+            max(critical[0] - 0.5 * (start + end), 0.0), df[0] - df[1], max(whole - between, 0.0)
+        )
+        by_within *= whole > between
+        terms[k] = below + np.log1p(-ratio) + within if ratio < 1 else -np.inf
+        slopes[k, 0] = by_within
+        slopes[k, 1] = (below_slope - ratio * before_slope) / (1 - ratio) - by_within if ratio < 1 else 0.0
+        before, before_slope = below, below_slope
+    most = terms.max()
+    share = np.exp(terms - most)
+    total = share.sum()
+    return most + np.log(total), (share * slopes[:, 0]).sum() / total, (share * slopes[:, 1]).sum() / total
+
+
+@compiled
+def chi_square_noncentrality(rates, n):  # type: ignore[no-untyped-def]
+    """Noncentrality of a chi-square test between groups of n patients and these true rates, and its slopes in the rates."""
+    pooled = (n * rates).sum() / n.sum()
+    variance = pooled * (1 - pooled)
+    value = (n * (rates - pooled) ** 2).sum() / variance
+    return value, n * (2 * (rates - pooled) - value * (1 - 2 * pooled) / n.sum()) / variance
+
+
+@compiled
+def log_noncentral_chi_square(x, df, noncentrality):  # type: ignore[no-untyped-def]
+    """Log distribution function of a noncentral chi-square, by Sankaran's normal approximation (1963), and its slope.
+
+    Within 0.005 of it at the 5 % point for 1 to 5 degrees of freedom; smooth in the noncentrality, in which the slope is.
+    """
+    # Each quantity with its derivative in the noncentrality, named d_.
+    mean, a, b = df + noncentrality, df + 2 * noncentrality, df + 3 * noncentrality
+    h, d_h = 1 - 2 * mean * b / (3 * a**2), -2 / 3 * ((b + 3 * mean) / a**2 - 4 * mean * b / a**3)
+    p, d_p = a / mean**2, 2 / mean**2 - 2 * a / mean**3
+    m, d_m = (h - 1) * (1 - 3 * h), d_h * (4 - 6 * h)
+    mp, d_mp = m * p, d_m * p + m * d_p
+    q, d_q = h - 1 - 0.5 * (2 - h) * mp, d_h + 0.5 * d_h * mp - 0.5 * (2 - h) * d_mp
+    power = (x / mean) ** h
+    d_power = power * (d_h * np.log(x / mean) - h / mean) if x > 0 else 0.0
+    over, d_over = power - 1 - h * p * q, d_power - d_h * p * q - h * (d_p * q + p * d_q)
+    root = math.sqrt(2 * p)
+    under = h * root * (1 + 0.5 * mp)
+    d_under = d_h * under / h + d_p * under / (2 * p) + 0.5 * h * root * d_mp
+    z = over / under
+    logp = normal_log_cdf(z)
+    return logp, np.exp(-0.5 * z * z - LOG_ROOT_2_PI - logp) * (d_over - z * d_under) / under
 
 
 def weights_of_tests(
