@@ -207,3 +207,30 @@ def test_unknown_level_has_no_effect_and_takes_no_part_in_a_trend():
     matrix = design.matrix[:, [design.terms[t].covariate == "age" for t in design.term_of]]
     assert not matrix[design.cells.having("age", "not told")].any()
     assert matrix[design.cells.having("age", "young")].any()
+
+
+# A patient in a cell that was expected to hold a part of one.
+
+SMALL = "covariate,level,n\narm,a,38\narm,b,2\nage,young,38\nage,60+,2\n"
+RARE = ["rash,3-5,arm,a,38,{0}", "rash,3-5,arm,b,2,{1}", "rash,3-5,age,young,38,{2}", "rash,3-5,age,60+,2,{3}"]
+
+
+def rare(*counts, cohort=SMALL):
+    return trial([row.format(*counts) for row in RARE], "rash,Rash,,,3-5,all", cohort=cohort)
+
+
+def test_an_event_of_somebody_in_a_small_cell_makes_room_for_them():
+    """Of two among 40 in either level a tenth of a patient is expected in both; one of them had the event."""
+    tables = rare(0, 1, 0, 1)
+    (margins,) = all_margins(make_design(tables), tables.frequencies)
+    n = margins.margins.n.reshape(2, 2)
+    np.testing.assert_allclose([n.sum(axis=1), n.sum(axis=0)], [[38, 2], [38, 2]], atol=1e-6)
+    assert 1 < n[1, 1] < 1.2
+    assert np.isfinite(loglik(tables, draws((4, 2)))).all()
+
+
+def test_no_room_is_made_where_cells_are_counted():
+    cells = "arm*age,a*young,36\narm*age,a*60+,2\narm*age,b*young,2\narm*age,b*60+,0\n"
+    tables = rare(0, 1, 0, 1, cohort=f"covariate,level,n\n{cells}")
+    with pytest.raises(ValueError, match=r"contradict each other.*misses by"):
+        all_margins(make_design(tables), tables.frequencies)

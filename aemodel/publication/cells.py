@@ -24,12 +24,14 @@ NOBODY = 1e-7
 class Cells:
     """All combinations of levels, the last covariate fastest.
 
-    ``levels`` (cell, covariate) holds positions of levels; ``n`` (cell,) expected patients, fractional.
+    ``levels`` (cell, covariate) holds positions of levels; ``n`` (cell,) expected patients, fractional; ``counted``
+    (set, cell) sets of cells of which the publication counts the patients.
     """
 
     covariates: tuple[Covariate, ...]
     levels: NDArray[np.int64]
     n: NDArray[np.float64]
+    counted: NDArray[np.bool_]
 
     def having(self, covariate: str, level: str) -> NDArray[np.bool_]:
         """Which cells lie in a level, a group, several of one or more covariates (see `split`), or all (``total``): (cell,)."""
@@ -69,7 +71,8 @@ def make_cells(tables: Tables) -> Cells:
     cell = coarse_cells(tables, combos)
     shape = tuple(len(c.levels) for c in tables.covariates)
     n = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape))).astype(np.float64)
-    cells = Cells(tables.covariates, np.stack(np.unravel_index(np.arange(n.size), shape), axis=1).astype(np.int64), n)
+    levels = np.stack(np.unravel_index(np.arange(n.size), shape), axis=1).astype(np.int64)
+    cells = Cells(tables.covariates, levels, n, unions(np.array([inside for inside, _, _ in sets]), cell))
     _check_denominators(tables, cells)
     return cells
 
@@ -98,6 +101,13 @@ def coarse_cells(tables: Tables, combos: NDArray[np.int64]) -> NDArray[np.int64]
     coarse = [np.array([i for i, level in enumerate(c.levels) for _ in level.cohort]) for c in tables.covariates]
     levels = tuple(coarse[k][combos[:, k]] for k in range(len(coarse)))
     return np.ravel_multi_index(levels, tuple(len(c.levels) for c in tables.covariates)).astype(np.int64)
+
+
+def unions(sets: NDArray[np.bool_], coarse: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Those of ``sets`` (set, cell) that whole coarser cells make up, (set, coarse cell); ``coarse`` is that of each cell."""
+    inside = np.array([np.bincount(coarse, weights=each) for each in sets])
+    whole = inside == np.bincount(coarse)
+    return np.asarray(whole[(whole | (inside == 0)).all(axis=1)])
 
 
 def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[np.int64]) -> Cells:
@@ -144,7 +154,10 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
         raise PatientsError("patients", f"they cannot all be in the published cohort; without them, {error}") from None
     left = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape)))
     every = np.stack(np.unravel_index(np.arange(left.size), shape), axis=1).astype(np.int64)
-    return Cells(tables.covariates, every, np.where(left < NOBODY, 0.0, left).astype(np.float64))
+    left = np.where(left < NOBODY, 0.0, left)
+    return Cells(
+        tables.covariates, every, left.astype(np.float64), unions(np.array([inside for inside, _, _ in published]), cell)
+    )
 
 
 def proportional_fitting(

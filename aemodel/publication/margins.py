@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aemodel.publication.cells import Cells, proportional_fitting
+from aemodel.publication.cells import Cells, proportional_fitting, unions
 from aemodel.publication.cutoffs import Unseen
 from aemodel.publication.errors import Faults, PublicationError
 from aemodel.publication.families import Family
@@ -87,12 +87,47 @@ def family_margins(
         incidence[:, :, j] = here.ravel()[:, None] & states
     low, high = (np.array([ends[k] for ends in classes], float) for k in (2, 3))
     labels = [f"{row.event} {row.grade} {row.covariate} {row.level}" for row, *_ in classes]
-    reduced = reduce_margins((shares * n).ravel(), incidence, low, labels, published, high=high)
+    try:
+        reduced = reduce_margins((shares * n).ravel(), incidence, low, labels, published, high=high)
+    except PublicationError:
+        roomier = _roomier(shares * n, incidence, low, high, unions(cells.counted, coarse))
+        if roomier is None:
+            raise
+        reduced = reduce_margins(roomier, incidence, low, labels, published, high=high)
     here = set(zip(mine["event"], mine["grade"], mine["covariate"], strict=True))
     not_so = [_not_so(each, family, cells, first, assessed[each.event], reduced) for each in unseen if each[:3] in here]
     reduced = replace(reduced, listed=tuple(not_so))
     pairs = {(r.event, r.grade, name) for r in mine.itertuples() for name in _named(places[r.covariate, r.level])}
     return FamilyMargins(family, used, coarse, shares, reduced, frozenset(pairs))
+
+
+def _roomier(
+    size: NDArray[np.float64],
+    incidence: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    counted: NDArray[np.bool_],
+) -> NDArray[np.float64] | None:
+    """Patients of each cell, (cell,), if these are to have all counts; None if no table of the cohort can.
+
+    A cell is expected to hold a fraction of a patient, and counts say that somebody in it had an event: of the tables of
+    cells and states with what is counted of the cohort (``counted``, in each copy of the cells) and all known counts, the one
+    of maximum entropy, whose cells differ no more from the expected ones than they must.
+    """
+    cells, states, _ = incidence.shape
+    copies = np.kron(np.eye(len(size)), counted).astype(bool)
+    totals = copies @ size.ravel()
+    sums = np.concatenate([np.repeat(copies.T[:, None, :], states, axis=1), incidence], axis=2).reshape(1, cells * states, -1)
+    low, high = np.append(totals, low), np.append(totals, high)
+    try:
+        support = reduce_margins(np.array([size.sum()]), sums, low, [""] * len(low), high=high).support[0]
+        known = np.flatnonzero(low == high)
+        sets = [(sums[0, support, j] > 0, float(low[j]), "") for j in known]
+        fitted = np.zeros(cells * states)
+        fitted[support] = proportional_fitting(sets, int(support.sum()))
+    except PublicationError:
+        return None
+    return fitted.reshape(cells, states).sum(axis=1)
 
 
 def _not_so(
