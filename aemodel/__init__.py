@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from aemodel.saved.reader import LoadedModel, load_model
     from aemodel.saved.writer import save_model
     from aemodel.scoring.cohort import score_cohort
-    from aemodel.scoring.score import score, score_summary
+    from aemodel.scoring.score import score
+    from aemodel.scoring.summary import score_summary
 
 _HOME = {
     "Fitted": "inference.fitting",
@@ -80,7 +81,7 @@ _HOME = {
     "save_model": "saved.writer",
     "score": "scoring.score",
     "score_cohort": "scoring.cohort",
-    "score_summary": "scoring.score",
+    "score_summary": "scoring.summary",
     "selection_table": "answers.evidence",
     "sensitivity_table": "answers.sensitivity",
     "table_uncertainty": "answers.table_uncertainty",

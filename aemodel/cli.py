@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from aemodel.cli_scoring import listed_names, schema, score
 from aemodel.pages.errors import Commands, Failed, one_line_errors, tell
 
 FORMATS = click.Choice(["table", "json", "csv"])
-ERROR: dict[str, Any] = {"default": "error", "show_default": True}
 
 
 @click.group(
@@ -194,7 +193,7 @@ def fit(
 
     check_folder(out)
     read = load_tables(publication)
-    own = None if patients is None else read_frame(patients, _listed("na", na) or [])
+    own = None if patients is None else read_frame(patients, listed_names("na", na) or [])
     tell(f"Fitting {read.name}: compiling (half a minute), then {chains} chains of {draws} draws.")
     started = time.monotonic()
     with warnings.catch_warnings():
@@ -284,63 +283,6 @@ def show(model: str, form: str) -> None:
 
 
 @main.command(
-    help="""Score a file of patients with a saved model.
-
-    MODEL is a shipped model's name or a saved model's folder. PATIENTS is CSV or Parquet with a column per covariate
-    (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; an existing
-    file OUT is replaced. Without, a readable table of risks is printed. Files are streamed: they may be larger than memory.
-    CSV cells come out as they went in, in Parquet as text; only text that a spreadsheet would run as a formula is given an
-    apostrophe in CSV.
-
-    \b
-    Examples:
-      aemodel score aall1331 patients.csv
-      aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
-      aemodel score aall1331 cohort.csv --by site
-    """,
-)
-@click.argument("model")
-@click.argument("patients", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path), required=False)
-@click.option("--interval", type=float, default=0.9, show_default=True, help="Probability of the interval.")
-@click.option("--events", help="Events to score, separated by commas; by default all.")
-@click.option("--grades", help="Grades to score: 3-5, 4-5 or both separated by a comma; by default both.")
-@click.option("--new-levels", type=click.Choice(["error", "sample"]), **ERROR, help="Groups the publication does not have.")
-@click.option("--na", help="Cells of a CSV file that are missing values, separated by commas, as NA; empty ones always are.")
-@click.option("--on-invalid", type=click.Choice(["error", "null"]), **ERROR, help="Impossible values; null: no risks for them.")
-@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
-@click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
-@click.option("--by", help="The same for each value of a column, or of several separated by commas.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the counts simulated for a cohort's interval.")
-@one_line_errors
-def score(
-    model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
-    new_levels: Any, na: str | None, on_invalid: Any, form: str, cohort: bool, by: str | None, seed: int,
-) -> None:  # fmt: skip
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on products as small as these threads wait more than they work
-    from aemodel.pages.score_command import score_groups, score_patients
-    from aemodel.saved.reader import load_model
-    from aemodel.scoring.files import open_patients
-    from aemodel.scoring.whole import check_output
-
-    check_output(out, patients)
-    options: dict[str, Any] = {"events": _listed("events", events), "grades": _listed("grades", grades)}
-    options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
-    loaded = load_model(model)
-    grouped = {"by": _listed("by", by), "seed": seed} if cohort or by is not None else {}
-    with open_patients(patients, _listed("na", na) or []) as opened:
-        (score_groups if grouped else score_patients)(loaded, opened, out, form, options | grouped)
-
-
-def _listed(option: str, text: str | None) -> list[str] | None:
-    """Names separated by commas."""
-    names = None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-    if names == []:
-        raise ValueError(f"{option}: it names nothing; leave the option out, or give names separated by commas")
-    return names
-
-
-@main.command(
     options_metavar="[OPTIONS] [MODEL] OUT",
     help="""Write a web page that answers for one patient, with everything in it: no network, no server, no Python.
 
@@ -395,6 +337,9 @@ def report(model: str, out: Path, compare: str | None, tables: int) -> None:
     size, seconds = path.stat().st_size / 1000, time.monotonic() - started
     tell(f"Report written into {path} ({size:.0f} kB) after {seconds:.0f} s.")
 
+
+for command in (score, schema):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

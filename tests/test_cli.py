@@ -31,7 +31,7 @@ from tests.streams import in_terminal
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 PATIENTS = f"{HEADER}\np1,19,bm,20,female,hispanic\np2,,iem,,,nh_asian\np3,8,bm,40,male,\n"
 COMMAND = [sys.executable, "-W", "error", "-c", "from aemodel.cli import main; main()"]
-COMMANDS = ("tables", "fit", "check", "show", "score", "calculator", "report")
+COMMANDS = ("tables", "fit", "check", "show", "score", "schema", "calculator", "report")
 
 
 @pytest.fixture(scope="module")
@@ -599,8 +599,10 @@ def test_patients_that_are_left_out_are_counted_on_stderr(score, tmp_path, optio
     assert said.format(done) in result.stderr.splitlines()
 
 
-def test_nothing_is_said_of_patients_left_out_where_there_are_none(score):
-    assert score("--events", "sepsis", "--on-invalid", "null").stderr == ""
+def test_what_is_missing_is_always_said_and_nothing_else_where_there_is_nothing(score):
+    missing = "3 patients scored.\nMissing, and averaged over: age_band 1, relapse_group 1, sex 1, race_ethnicity 1.\n"
+    assert score("--events", "sepsis").stderr == missing
+    assert score("--events", "sepsis", "--on-invalid", "null", content="\n".join(PATIENTS.splitlines()[:2])).stderr == ""
 
 
 def test_score_says_of_which_grades_the_support_is_if_of_more_than_one(score):
@@ -878,7 +880,7 @@ ORDERS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def test_tables_fit_the_terminal_and_lose_nothing(patients, command, columns):
     arguments = [command, *(["aall1331", patients] if command == "score" else [])]
     shown = ORDERS.sub("", in_terminal(arguments, columns))
-    assert max(map(len, shown.splitlines())) <= columns
+    assert max(map(len, shown.partition("patients scored")[0].splitlines())) <= columns
     assert "\u2026" not in shown
     if columns >= 80:
         expected = ("167 (54.2%)", "480 (72.6%)") if command == "tables" else ("0.0%", "pooled", "Patient 3:")
@@ -917,7 +919,8 @@ def test_values_left_out_or_taken_for_new_levels_are_named(tmp_path):
     sampled = run("score", "aall1331", path, tmp_path / "out.csv", *options, "--new-levels", "sample")
     assert sampled.stderr.splitlines() == [
         f"2 of 3 patients scored into {tmp_path / 'out.csv'}; 1 invalid (sex 1); "
-        "with a level the publication does not have: race_ethnicity 1.",
+        "with a level the publication does not have: race_ethnicity 2.",
+        "Missing, and averaged over: age_band 1, relapse_group 1.",
         "column 'sex': impossible value 'M' (row 1); allowed: male, female, or null",
         "column 'race_ethnicity': taken for new levels: 'White' (row 0), 'hispnic' (row 1); "
         "did you mean 'hispanic' for 'hispnic'?",

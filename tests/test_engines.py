@@ -171,7 +171,7 @@ def test_every_kind_of_row_has_the_same_answers(engines, engine, shipped):
     assert invalid == [*[True] * 6, False, True, False, True, False, *[False] * 500]
     assert exact["sepsis_g3_risk"].is_null().to_pylist() == invalid
     summary = aemodel.score_summary(shipped, frame)
-    assert summary == aemodel.score_summary(shipped, table)
+    assert summary | {"time": ""} == aemodel.score_summary(shipped, table) | {"time": ""}
     assert {name: of["invalid"] for name, of in summary["columns"].items()} == {
         "age_band": 5, "relapse_group": 1, "sex": 3, "race_ethnicity": 0,
     }  # fmt: skip

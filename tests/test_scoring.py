@@ -379,7 +379,8 @@ SUMMARY = {
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_summary_counts_rows(shipped, library):
-    assert aemodel.score_summary(shipped, LIBRARIES[library](SUMMARY_ROWS)) == SUMMARY
+    found = aemodel.score_summary(shipped, LIBRARIES[library](SUMMARY_ROWS))
+    assert {name: found[name] for name in SUMMARY} == SUMMARY
 
 
 def test_summary_counts_as_scored_what_score_gives_risks(shipped):

@@ -181,7 +181,7 @@ def score(model, frame, **options):
     if not isinstance(frame, Path):
         return aemodel.score(model, frame, events=[EVENT], **options)
     with open_patients(frame) as patients:
-        return patients.records(score_rows(model, patients.opened, events=[EVENT], grades=None, interval=0.9, **options))
+        return list(patients.records(score_rows(model, patients.opened, events=[EVENT], grades=None, interval=0.9, **options)))
 
 
 def risks_in(engine, scored):

@@ -102,20 +102,27 @@ def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval:
         )
 
 
-def counts_in_words(counts: dict[str, Any], done: str) -> str:
-    """What was done with how many patients, how many were left out or have a new level, and why, from `row_counts`."""
-    rows, scored = counts["rows"], counts["scored"]
+def counts_in_words(summary: dict[str, Any], done: str, new_levels: str, values: list[str]) -> list[str]:
+    """From `score_summary`: who was left out or has a new level, and why; what is missing; and ``values``, examples of these.
+
+    A line each; none but the first, if there is nothing to tell.
+    """
+    rows, scored, columns = summary["rows"], summary["scored"], summary["columns"].items()
+    left_out = ("invalid", "new") if new_levels == "error" else ("invalid",)
+    invalid, new = _listed(columns, *left_out), _listed(columns, *{"invalid", "new"}.difference(left_out))
     said = f"{rows} patients {done}" if scored == rows else f"{scored} of {rows} patients {done}; {rows - scored} invalid"
-    if counts["invalid"]:
-        said += f" ({_listed(counts['invalid'])})"
-    if counts["new"]:
-        said += f"; with a level the publication does not have: {_listed(counts['new'])}"
-    values = [*map(options_as_typed, counts["values"])]
-    return "\n".join([f"{said}.", *values, *(["Rows are counted from 0."] if values else [])])
+    said += f" ({invalid})" if invalid else ""
+    lines = [said + (f"; with a level the publication does not have: {new}" if new else "") + "."]
+    if missing := _listed(columns, "missing"):
+        lines.append(f"Missing, and averaged over: {missing}.")
+    if summary["unknown"]:
+        lines.append(f"Nothing is known of {summary['unknown']} patients: theirs is the cohort's average.")
+    return [*lines, *map(options_as_typed, values), *(["Rows are counted from 0."] if values else [])]
 
 
-def _listed(rows: dict[str, int]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in rows.items())
+def _listed(columns: Iterable[tuple[str, dict[str, int]]], *kinds: str) -> str:
+    rows = ((name, sum(of[kind] for kind in kinds)) for name, of in columns)
+    return ", ".join(f"{name} {number}" for name, number in rows if number)
 
 
 def _in_words(risk: float | None, lower: float | None, upper: float | None) -> str:

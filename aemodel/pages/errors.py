@@ -43,10 +43,16 @@ class Failed(click.ClickException):
     exit_code = 1
 
 
-class NotPrinted(click.ClickException):
-    """What was asked for could not be printed: exit code 2."""
+class Unusable(click.ClickException):
+    """What was given cannot be used, or what was asked for not be printed: exit code 2."""
 
     exit_code = 2
+
+
+class Refused(click.ClickException):
+    """A run that passed a threshold it was given: exit code 3."""
+
+    exit_code = 3
 
 
 class Commands(click.Group):
@@ -126,7 +132,7 @@ def _ending() -> Iterator[None]:
         raise click.exceptions.Exit(0) from None
     except (OSError, UnicodeEncodeError) as error:
         reason = "it is closed" if getattr(error, "errno", None) == errno.EBADF else getattr(error, "strerror", error)
-        raise NotPrinted(f"stdout: cannot be written: {reason}") from error
+        raise Unusable(f"stdout: cannot be written: {reason}") from error
 
 
 def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -142,10 +148,10 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise SystemExit(130) from None
         except ModuleNotFoundError as error:
             remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
-            raise click.UsageError(f"this needs {error.name}, {remedy}") from error
+            raise Unusable(f"this needs {error.name}, {remedy}") from error
         except (ValueError, TypeError, OSError) as error:
             lines = [" ".join(line.split()) for line in getattr(error, "report", str(error)).split(";\n")]
-            raise click.UsageError(_as_typed(";\n".join(lines), getattr(error, "argument", None))) from error
+            raise Unusable(_as_typed(";\n".join(lines), getattr(error, "argument", None))) from error
         except Exception as error:
             if type(error).__name__ == "SavedModelError":
                 raise Failed(" ".join(str(error).split())) from error
@@ -170,6 +176,7 @@ def _as_typed(message: str, argument: str | None) -> str:
         "folder": "--out",
         "compare": "--compare",
         "tables": "--tables",
+        "summary": "--summary",
     }
     name, colon, rest = message.partition(":") if argument is None else (argument, "", message.removeprefix(argument))
     if name == "source":

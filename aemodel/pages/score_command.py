@@ -1,44 +1,80 @@
-"""Files of patients scored on the command line: into a file, or shown; and what is said of them. Light."""
+"""Files of patients scored on the command line: into a file, or shown; refused, or what is said of them. Light."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aemodel.pages.console import MOST_SHOWN, counts_in_words, print_risks, print_rows, print_wrapped
-from aemodel.pages.errors import tell
+from aemodel.pages.errors import Refused, tell
+from aemodel.publication.patients import Profiles, invalid_values, new_values
 from aemodel.scoring.cohort import cohort_columns
 from aemodel.scoring.files import Patients
 from aemodel.scoring.frames import profiles_of
-from aemodel.scoring.score import row_counts, score_rows
+from aemodel.scoring.score import score_rows
+from aemodel.scoring.summary import LINEAGE, summary_of
+from aemodel.scoring.whole import whole
 
 
-def score_patients(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Run:
+    """What a run must not pass, and where its summary goes; shares are of rows."""
+
+    max_missing: float | None
+    max_invalid: float | None
+    min_rows: int | None
+    summary: Path | None
+
+    def judge(self, summary: dict[str, Any]) -> None:
+        """Keep the summary, and refuse a run that passed a threshold."""
+        rows = summary["rows"]
+        missing, name = max((of["missing"], name) for name, of in summary["columns"].items())
+        invalid = rows - summary["scored"]
+        problems = []
+        if self.min_rows is not None and rows < self.min_rows:
+            problems.append(f"{rows} rows, fewer than --min-rows {self.min_rows}")
+        if self.max_missing is not None and missing > self.max_missing * rows:
+            share = f"{missing} of {rows} rows ({missing / rows:.1%})"
+            problems.append(f"{name} is missing in {share}, more than --max-missing {self.max_missing:g}")
+        if self.max_invalid is not None and invalid > self.max_invalid * rows:
+            share = f"{invalid} of {rows} rows are invalid ({invalid / rows:.1%})"
+            problems.append(f"{share}, more than --max-invalid {self.max_invalid:g}")
+        if self.summary is not None:
+            with whole(self.summary, "summary") as partial_file:
+                partial_file.write_text(json.dumps(summary | {"refused": problems}, indent=1) + "\n", encoding="utf-8")
+        if problems:
+            raise Refused("refused: " + "; ".join(problems))
+
+
+def score_patients(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any], run: Run) -> None:
     """Each patient's risks, into the file ``out`` or printed in a form."""
     scored = patients.read("Counting profiles", partial(score_rows, model, **options))
-    counts = patients.read("Looking for examples", lambda _: row_counts(scored.found, options["new_levels"]))
+    summary, said = _summarised(model, patients, scored.found, options, scored.columns)
+    _judge(run, summary, partial(said, "counted"))
     if out is not None:
-        patients.write(f"Scoring {counts['rows']} patients", scored, out)
-        tell(counts_in_words(counts, f"scored into {out}"))
-        _say_what_failed(model)
-        return
-    if form == "table":
-        print_risks(patients.records(scored, MOST_SHOWN), counts["rows"], model.risks, options["interval"])
+        patients.write(f"Scoring {summary['rows']} patients", scored, out, _lineage(summary))
+        tell("\n".join(said(f"scored into {out}")))
     else:
-        print_rows(patients.records(scored), form)
-    _say_who_is_left_out(counts, "scored")
+        if form == "table":
+            print_risks(list(patients.records(scored, MOST_SHOWN)), summary["rows"], model.risks, options["interval"])
+        else:
+            print_rows(patients.records(scored), form)
+        _say_more(said("scored"))
     _say_what_failed(model)
 
 
-def score_groups(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any]) -> None:
+def score_groups(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any], run: Run) -> None:
     """Expected numbers of patients with each event, into the file ``out`` or printed in a form."""
     frame, groups, columns = patients.read("Counting profiles", partial(cohort_columns, model, **options))
-    counts = row_counts(profiles_of(frame, groups), options["new_levels"])
+    summary, said = _summarised(model, patients, profiles_of(frame, groups), options, {})
+    _judge(run, summary, partial(said, "counted"))
     rows = groups.rows(columns)
     if out is not None:
-        patients.write_table(frame, groups, columns, out)
+        patients.write_table(frame, groups, columns, out, _lineage(summary))
         tell(f"{len(rows)} expected numbers written to {out}.")
     elif form == "table":
         shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]
@@ -47,8 +83,41 @@ def score_groups(model: Any, patients: Patients, out: Path | None, form: str, op
         print_wrapped(f"Posterior mean and {interval}: uncertainty of the risks, and chance.")
     else:
         print_rows(rows, form)
-    _say_who_is_left_out(counts, "counted")
+    _say_more(said("counted"))
     _say_what_failed(model)
+
+
+def _summarised(
+    model: Any, patients: Patients, found: Profiles, options: Mapping[str, Any], columns: Mapping[str, Any]
+) -> tuple[dict[str, Any], Any]:
+    """The run's summary, and what makes words of it once it is known what was done."""
+    new_levels = options["new_levels"]
+    summary = summary_of(model, found, new_levels, options["interval"], columns)
+    values = patients.read("Looking for examples", lambda _: [*invalid_values(found, new_levels), *_new(found, new_levels)])
+    return summary, lambda done: counts_in_words(summary, done, new_levels, values)
+
+
+def _new(found: Profiles, new_levels: str) -> list[str]:
+    return new_values(found) if new_levels == "sample" else []
+
+
+def _judge(run: Run, summary: dict[str, Any], said: Any) -> None:
+    """Those who read why a run was refused see what was found, too."""
+    try:
+        run.judge(summary)
+    except Refused:
+        tell("\n".join(said()))
+        raise
+
+
+def _lineage(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: summary[name] for name in LINEAGE}
+
+
+def _say_more(lines: list[str]) -> None:
+    """Nothing, where all that could be said is how many there are."""
+    if len(lines) > 1 or ";" in lines[0]:
+        tell("\n".join(lines))
 
 
 def _say_what_failed(model: Any) -> None:
@@ -56,8 +125,3 @@ def _say_what_failed(model: Any) -> None:
     if not model.diagnostics.passed:
         failures = "; ".join(model.diagnostics.failures())
         tell(f"Note: this model's sampler failed its checks ({failures}): do not use its answers.")
-
-
-def _say_who_is_left_out(counts: dict[str, Any], done: str) -> None:
-    if counts["invalid"] or counts["new"]:
-        tell(counts_in_words(counts, done))

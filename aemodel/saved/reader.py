@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aemodel.inference.record import manifest_digest
 from aemodel.publication.arguments import path_in
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, read_regular, said
@@ -44,6 +45,11 @@ class LoadedModel:
     @property
     def name(self) -> str:
         return str(self.manifest["name"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, and so of the whole model."""
+        return manifest_digest(self.manifest)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -227,9 +227,10 @@ class Eager(Opened):
 
 
 def added_series(name: str, values: NDArray[Any], backend: Any) -> nw.Series[Any]:
-    """A column of numbers, of which NaN stands for null, or of texts."""
+    """A column of numbers or of texts, of which NaN stands for null."""
     dtype = {"f": nw.Float64(), "i": nw.Int64()}.get(values.dtype.kind, nw.String())
-    series = nw.new_series(name, values.tolist() if dtype == nw.String else values, dtype, backend=backend)
+    given = [None if value != value else value for value in values.tolist()] if dtype == nw.String else values
+    series = nw.new_series(name, given, dtype, backend=backend)
     return series.fill_nan(None) if dtype == nw.Float64 else series
 
 

@@ -7,6 +7,7 @@ lines: they are patients, and errors end up in logs.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from aemodel.scoring.score import Scored
 from aemodel.scoring.sql import DuckDB, literal, quoted
 from aemodel.scoring.whole import check_kind, whole
 
+FETCHED = 1000
+"""Rows that are printed from memory at once."""
 MOST_THREADS = 4
 MEMORY = "1GB"
 
@@ -66,31 +69,34 @@ class Patients:
         with self._watched(label):
             return work(self.opened)
 
-    def records(self, scored: Scored, most: int | None = None) -> list[dict[str, Any]]:
-        """Scored rows, or so many of the first ones."""
+    def records(self, scored: Scored, most: int | None = None) -> Iterator[dict[str, Any]]:
+        """Scored rows, or so many of the first ones, as they are asked for: a relation's own rows would be fetched at once."""
         added = scored.frame.add(scored.found.codes, scored.columns)
         with self._watched("Scoring"):
-            rows = (added if most is None else added.limit(most)).fetchall()
-        return [dict(zip(added.columns, row, strict=True)) for row in rows]
+            result = self.connection.execute((added if most is None else added.limit(most)).sql_query())
+            while rows := result.fetchmany(FETCHED):
+                yield from (dict(zip(added.columns, row, strict=True)) for row in rows)
 
-    def write(self, label: str, scored: Scored, path: Path) -> None:
-        """Write scored rows. In CSV what is added to one is one text, made once a profile."""
+    def write(self, label: str, scored: Scored, path: Path, about: Mapping[str, Any]) -> None:
+        """Write scored rows, in Parquet with what they come from. In CSV what is added is one text, made once a profile."""
         frame, codes = scored.frame, scored.found.codes
         with whole(path) as partial, self._watched(label, partial.parent):
             if check_kind(path, "out") == "parquet":
-                self._copy(frame.add(codes, scored.columns), partial, "FORMAT parquet")
+                self._copy(frame.add(codes, scored.columns), partial, _parquet(about))
             else:
                 names = self.header.names if self.header else tuple(self.relation.columns)
                 own = ((name, kind.text) for name, kind in frame.kinds.items())
                 line = f"{joined(own, self.delimiter)} || {frame.texts(codes, scored.columns, self.delimiter)}"
                 self._write_lines(frame.coded, (*names, *scored.columns), line, partial)
 
-    def write_table(self, frame: Frame, groups: Groups, columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    def write_table(
+        self, frame: Frame, groups: Groups, columns: Mapping[str, Sequence[Any]], path: Path, about: Mapping[str, Any]
+    ) -> None:
         """Write a small table of answers."""
         table = frame.table(groups, columns)
         with whole(path) as partial, self._watched("Writing", partial.parent):
             if check_kind(path, "out") == "parquet":
-                self._copy(table, partial, "FORMAT parquet")
+                self._copy(table, partial, _parquet(about))
             else:
                 texts = ((name, frame.kinds[name].text if name in frame.kinds else True) for name in table.columns)
                 self._write_lines(table, table.columns, joined(texts, self.delimiter), partial)
@@ -121,6 +127,11 @@ class Patients:
         with watched(self.connection, label, Path(spill), *unfinished):
             yield
             check_unchanged(self.path, self.signature)
+
+
+def _parquet(about: Mapping[str, Any]) -> str:
+    """How Parquet is written that tells in its metadata, under ``aemodel``, what it comes from, as JSON."""
+    return f"FORMAT parquet, KV_METADATA {{aemodel: {literal(json.dumps(about))}}}"
 
 
 @contextmanager

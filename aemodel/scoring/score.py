@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 
 from aemodel.publication.arguments import names_in
 from aemodel.publication.codes import NewLevels
-from aemodel.publication.patients import OnInvalid, Profiles, check_choices, invalid_values, new_values, refuse_invalid
+from aemodel.publication.patients import OnInvalid, Profiles, check_choices, refuse_invalid
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
 from aemodel.scoring.frames import Frame, lay_out, profiles_of
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval, short
+
+REASON = "invalid_reason"
 
 
 def score(
@@ -29,6 +32,7 @@ def score(
     grades: Sequence[str] | None = None,
     new_levels: NewLevels = "error",
     on_invalid: OnInvalid = "error",
+    reasons: bool = False,
 ) -> Any:
     """Add posterior risks to a table of patients.
 
@@ -50,6 +54,9 @@ def score(
     on_invalid
         ``"null"`` gives rows with impossible values null risks and the support ``invalid``, instead of an error.
 
+    reasons
+        Add ``invalid_reason``: the covariates whose values are impossible, null where none is.
+
     Returns
     -------
     The caller's kind of frame
@@ -65,7 +72,7 @@ def score(
     """
     scored = score_rows(
         model, partial(open_frame, frame), interval=interval, events=events, grades=grades, new_levels=new_levels,
-        on_invalid=on_invalid,
+        on_invalid=on_invalid, reasons=reasons,
     )  # fmt: skip
     return scored.frame.add(scored.found.codes, scored.columns)
 
@@ -111,15 +118,21 @@ def score_rows(
     grades: Sequence[str] | None,
     new_levels: NewLevels,
     on_invalid: OnInvalid,
+    reasons: bool = False,
+    checked: bool = True,
 ) -> Scored:
-    """The frame that is ``opened`` by covariates and names of columns to be added, and what `score` adds to it."""
+    """The frame that is ``opened`` by covariates and names of columns to be added, and what `score` adds to it.
+
+    Unless ``checked``, columns to be added may be there.
+    """
     interval, risks = check_interval(interval), risks_of(model)
     risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
     check_choices(new_levels, on_invalid)
-    frame = opened(risks.covariates, _new_columns(risks.events, risks.grades))
+    frame = opened(risks.covariates, new_columns(risks, reasons=reasons) if checked else ())
     found = profiles_of(frame, frame.tally())
     refuse_invalid(found, new_levels, on_invalid)
-    return Scored(frame, found, _columns(risks, found.layout.sets(found.codes, new_levels), interval))
+    sets = found.layout.sets(found.codes, new_levels)
+    return Scored(frame, found, _columns(risks, sets, interval, reasons=reasons))
 
 
 def risks_of(model: Any) -> RiskDraws:
@@ -130,62 +143,25 @@ def risks_of(model: Any) -> RiskDraws:
     return risks
 
 
-def row_counts(found: Profiles, new_levels: NewLevels) -> dict[str, Any]:
-    """How many rows there are and get risks; by covariate, where there are any, those invalid, and those of a new level.
-
-    ``values`` are these in words, where rows have numbers by which they can be found.
-    """
-    sets, new = found.layout.sets(found.codes, new_levels), np.array([each.new for each in found.layout.covariates])
-    valid = np.asarray((sets > 0).all(axis=1))
-    kinds = {"invalid": sets == 0, "new": (sets == new) & valid[:, np.newaxis]}
-    by = {kind: _by_covariate(found, which) for kind, which in kinds.items()}
-    values: list[str] = []
-    if found.numbered:
-        values += invalid_values(found, new_levels) if by["invalid"] else []
-        values += new_values(found) if by["new"] else []
-    return {"rows": int(found.counts.sum()), "scored": int(found.counts[valid].sum()), "values": values} | by
+def column_table(risks: RiskDraws, labels: Mapping[str, str], *, reasons: bool = False) -> list[dict[str, str]]:
+    """The columns that `score` adds, in order: ``column``, ``type`` and ``meaning``."""
+    words = {"risk": "posterior mean probability", "lower": "lower end of its interval", "upper": "upper end of its interval"}
+    rows = []
+    for event in risks.events:
+        told = [(f"{short(grade)}_{what}", f"{said}, grade {grade}") for grade in risks.grades for what, said in words.items()]
+        rows += [{"column": f"{event}_{name}", "type": "double", "meaning": f"{labels[event]}: {said}"} for name, said in told]
+        flags = f"what it rests on, the weakest of the grades: {', '.join(SUPPORT)} or invalid"
+        rows.append({"column": f"{event}_support", "type": "text", "meaning": f"{labels[event]}: {flags}"})
+    reason = {"column": REASON, "type": "text", "meaning": "covariates whose values are impossible; null where none is"}
+    return [*rows, reason] if reasons else rows
 
 
-def _by_covariate(found: Profiles, which: NDArray[np.bool_]) -> dict[str, int]:
-    rows = zip(found.layout.covariates, found.counts @ which, strict=True)
-    return {covariate.name: int(number) for covariate, number in rows if number}
+def new_columns(risks: RiskDraws, *, reasons: bool) -> list[str]:
+    return [row["column"] for row in column_table(risks, dict.fromkeys(risks.events, ""), reasons=reasons)]
 
 
-def score_summary(model: Any, frame: Any) -> dict[str, Any]:
-    """Count rows, without scoring them.
-
-    Returns
-    -------
-    dict
-        ``rows``; ``scored`` (rows that `score` gives risks); and under ``columns``, for each covariate: rows ``missing``
-        (not or only partly known: averaged over), ``new`` (a level the publication does not have) and ``invalid``.
-    """
-    opened = open_frame(frame, risks_of(model).covariates)
-    found = profiles_of(opened, opened.tally())
-    refuse_invalid(found, "error", "null")
-    sets, strict = found.layout.sets(found.codes, "sample"), found.layout.sets(found.codes)
-    columns = {}
-    for k, covariate in enumerate(found.layout.covariates):
-        which = {
-            "missing": (sets[:, k] & (sets[:, k] - 1)) > 0,
-            "new": sets[:, k] == covariate.new,
-            "invalid": sets[:, k] == 0,
-        }
-        columns[covariate.name] = {name: int(found.counts[chosen].sum()) for name, chosen in which.items()}
-    scored = int(found.counts[(strict > 0).all(axis=1)].sum())
-    return {"rows": int(found.counts.sum()), "scored": scored, "columns": columns}
-
-
-def _new_columns(events: Sequence[str], grades: Sequence[str]) -> list[str]:
-    names = []
-    for event in events:
-        names += [f"{event}_{short(grade)}_{what}" for grade in grades for what in ("risk", "lower", "upper")]
-        names.append(f"{event}_support")
-    return names
-
-
-def _columns(risks: RiskDraws, sets: NDArray[np.int64], interval: float) -> dict[str, NDArray[Any]]:
-    """Values of the new columns for each code, in the order of `_new_columns`; each distinct profile is worked out once."""
+def _columns(risks: RiskDraws, sets: NDArray[np.int64], interval: float, *, reasons: bool) -> dict[str, NDArray[Any]]:
+    """Values of `new_columns` for each code; each distinct profile is worked out once."""
     rows = list(map(tuple, sets.tolist()))
     place = {row: i for i, row in enumerate(dict.fromkeys(rows))}  # numpy.unique would import numpy.ma
     profiles = np.array(list(place), dtype=np.int64).reshape(-1, sets.shape[1])
@@ -200,4 +176,7 @@ def _columns(risks: RiskDraws, sets: NDArray[np.int64], interval: float) -> dict
     for i in range(len(risks.events)):
         values += [part[which, i, j] for j in range(len(risks.grades)) for part in summary]
         values.append(words[which, i])
-    return dict(zip(_new_columns(risks.events, risks.grades), values, strict=True))
+    if reasons:
+        names = np.array([covariate.name for covariate in risks.covariates], dtype=object)
+        values.append(np.array([" and ".join(names[row == 0]) or math.nan for row in sets], dtype=object))
+    return dict(zip(new_columns(risks, reasons=reasons), values, strict=True))

@@ -143,7 +143,7 @@ class DuckDB(Opened):
     def texts(self, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], delimiter: str) -> str:
         """Expression of `coded` for the values that `add` would add, as one text for each row, cells after delimiters."""
         values, positions = _distinct(columns)
-        rows = zip(*(["" if value != value else str(value) for value in of.tolist()] for of in values), strict=True)
+        rows = zip(*([csv_cell(value, delimiter) for value in of.tolist()] for of in values), strict=True)
         texts = constants(("".join(delimiter + cell for cell in row) for row in rows), "VARCHAR")
         return call("list_extract", texts, lookup_position(self.layout, quoted(self.column), codes, positions))
 
@@ -184,6 +184,12 @@ def _element(value: Any) -> str:
     return "NULL" if value is None else '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def csv_cell(value: Any, delimiter: str) -> str:
+    """A cell of CSV, empty where there is none."""
+    text = "" if value != value else str(value)
+    return '"' + text.replace('"', '""') + '"' if '"' in text or delimiter in text else text
+
+
 def _is_nan(value: str) -> str:
     """Whether a number is NaN, never null.
 
@@ -211,10 +217,11 @@ def _distinct(columns: Mapping[str, NDArray[Any]]) -> tuple[list[NDArray[Any]], 
 
 
 def _structs(columns: Sequence[NDArray[Any]]) -> str:
-    """As `constants`, structs with fields f0, f1 and so on, of numbers (NaN is null) or of plain words."""
+    """As `constants`, structs with fields f0, f1 and so on, of numbers or of texts; NaN is null."""
     kinds = ", ".join(f"f{i} {'DOUBLE' if of.dtype.kind == 'f' else 'VARCHAR'}" for i, of in enumerate(columns))
-    texts = [[f"f{i}: NULL" if value != value else f"f{i}: {value}" for value in of.tolist()] for i, of in enumerate(columns)]
-    return f"'[{', '.join('{' + ', '.join(row) + '}' for row in zip(*texts, strict=True))}]'::STRUCT({kinds})[]"
+    texts = [[f"f{i}: {_element(None if value != value else value)}" for value in of.tolist()] for i, of in enumerate(columns)]
+    rows = ", ".join("{" + ", ".join(row) + "}" for row in zip(*texts, strict=True))
+    return f"{literal(f'[{rows}]')}::STRUCT({kinds})[]"
 
 
 def lookup_position(layout: Layout, code: str, codes: NDArray[np.int64], positions: NDArray[np.int64]) -> str:

@@ -1,0 +1,126 @@
+"""The command line where patients are scored: score, schema."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aemodel.pages.errors import one_line_errors
+
+FORMATS = click.Choice(["table", "json", "csv"])
+ERROR: dict[str, Any] = {"default": "error", "show_default": True}
+SHARE = click.FloatRange(0, 1)
+
+
+def listed_names(option: str, text: str | None) -> list[str] | None:
+    """Names separated by commas."""
+    names = None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    if names == []:
+        raise ValueError(f"{option}: it names nothing; leave the option out, or give names separated by commas")
+    return names
+
+
+@click.command(
+    help="""Score a file of patients with a saved model.
+
+    MODEL is a shipped model's name or a saved model's folder. PATIENTS is CSV or Parquet with a column per covariate
+    (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; an existing
+    file OUT is replaced. Without, a readable table of risks is printed. Files are streamed: they may be larger than memory.
+    CSV cells come out as they went in, in Parquet as text; only text that a spreadsheet would run as a formula is given an
+    apostrophe in CSV.
+
+    \b
+    Examples:
+      aemodel score aall1331 patients.csv
+      aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
+      aemodel score aall1331 cohort.csv --by site
+      aemodel score aall1331 tonight.parquet scored.parquet --min-rows 1000 --max-missing 0.2 --summary run.json
+
+    \b
+    Exit codes: 0 scored, 1 the model is damaged, 2 wrong usage or input, 3 refused by a threshold (none unless given).
+    """,
+)
+@click.argument("model")
+@click.argument("patients", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path), required=False)
+@click.option("--interval", type=float, default=0.9, show_default=True, help="Probability of the interval.")
+@click.option("--events", help="Events to score, separated by commas; by default all.")
+@click.option("--grades", help="Grades to score: 3-5, 4-5 or both separated by a comma; by default both.")
+@click.option("--new-levels", type=click.Choice(["error", "sample"]), **ERROR, help="Groups the publication does not have.")
+@click.option("--na", help="Cells of a CSV file that are missing values, separated by commas, as NA; empty ones always are.")
+@click.option("--on-invalid", type=click.Choice(["error", "null"]), **ERROR, help="Impossible values; null: no risks for them.")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
+@click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
+@click.option("--by", help="The same for each value of a column, or of several separated by commas.")
+@click.option("--min-rows", type=click.IntRange(0), help="Refuse fewer rows, with exit code 3 and no OUT.")
+@click.option("--max-missing", type=SHARE, help="Refuse if a covariate is missing in more than this share of rows, as 0.1.")
+@click.option("--max-invalid", type=SHARE, help="Refuse if more than this share of rows is invalid; implies --on-invalid null.")
+@click.option("--summary", type=click.Path(path_type=Path), help="Write what the run was, as JSON, also if it is refused.")
+@click.option("--reasons", is_flag=True, help="Add a column invalid_reason: the covariates whose values are impossible.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the counts simulated for a cohort's interval.")
+@one_line_errors
+def score(
+    model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
+    new_levels: Any, na: str | None, on_invalid: Any, form: str, cohort: bool, by: str | None, min_rows: int | None,
+    max_missing: float | None, max_invalid: float | None, summary: Path | None, reasons: bool, seed: int,
+) -> None:  # fmt: skip
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on products as small as these threads wait more than they work
+    from aemodel.pages.score_command import Run, score_groups, score_patients
+    from aemodel.saved.reader import load_model
+    from aemodel.scoring.files import open_patients
+    from aemodel.scoring.whole import check_output, check_place
+
+    grouping = cohort or by is not None
+    if out is not None and form != "table":
+        raise click.UsageError(
+            "--format says how to print, and with OUT nothing is printed: OUT's ending says how it is written"
+        )
+    if reasons and grouping:
+        raise click.UsageError("--reasons are those of patients; with --cohort or --by there are none")
+    check_output(out, patients)
+    if summary is not None:
+        check_place(summary, "summary")
+    options: dict[str, Any] = {"events": listed_names("events", events), "grades": listed_names("grades", grades)}
+    on_invalid = "null" if max_invalid is not None else on_invalid
+    options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
+    loaded = load_model(model)
+    options |= {"by": listed_names("by", by), "seed": seed} if grouping else {"reasons": reasons}
+    run = Run(max_missing, max_invalid, min_rows, summary)
+    with open_patients(patients, listed_names("na", na) or []) as opened:
+        (score_groups if grouping else score_patients)(loaded, opened, out, form, options, run)
+
+
+@click.command(
+    help="""List the columns that score adds: name, type and meaning.
+
+    MODEL is a shipped model's name or a saved model's folder.
+
+    \b
+    Examples:
+      aemodel schema aall1331
+      aemodel schema aall1331 --events sepsis --grades 4-5 --format json
+    """,
+)
+@click.argument("model")
+@click.option("--events", help="Events that would be scored, separated by commas; by default all.")
+@click.option("--grades", help="Grades that would be scored; by default both.")
+@click.option("--reasons", is_flag=True, help="As of score.")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print.")
+@one_line_errors
+def schema(model: str, events: str | None, grades: str | None, reasons: bool, form: str) -> None:
+    from aemodel.pages.console import print_rows
+    from aemodel.publication.arguments import names_in
+    from aemodel.saved.reader import load_model
+    from aemodel.scoring.score import column_table
+
+    loaded = load_model(model)
+    all_events, all_grades = loaded.risks.events, loaded.risks.grades
+    risks = loaded.risks.of(
+        names_in("events", listed_names("events", events), all_events),
+        names_in("grades", listed_names("grades", grades), all_grades),
+    )
+    labels = {event.name: event.label for event in loaded.tables.events}
+    print_rows(column_table(risks, labels, reasons=reasons), form, f"Columns that {loaded.name} adds")
