@@ -161,10 +161,13 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
 
 
 def proportional_fitting(
-    sets: Sequence[tuple[NDArray[np.bool_], float, str]], size: int, file: str = FILE
+    sets: Sequence[tuple[NDArray[np.bool_], float, str]], start: int | NDArray[np.float64], file: str = FILE
 ) -> NDArray[np.float64]:
-    """Iterative proportional fitting of a flat table to sums over sets (Deming and Stephan 1940; Csiszar 1975)."""
-    table = np.full(size, max(sets[0][1], 1) / size)
+    """Iterative proportional fitting of a table to sums over sets (Deming and Stephan 1940; Csiszar 1975).
+
+    It starts from a table, or from a flat one of that size.
+    """
+    table = np.full(start, max(sets[0][1], 1) / start) if isinstance(start, int) else start.copy()
     error = np.inf
     for _ in range(5000):
         for inside, n, name in sets:

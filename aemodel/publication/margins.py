@@ -112,7 +112,7 @@ def _roomier(
 
     A cell is expected to hold a fraction of a patient, and counts say that somebody in it had an event: of the tables of
     cells and states with what is counted of the cohort (``counted``, in each copy of the cells) and all known counts, the one
-    of maximum entropy, whose cells differ no more from the expected ones than they must.
+    nearest to the expected cells in relative entropy.
     """
     cells, states, _ = incidence.shape
     copies = np.kron(np.eye(len(size)), counted).astype(bool)
@@ -124,7 +124,7 @@ def _roomier(
         known = np.flatnonzero(low == high)
         sets = [(sums[0, support, j] > 0, float(low[j]), "") for j in known]
         fitted = np.zeros(cells * states)
-        fitted[support] = proportional_fitting(sets, int(support.sum()))
+        fitted[support] = proportional_fitting(sets, np.repeat(size.ravel() / states, states)[support])
     except PublicationError:
         return None
     return fitted.reshape(cells, states).sum(axis=1)
