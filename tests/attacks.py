@@ -28,7 +28,7 @@ import numpy as np
 
 PATIENCE = 20.0
 MEMORY = 2_000_000_000
-KIND = {"scoring": ".npz", "posterior": ".nc"}
+KIND = {"scoring": ".npz", "branches": ".npz", "posterior": ".nc"}
 
 
 # What attacks are made of.
@@ -45,6 +45,11 @@ def write_manifest(folder, manifest, *, sealed=False):
         text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         manifest = rest | {"sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def texts_of(manifest):
+    """The files of the publication inside, in any format."""
+    return manifest["publications"][0]["files"] if "publications" in manifest else manifest["publication"]
 
 
 def file_of(folder, kind):
@@ -206,10 +211,11 @@ def nudged_number(folder, rng):
 def edited_rule(folder, rng):
     """A digit or word in the publication: a cut, a level's name, a count."""
     manifest = manifest_of(folder)
-    name = pick(rng, manifest["publication"])
-    text = manifest["publication"][name]
+    texts = texts_of(manifest)
+    name = pick(rng, texts)
+    text = texts[name]
     at = int(rng.integers(len(text)))
-    manifest["publication"][name] = text[:at] + pick(rng, "0123456789abz,\n") + text[at + 1 :]
+    texts[name] = text[:at] + pick(rng, "0123456789abz,\n") + text[at + 1 :]
     write_manifest(folder, manifest, sealed=bool(rng.integers(2)))
 
 
@@ -248,7 +254,7 @@ def strange_json(folder, rng):
         "comment": text.replace("{", "{ // comment\n", 1),
         "trailing": text + "{}",
         "bom": "\ufeff" + text,
-        "spaces": " " * 4_000_001 + text,
+        "spaces": " " * 16_000_001 + text,
         "array": f"[{text}]",
         "text": json.dumps(text),
     }
@@ -263,7 +269,7 @@ def other_encoding(folder, rng):
 def forged_field(folder, rng):
     """A value of another kind, in a manifest that vouches for itself: structure alone can tell, and must not crash."""
     manifest = manifest_of(folder)
-    top = pick(rng, [key for key in manifest if key != "publication"])
+    top = pick(rng, [key for key in manifest if key not in ("publication", "publications")])
     paths = [p for p in paths_of(manifest) if p[0] == top]
     path = pick(rng, paths)
     parent_of(manifest, path)[path[-1]] = pick(rng, ODD)
@@ -272,7 +278,7 @@ def forged_field(folder, rng):
 
 def path_traversal(folder, rng):
     manifest = manifest_of(folder)
-    kind = pick(rng, KIND)
+    kind = pick(rng, manifest["files"])
     entry = manifest["files"][kind]
     outside = folder.parent / f"outside-{folder.name}{KIND[kind]}"
     shutil.copy(folder / entry["name"], outside)
@@ -409,7 +415,7 @@ def forged_risks(folder, rng):
     members = members_of(folder)
     draws, weight = (array_of(members[f"{name}.npy"]).copy() for name in ("draws", "weight"))
     movement = array_of(members["movement.npy"]).copy()
-    rows = csv.DictReader(io.StringIO(manifest_of(folder)["publication"]["events.csv"]))
+    rows = csv.DictReader(io.StringIO(texts_of(manifest_of(folder))["events.csv"]))
     places = {row["event"]: (i, row["parent"]) for i, row in enumerate(rows)}
     inner, outer = pick(rng, [(i, places[parent][0]) for i, parent in places.values() if parent])
     sample, cell = (int(rng.integers(size)) for size in draws.shape[:2])
@@ -648,6 +654,7 @@ def answers(folder, patients, posterior):
     if posterior:
         scored["posterior"] = {name: array.values.tobytes() for name, array in model.posterior.items()}
         scored["prior"] = {name: array.values.tobytes() for name, array in model.prior.items()}
+        scored["branches"] = None if model.branch_logits is None else model.branch_logits.tobytes()
     return scored
 
 

@@ -79,7 +79,7 @@ def test_all_is_told_of_the_model(page, shipped):
     ]
     assert [event["label"] for event in data["events"]] == [event.label for event in shipped.tables.events]
     assert data["published"] == shipped.risks.published.tolist()
-    assert data["digest"] == shipped.manifest["digest"]
+    assert data["digest"] == shipped.tables.digest
 
 
 def test_the_page_is_the_same_from_a_fitted_model(shipped, page, tmp_path):

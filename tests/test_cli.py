@@ -205,7 +205,7 @@ def test_show_tells_what_a_model_is(shipped):
         *("bm_early: Marrow relapse before 36 months; 209 patients", "age: age at enrollment in years; "),
         *("values: at least 0", "extramedullary); values: bm, iem"),
         *("Race/ethnicity", "rest on no count", "Not for treatment decisions", "pymc 5", "priors.deviation.half_normal"),
-        *(shipped.manifest["digest"], shipped.manifest["sha256"]),
+        *(shipped.tables.digest, shipped.manifest["sha256"]),
         *(f"{entry['name']}  {entry['bytes']:,} bytes  whole" for entry in shipped.manifest["files"].values()),
         *shipped.risks.events,
     ):
@@ -836,7 +836,7 @@ def test_one_column_of_empty_cells(score):
     ("options", "message"),
     [
         (["--seed", "-1"], "seed: expected zero or more, not -1"),
-        (["--draws", "0"], "draws: expected one or more, not 0"),
+        (["--draws", "0"], "draws: expected 4 or more, not 0"),
         (["--chains", "a"], "'a' is not a valid integer"),
     ],
 )

@@ -200,12 +200,12 @@ WRONG = [
     ({"ordering": True}, ValueError, "ordering: expected one of both, either, order or None, not True"),
     ({"selection": 1}, TypeError, "selection: expected True or False, not 1"),
     ({"selection": None}, TypeError, "selection: expected True or False, not None"),
-    ({"prior_scale": 0}, ValueError, "prior_scale: expected a number above 0, not 0"),
-    ({"prior_scale": -1.0}, ValueError, "prior_scale: expected a number above 0, not -1.0"),
-    ({"prior_scale": float("inf")}, ValueError, "prior_scale: expected a number above 0, not inf"),
-    ({"prior_scale": float("nan")}, ValueError, "prior_scale: expected a number above 0, not nan"),
-    ({"prior_scale": "2"}, ValueError, "prior_scale: expected a number above 0, not '2'"),
-    ({"prior_scale": True}, ValueError, "prior_scale: expected a number above 0, not True"),
+    ({"prior_scale": 0}, ValueError, "prior_scale: expected a number from 0.001 to 1,000, not 0"),
+    ({"prior_scale": -1.0}, ValueError, "prior_scale: expected a number from 0.001 to 1,000, not -1.0"),
+    ({"prior_scale": float("inf")}, ValueError, "prior_scale: expected a number from 0.001 to 1,000, not inf"),
+    ({"prior_scale": float("nan")}, ValueError, "prior_scale: expected a number from 0.001 to 1,000, not nan"),
+    ({"prior_scale": "2"}, ValueError, "prior_scale: expected a number from 0.001 to 1,000, not '2'"),
+    ({"prior_scale": True}, ValueError, "prior_scale: expected a number from 0.001 to 1,000, not True"),
 ]
 
 

@@ -17,6 +17,7 @@ from aemodel.inference import fitting
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.model import build_model, margin_data
+from aemodel.inference.record import check_settings
 
 pytestmark = pytest.mark.xdist_group("fits")
 
@@ -83,12 +84,12 @@ def saved(fitted, tmp_path_factory):
         ({"seed": 1.5}, TypeError, "seed: expected a whole number, not 1.5"),
         ({"seed": None}, TypeError, "seed: expected a whole number, not None"),
         ({"seed": True}, TypeError, "seed: expected a whole number, not True"),
-        ({"draws": 0}, ValueError, "draws: expected one or more, not 0"),
-        ({"draws": 3}, ValueError, "draws: at least 4"),
+        ({"draws": 0}, ValueError, "draws: expected 4 or more, not 0"),
+        ({"draws": 3}, ValueError, "draws: expected 4 or more, not 3"),
         ({"draws": "many"}, TypeError, "draws: expected a whole number, not 'many'"),
         ({"chains": "a"}, TypeError, "chains: expected a whole number, not 'a'"),
-        ({"chains": 0}, ValueError, "chains: expected one or more, not 0"),
-        ({"chains": 1}, ValueError, "chains: at least 2 are needed"),
+        ({"chains": 0}, ValueError, "chains: expected 2 or more, not 0"),
+        ({"chains": 1}, ValueError, "chains: expected 2 or more, not 1"),
         ({"tune": -5}, ValueError, "tune: expected one or more, not -5"),
         ({"tune": 10**9}, ValueError, "tune: expected at most 100,000, not 1000000000"),
         ({"seed": 2**64}, ValueError, "seed: expected at most 18,446,744,073,709,551,615, not 18446744073709551616"),
@@ -99,8 +100,8 @@ def saved(fitted, tmp_path_factory):
         ({"target_accept": "high"}, ValueError, "target_accept: expected a number from 0.5 to below 1"),
         ({"draws": 10**5}, ValueError, "draws: 400,000 of all chains, at most 200,000 can be held in memory"),
         ({"chains": "x" * 10**6}, TypeError, "chains: expected a whole number, not 'x.{50,70}'$"),
-        ({"prior_scale": 1e300}, ValueError, r"prior_scale: expected 0\.001 to 1,000, not 1e\+300"),
-        ({"prior_scale": np.float32(1e-9)}, ValueError, r"prior_scale: expected 0\.001 to 1,000"),
+        ({"prior_scale": 1e300}, ValueError, r"prior_scale: expected a number from 0\.001 to 1,000, not 1e\+300"),
+        ({"prior_scale": np.float32(1e-9)}, ValueError, r"prior_scale: expected a number from 0\.001 to 1,000"),
     ],
 )
 def test_wrong_argument_is_refused(invented, options, error, message):
@@ -168,8 +169,8 @@ def attempts(invented, model, monkeypatch):
         monkeypatch.setattr(fitting.nutpie, "compile_pymc_model", lambda _: None)
         monkeypatch.setattr(fitting, "_sample_once", once)
         monkeypatch.setattr(fitting, "diagnose", lambda _: left.pop(0))
-        runs = fitting._attempts(100, 50, 0.8, asked)
-        return seen, fitting._sample(model, runs, seed=1, chains=2, progress=False)
+        settings = check_settings(seed=1, draws=100, tune=50, chains=2, target_accept=0.8, attempts=asked)
+        return seen, fitting._sample(model, settings, progress=False)
 
     return run
 

@@ -150,7 +150,7 @@ def rates(shipped):
     for deviation in (0.0, priors.DEVIATION):
         changed = ModelForward(make_forward(forward.forward.design, deviation), forward.family_slices)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(calibration, "make_model_forward", lambda _, changed=changed: (changed, draws, seed))
+            patch.setattr(calibration, "model_states", lambda _, f=changed: (f, f.forward.states(draws, seed)))
             found.append(rate_draws(shipped, shipped.tables.frequencies))
     return found
 

@@ -20,7 +20,7 @@ import pytest
 
 import aemodel
 from aemodel.saved import reader
-from aemodel.saved.locks import locked
+from aemodel.saved.writer import locked
 from aemodel.scoring.risks import RiskDraws
 from tests.interruptions import FAULTS, Calls
 from tests.reports import small_model
@@ -36,7 +36,8 @@ def fitted(model, factor=1.0):
     """The model as if just fitted, with draws and risks scaled."""
     import arviz as az
 
-    risks = RiskDraws(**vars(model.risks) | {"draws": model.risks.draws * np.float32(factor)})
+    changed = {"draws": model.risks.draws * np.float32(factor), "logits": model.branch_logits}
+    risks = RiskDraws(**vars(model.risks) | changed)
     idata = az.InferenceData(posterior=model.posterior * np.float32(factor), prior=model.prior)
     return aemodel.Fitted(model.tables, idata, model.diagnostics, model.settings, risks)
 
@@ -222,7 +223,7 @@ def test_files_of_a_model_have_the_modes_of_the_umask_and_replaced_ones_keep_the
     finally:
         os.umask(before)
     modes = {path.name.split("-")[0]: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
-    assert modes == {"manifest.json": 0o640, "card.md": 0o600, "scoring": 0o640, "posterior": 0o640}
+    assert modes == {"manifest.json": 0o640, "card.md": 0o600, "scoring": 0o640, "branches": 0o640, "posterior": 0o640}
 
 
 def test_reader_whose_files_are_replaced_starts_again(first, second, folder, monkeypatch):
@@ -282,9 +283,9 @@ def full_after(monkeypatch, writes):
     monkeypatch.setattr(os, "fsync", fail)
 
 
-@pytest.mark.parametrize("writes", range(4))
+@pytest.mark.parametrize("writes", range(5))
 def test_disk_that_fills_leaves_the_old_model_and_nothing_else(second, folder, monkeypatch, writes):
-    """All four files are on the disk before the first is put in place."""
+    """All five files are on the disk before the first is put in place."""
     before = contents(folder)
     full_after(monkeypatch, writes)
     with pytest.raises(OSError, match="No space left on device"):

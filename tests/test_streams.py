@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks")
 
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 PATIENTS = f"{HEADER}\np1,19,bm,20,female,hispanic\np2,45,iem,,,nh_asian\n"
-MODEL = FIXTURES / "present"
+MODEL = FIXTURES / "format3"
 SCORE = ["score", "aall1331", "patients.csv", "--events", "sepsis", "--on-invalid", "null"]
 
 # Arguments, and the exit code where nothing is wrong with the streams. The last word of a key says where the answer goes.

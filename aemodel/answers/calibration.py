@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from aemodel.answers.states import make_model_forward
+from aemodel.answers.states import model_states
 
 COLUMNS = [
     *("event", "grade", "covariate", "level", "n", "observed", "observed_low", "observed_high", "observed_rate"),
@@ -55,7 +55,7 @@ def calibration_table(model: Any) -> pd.DataFrame:
 
 def rate_draws(model: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
     """Draws of the cohort's mean risk in each row's level, (sample, row)."""
-    forward, draws, seed = make_model_forward(model)
+    forward, states = model_states(model)
     cells = forward.forward.design.cells
     having = forward.events_having(list(zip(rows["event"], rows["grade"], strict=True))).astype(float)
     inside = np.array([cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
@@ -64,7 +64,7 @@ def rate_draws(model: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
     weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, inside)
     weights /= weights.sum(axis=1, keepdims=True)
     published = weights.shape[1]
-    return np.stack([((having @ p[:, :published]) * weights).sum(axis=1) for p in forward.forward.states(draws, seed)])
+    return np.stack([((having @ p[:, :published]) * weights).sum(axis=1) for p in states])
 
 
 def _predictive(rates: NDArray[np.float64], n: int, low: int, high: int) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aemodel.answers.states import make_model_forward
+from aemodel.answers.states import model_states
 from aemodel.inference.forward import logit
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import row_rates, simulate_states
@@ -117,9 +117,9 @@ def _patients(rows: pd.DataFrame) -> int:
 
 def _simulate(model: Any, rows: pd.DataFrame, seed: int, replicates: int) -> tuple[Floats, Floats]:
     """Mean rates (row,) and counts in simulated publications (replicate, row)."""
-    forward, draws, forward_seed = make_model_forward(model)
+    forward, drawn = model_states(model)
     design = forward.forward.design
-    p = np.mean(list(forward.forward.states(draws, forward_seed)), axis=0)[:, : len(design.cells.n)]
+    p = np.mean(list(drawn), axis=0)[:, : len(design.cells.n)]
     table = sample_tables(model.tables, 1, seed=seed)[0]
     states = simulate_states(design, p, table, np.random.default_rng(seed), (replicates,))
     counts = []

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from aemodel.answers.states import make_model_forward
+from aemodel.answers.states import model_states
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.errors import InputError, PatientsError
@@ -86,16 +86,16 @@ def posterior_predict(
     rng = np.random.default_rng(seed)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     edges = np.cumsum(risks.weights(profiles), axis=1)
-    forward, draws, deviation_seed = make_model_forward(model)
+    forward, states = model_states(model)
     having = forward.events_having([(event, grade) for event in risks.events for grade in risks.grades])
     outcomes = np.empty((len(risks.draws), len(sets), len(having)), dtype=np.int8)
-    for i, p in enumerate(forward.forward.states(draws, deviation_seed)):
+    for i, p in enumerate(states):
         # The cell first: an unknown covariate has one value in all of a patient's families.
         cell = _pick(edges, rng.random(len(sets)), row)
         hit = np.zeros((len(sets), len(having)), dtype=bool)
-        for states in forward.family_slices:
-            state = _pick(np.cumsum(p[states], axis=0).T, rng.random(len(sets)), cell)
-            hit |= having[:, states][:, state].T
+        for family in forward.family_slices:
+            state = _pick(np.cumsum(p[family], axis=0).T, rng.random(len(sets)), cell)
+            hit |= having[:, family][:, state].T
         outcomes[i] = hit
     values = outcomes.reshape(len(outcomes), len(sets), len(risks.events), len(risks.grades))
     return _as_array(values, risks, names, "outcome")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.inference.design import make_design
-from aemodel.inference.forward import PARAMETERS, Forward, make_forward, thinned
+from aemodel.inference.forward import PARAMETERS, Forward, make_forward, states_of, thinned
 from aemodel.publication.errors import InputError
 
 
@@ -42,6 +42,22 @@ def make_model_forward(model: Any) -> tuple[ModelForward, xr.Dataset, int]:
             f"{model.name} was fitted by an earlier version (it has no {', '.join(sorted(missing))}): its risks can be "
             "scored; for this, fit the publication again",
         )
+    return _forward_of(model), thinned(model.posterior), int(model.settings["seed"])
+
+
+def _forward_of(model: Any) -> ModelForward:
     design = make_design(model.tables)
     slices = tuple(slice(int(a), int(b)) for a, b in pairwise(design.edges))
-    return ModelForward(make_forward(design), slices), thinned(model.posterior), int(model.settings["seed"])
+    return ModelForward(make_forward(design), slices)
+
+
+def model_states(model: Any) -> tuple[ModelForward, Iterator[NDArray[np.float64]]]:
+    """The forward map, and state probabilities (state, cell) behind each of a model's risk draws, families end to end.
+
+    From the branch logits that are kept with the risks; of models saved before they were, from draws of the parameters.
+    """
+    if model.branch_logits is None:
+        forward, draws, seed = make_model_forward(model)
+        return forward, forward.forward.states(draws, seed)
+    forward = _forward_of(model)
+    return forward, states_of(forward.forward.design, model.branch_logits)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 GATE = {"r_hat": 1.01, "ess": 400.0, "divergences": 0, "bfmi": 0.3}
 """What every fit must meet: at most the first and third, at least the second and fourth."""
+
+
+Measure = Annotated[float, Meta(ge=-1e15, le=1e15)]
 
 
 @dataclass(frozen=True)
@@ -16,13 +22,13 @@ class Diagnostics:
     fits that did not measure it. More draws do not mend it, so the gate has no part in it.
     """
 
-    r_hat: float
-    ess_bulk: float
-    ess_tail: float
-    divergences: int
-    bfmi: float
-    worst: str
-    approximation: float | None = None
+    r_hat: Measure
+    ess_bulk: Measure
+    ess_tail: Measure
+    divergences: Annotated[int, Meta(ge=0)]
+    bfmi: Measure
+    worst: Annotated[str, Meta(max_length=5000)]
+    approximation: Annotated[float, Meta(ge=0, le=1e15)] | None = None
 
     @property
     def passed(self) -> bool:

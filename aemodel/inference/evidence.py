@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from aemodel.inference.design import Design
 from aemodel.inference.ordering import Significance, ordering_logp
 from aemodel.inference.selection import null_weights, selection_logp
-from aemodel.publication.errors import InputError, PublicationError
+from aemodel.publication.errors import PublicationError
 from aemodel.publication.evidence import Null, Ordering
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
-from aemodel.publication.texts import shown
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,9 @@ def choose_evidence(tables: Tables, ordering: Significance | None, selection: bo
 
     Raises
     ------
-    TypeError, ValueError
-        An argument is not what it must be, or an ordered event has no published total.
+    ValueError
+        An ordered event has no published total.
     """
-    if ordering is not None and ordering not in get_args(Significance):
-        raise InputError("ordering", f"expected one of {', '.join(get_args(Significance))} or None, not {shown(ordering)}")
-    if not isinstance(selection, bool):
-        raise TypeError(f"selection: expected True or False, not {shown(selection)}")
     orderings = () if ordering is None else tuple((item, _rates(tables, item)) for item in tables.orderings)
     return Evidence(orderings, ordering or "order", tables.nulls if selection else ())
 

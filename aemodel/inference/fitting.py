@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,6 +12,8 @@ import numpy as np
 import nutpie
 import pymc as pm
 import xarray as xr
+from msgspec import structs
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from aemodel.inference import priors
@@ -26,20 +27,14 @@ from aemodel.inference.idata import diagnose
 from aemodel.inference.model import SAMPLED, build_model, margins_in
 from aemodel.inference.ordering import Significance
 from aemodel.inference.own_patients import Overlap, make_own_profiles
+from aemodel.inference.record import Settings, as_json, check_settings
 from aemodel.inference.summary import evidence_words, model_html
-from aemodel.publication.arguments import real_number, whole_number
-from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
-from aemodel.publication.texts import shown
 from aemodel.scoring.progress import is_terminal, waiting
 from aemodel.scoring.risks import RiskDraws
 
-MOST = {"seed": 2**64 - 1, "draws": 100_000, "chains": 100, "tune": 100_000, "attempts": 3}
-"""Seeds are what nutpie and NumPy both take."""
-MOST_KEPT = 200_000
-"""Draws of all chains: of a few hundred parameters each, about 1 GB."""
-SCALES = (0.001, 1000.0)
-"""Of priors: beyond, effects are all none or all infinite."""
+STANDARD = Settings(seed=0)
+"""Of the defaults."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +64,11 @@ class Fitted:
     def prior(self) -> xr.Dataset:
         return self.idata["prior"]
 
+    @property
+    def branch_logits(self) -> NDArray[np.float32] | None:
+        """Branch logits that the risk draws come from, (sample, branch, cell)."""
+        return self.risks.logits
+
     def __repr__(self) -> str:
         draws = f"{self.posterior.sizes['chain']} chains x {self.posterior.sizes['draw']} draws"
         return f"<Fitted {self.name}: {draws}. {self.diagnostics}. {evidence_words(self.settings)}>"
@@ -82,17 +82,17 @@ def fit(
     tables: Tables,
     *,
     seed: int,
-    draws: int = 1000,
-    chains: int = 4,
-    tune: int = 600,
-    target_accept: float = 0.9,
-    attempts: int = 2,
-    ordering: Significance | None = "both",
-    selection: bool = True,
-    prior_scale: float = 1.0,
+    draws: int = STANDARD.draws,
+    chains: int = STANDARD.chains,
+    tune: int = STANDARD.tune,
+    target_accept: float = STANDARD.target_accept,
+    attempts: int = STANDARD.attempts,
+    ordering: Significance | None = STANDARD.ordering,
+    selection: bool = STANDARD.selection,
+    prior_scale: float = STANDARD.prior_scale,
     patients: Any = None,
     overlap: Overlap | None = None,
-    power: float = 1.0,
+    power: float = STANDARD.power,
     progress: bool | None = None,
 ) -> Fitted:
     """Fit the hierarchical model to all published margins at once, and to patients of one's own, if given.
@@ -142,74 +142,46 @@ def fit(
     KeyboardInterrupt
         Stopped by the user; nothing is left behind.
     """
-    numbers = {"seed": seed, "draws": draws, "chains": chains, "tune": tune, "attempts": attempts}
-    seed, draws, chains, tune, attempts = _check_arguments(tables, **numbers)
-    runs = _attempts(draws, tune, _check_acceptance(target_accept), attempts)
-    prior_scale, power = _check_scale(prior_scale), _check_power(power, overlap)
-    evidence = choose_evidence(tables, ordering, selection)
+    if not isinstance(tables, Tables):
+        raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
+    asked = check_settings(
+        seed=seed,
+        draws=draws,
+        chains=chains,
+        tune=tune,
+        attempts=attempts,
+        target_accept=target_accept,
+        ordering=ordering,
+        selection=selection,
+        prior_scale=prior_scale,
+        power=power,
+    )
+    evidence = choose_evidence(tables, asked.ordering, asked.selection)
     design = make_design(tables)
     own = make_own_profiles(tables, design, patients, overlap)
+    asked = structs.replace(asked, overlap=overlap, patients=own.patients if own else 0)
     with warnings.catch_warnings():
         # Of PyTensor's C code, which only draws from the prior here: sampling is compiled by Numba.
         warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS installation")
-        model = build_model(design, all_margins(design, tables.frequencies), evidence, prior_scale, own, power)
-        idata, diagnostics, failed = _sample(model, runs, seed=seed, chains=chains, progress=progress)
+        model = build_model(design, all_margins(design, tables.frequencies), evidence, asked.prior_scale, own, asked.power)
+        idata, diagnostics, failed = _sample(model, asked, progress)
         approximation = approximation_range(design, *margins_in(model, design), idata["posterior"])
-        idata.add_groups(prior=_prior(model, seed), observed_data=_observed(tables))
+        idata.add_groups(prior=_prior(model, asked.seed), observed_data=_observed(tables))
     diagnostics = replace(diagnostics, approximation=approximation)
     if not diagnostics.passed:
         warnings.warn(str(diagnostics), stacklevel=2)
-    settings = {
-        "seed": seed,
-        "draws": draws,
-        "chains": chains,
-        "tune": runs[len(failed)].tune,
-        "target_accept": runs[len(failed)].target_accept,
-        "failed_attempts": [str(each) for each in failed],
-        "ordering": ordering if evidence.orderings else None,
-        "selection": bool(evidence.nulls),
-        "prior_scale": prior_scale,
-        "patients": own.patients if own else 0,
-        "overlap": overlap,
-        "power": power,
-        "priors": priors.describe(any(len(term.covariates) > 1 for term in design.terms)),
-    }
-    risks = sourced_risks(tables, make_forward(design), idata["prior"], thinned(idata["posterior"]), seed)
-    return Fitted(tables, idata, diagnostics, settings, risks)
-
-
-def _check_arguments(tables: Tables, **numbers: Any) -> list[int]:
-    """The numbers as Python's own, which a manifest can hold."""
-    if not isinstance(tables, Tables):
-        raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
-    numbers = {name: whole_number(name, value, name != "seed", MOST[name]) for name, value in numbers.items()}
-    if numbers["chains"] < 2:
-        raise InputError("chains", f"at least 2 are needed to compare, not {numbers['chains']}")
-    if numbers["draws"] < 4:
-        raise InputError("draws", f"at least 4 are needed to judge the chains, not {numbers['draws']}")
-    if (kept := numbers["draws"] * numbers["chains"]) > MOST_KEPT:
-        raise InputError("draws", f"{kept:,} of all chains, at most {MOST_KEPT:,} can be held in memory")
-    return list(numbers.values())
-
-
-def _check_scale(value: Any) -> float:
-    scale = real_number("prior_scale", value, "a number above 0", below=math.inf)
-    if not SCALES[0] <= scale <= SCALES[1]:
-        raise InputError("prior_scale", f"expected {SCALES[0]} to {SCALES[1]:,.0f}, not {shown(value)}")
-    return scale
-
-
-def _check_acceptance(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (float, np.floating)) or not 0.5 <= value < 1:
-        raise InputError("target_accept", f"expected a number from 0.5 to below 1, such as 0.95, not {shown(value)}")
-    return float(value)
-
-
-def _check_power(value: Any, overlap: Any) -> float:
-    power = real_number("power", value, "a number above 0 and at most 1", most=1)
-    if power != 1 and overlap == "subset":
-        raise InputError("power", "patients who are a subset of the published cohort are no other cohort; leave power at 1")
-    return power
+    run = _runs(asked)[len(failed)]
+    settings = structs.replace(
+        asked,
+        tune=run.tune,
+        target_accept=run.target_accept,
+        failed_attempts=tuple(map(str, failed)),
+        ordering=asked.ordering if evidence.orderings else None,
+        selection=bool(evidence.nulls),
+        priors=priors.describe(any(len(term.covariates) > 1 for term in design.terms)),
+    )
+    risks = sourced_risks(tables, make_forward(design), idata["prior"], thinned(idata["posterior"]), asked.seed)
+    return Fitted(tables, idata, diagnostics, as_json(settings), risks)
 
 
 class _Run(NamedTuple):
@@ -221,21 +193,21 @@ class _Run(NamedTuple):
     thin: int
 
 
-def _attempts(draws: int, tune: int, target_accept: float, attempts: int) -> list[_Run]:
-    return [_Run(draws * 2**k, tune * 2**k, 1 - (1 - target_accept) / 4**k, 2**k) for k in range(attempts)]
+def _runs(asked: Settings) -> list[_Run]:
+    return [
+        _Run(asked.draws * 2**k, asked.tune * 2**k, 1 - (1 - asked.target_accept) / 4**k, 2**k) for k in range(asked.attempts)
+    ]
 
 
-def _sample(
-    model: pm.Model, runs: Sequence[_Run], *, seed: int, chains: int, progress: bool | None
-) -> tuple[Any, Diagnostics, list[Diagnostics]]:
+def _sample(model: pm.Model, asked: Settings, progress: bool | None) -> tuple[Any, Diagnostics, list[Diagnostics]]:
     """Draws of the first run that passes, or of the last; their diagnostics, and those of the runs before."""
     if progress is None:
         progress = is_terminal(sys.stderr) or "ipykernel" in sys.modules
     with waiting("Compiling (half a minute)"):
         compiled = nutpie.compile_pymc_model(model)
     failed: list[Diagnostics] = []
-    for run in runs:
-        idata = _sample_once(compiled, run, seed=seed, chains=chains, progress=progress)
+    for run in (runs := _runs(asked)):
+        idata = _sample_once(compiled, run, seed=asked.seed, chains=asked.chains, progress=progress)
         idata.posterior = idata["posterior"][_parameters(model)]  # as an item it would be listed twice
         diagnostics = diagnose(idata)
         if diagnostics.passed or run is runs[-1]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +42,16 @@ class Forward:
 
     def states(self, draws: xr.Dataset, seed: int) -> Iterator[Floats]:
         """Probabilities (state, cell) for each sample of ``draws``, families end to end; the same seed, the same numbers."""
+        return states_of(self.design, self.logits(draws, seed))
+
+    def logits(self, draws: xr.Dataset, seed: int) -> Iterator[NDArray[np.float32]]:
+        """Branch logits (branch, cell) for each sample of ``draws``: in single precision, in which models are saved."""
         residual = _additive_residual(self.design)
         arrays = _flat(draws)
         for i in range(arrays["intercept"].shape[0]):
             rng = np.random.default_rng([seed, i])
             one = {name: values[i] for name, values in arrays.items()}
-            yield state_probabilities(*self.design.paths, self._logits(one, residual, rng), np)
+            yield self._logits(one, residual, rng).astype(np.float32)
 
     def _logits(self, draw: dict[str, Floats], residual: Floats, rng: np.random.Generator) -> Floats:
         matrix, fresh = self._with_new(draw, rng)
@@ -78,6 +82,12 @@ class Forward:
                     wide = np.sqrt(1 + 1 / size) * scale[:, design.columns_of(t)[0]]
                     effects[:, ~known] += (wide * rng.standard_normal(len(wide)))[:, None]
         return matrix, (own, shared)
+
+
+def states_of(design: Design, logits: Iterable[NDArray[np.float32]]) -> Iterator[Floats]:
+    """Probabilities (state, cell) of each sample's branch logits (branch, cell)."""
+    for each in logits:
+        yield state_probabilities(*design.paths, each.astype(np.float64), np)
 
 
 def make_forward(design: Design, deviation: float = priors.DEVIATION) -> Forward:
@@ -120,7 +130,8 @@ def _additive_residual(design: Design) -> Floats:
 def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -> RiskDraws:
     """Risks of all events and grades in every cell; what covariates' effects rest on is left at prior."""
     sums = _event_sums(forward.design, tables)
-    p = np.stack([(sums @ states).T for states in forward.states(draws, seed)]).astype(np.float32)
+    logits = np.stack(list(forward.logits(draws, seed)))
+    p = np.stack([(sums @ states).T for states in states_of(forward.design, logits)]).astype(np.float32)
     # In one order in memory, as they are read back: sums are then added up alike.
     risks = np.ascontiguousarray(np.clip(p, 0, 1)).reshape(len(p), len(forward.levels), len(tables.events), len(tables.grades))
     return RiskDraws(
@@ -134,6 +145,7 @@ def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -
         source=np.full((len(tables.covariates), len(tables.events), len(tables.grades)), SUPPORT.index("prior")),
         published=np.array([[grade in tables.published_grades(event) for grade in tables.grades] for event in tables.events]),
         chains=draws.sizes["chain"],
+        logits=logits,
     )
 
 

@@ -27,12 +27,12 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
     Returns
     -------
     dict
-        ``name``, ``format``, ``digest`` (of the manifest, and so of the whole model), ``source`` (what the publication
-        says of itself), ``patients``, ``data`` (digest, and numbers of frequencies and discrepancies), ``covariates``
-        (levels with cohort counts; ``rests_on`` counts events and grades by what the covariate's effect on them rests
-        on), ``columns`` (raw ones: what is in each, and its values), ``events`` (with the grades that have frequencies),
-        ``grades``, ``diagnostics``, ``performance`` (None in format 1), ``settings``, ``versions``, ``notes``,
-        ``samples`` (risk draws), ``files``.
+        ``name``, ``format``, ``digest`` (of the manifest, and so of the whole model), ``source`` (what the publication says
+        of itself), ``patients``, ``data`` (digest, and numbers of frequencies and discrepancies), ``covariates`` (levels
+        with cohort counts; ``rests_on`` counts events and grades by what the covariate's effect on them rests on),
+        ``columns`` (raw ones: what is in each, and its values), ``events`` (with the grades that have frequencies),
+        ``grades``, ``diagnostics``, ``performance`` (None in format 1), ``settings``, ``evidence`` (all that the fit was
+        told; None before format 3), ``versions``, ``notes``, ``samples`` (risk draws), ``files``.
     """
     about = tables.about
     return {
@@ -41,7 +41,7 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         "digest": manifest_digest(manifest),
         "source": {key: text for key in ABOUT if (text := getattr(about, key))},
         "patients": tables.n,
-        "data": _data(manifest, tables),
+        "data": _data(tables),
         "covariates": [_covariate(risks, k) for k in range(len(risks.covariates))],
         "columns": _columns(about.columns, risks.covariates),
         "events": _events(tables),
@@ -49,6 +49,7 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         "diagnostics": _diagnostics(manifest),
         "performance": manifest.get("performance"),
         "settings": manifest["settings"],
+        "evidence": manifest.get("evidence"),
         "versions": manifest["versions"],
         "notes": list(about.notes),
         "samples": manifest["samples"],
@@ -56,10 +57,10 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
     }
 
 
-def _data(manifest: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
+def _data(tables: Tables) -> dict[str, Any]:
     used = [row for row in tables.rows if not row.derived]
     return {
-        "digest": manifest["digest"],
+        "digest": tables.digest,
         "frequencies": len(used),
         "by": dict(sorted(Counter(row.covariate for row in used).items())),
         "discrepancies": len(tables.known_discrepancies),

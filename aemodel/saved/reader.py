@@ -1,8 +1,8 @@
 """A saved model read back, after its digests. Light: NumPy only until more than risks is asked for.
 
-A saved model is a folder: `manifest.json`, `scoring-<digest>.npz` (risk draws), `posterior-<digest>.nc` (all draws) and
-`card.md`. The manifest is checked first, then each file's size and SHA-256, then its contents; nothing is unpickled, and
-what is opened are the very bytes that were checked.
+A saved model is a folder: `manifest.json`, `scoring-<digest>.npz` (risk draws), `branches-<digest>.npz` (the logits they come
+from), `posterior-<digest>.nc` (all draws) and `card.md`. The manifest is checked first, then each file's size and SHA-256,
+then its contents; nothing is unpickled, and what is opened are the very bytes that were checked.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aemodel.inference.record import manifest_digest
 from aemodel.publication.arguments import path_in
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, read_regular, said
-from aemodel.saved.arrays import read_risks
+from aemodel.saved.arrays import check_draws, read_logits, read_risks
 from aemodel.saved.manifest import MANIFEST, SavedModelError, read_manifest
 from aemodel.scoring.risks import RiskDraws
 
@@ -62,6 +63,18 @@ class LoadedModel:
         return Diagnostics(**self.manifest["diagnostics"])
 
     @cached_property
+    def branch_logits(self) -> NDArray[np.float32] | None:
+        """Branch logits that the risk draws come from, (sample, branch, cell); None of models saved before format 3."""
+        if "branches" not in self.manifest["files"]:
+            return None
+        try:
+            return read_logits(self.manifest, self.tables, lambda: self.content("branches"))
+        except SavedModelError:
+            raise
+        except Exception as error:
+            raise SavedModelError(f"{self.folder}: the branch logits cannot be read ({said(error)})") from error
+
+    @cached_property
     def posterior(self) -> Any:
         """All posterior draws of the parameters, an `xarray.Dataset`."""
         return self._group("posterior")
@@ -83,7 +96,7 @@ class LoadedModel:
             raise SavedModelError(f"{self.folder}: the posterior cannot be read ({said(error)})") from error
 
     def content(self, kind: str) -> bytes:
-        """The bytes of the ``scoring`` or ``posterior`` file, checked against the manifest."""
+        """The bytes of the ``scoring``, ``branches`` or ``posterior`` file, checked against the manifest."""
         try:
             return read_checked(self.folder, self.manifest, kind)
         except SavedModelError as error:
@@ -94,7 +107,7 @@ class LoadedModel:
     def file_states(self) -> dict[str, dict[str, Any]]:
         """The manifest's entry of each file, with ``state``: ``whole``, or what is wrong with it.
 
-        The posterior may be wanting: scoring does without it.
+        All but ``scoring`` may be wanting: scoring does without it.
         """
         return {kind: {**entry, "state": self._state(kind)} for kind, entry in self.manifest["files"].items()}
 
@@ -119,8 +132,6 @@ class LoadedModel:
 
     def _draws(self) -> io.BytesIO:
         """The posterior's file, once nothing in it leads out of it."""
-        from aemodel.saved.draws import check_draws
-
         content = self.content("posterior")
         try:
             check_draws(content)

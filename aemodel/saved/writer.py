@@ -7,8 +7,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ from aemodel.inference.record import make_manifest
 from aemodel.pages.card import card
 from aemodel.pages.description import model_facts
 from aemodel.publication.arguments import path_in
-from aemodel.saved.arrays import risks_bytes
-from aemodel.saved.draws import draws_bytes
-from aemodel.saved.locks import locked
-from aemodel.saved.manifest import FILE_NAME, MANIFEST, SavedModelError, read_manifest
+from aemodel.saved.arrays import draws_bytes, logits_bytes, risks_bytes
+from aemodel.saved.manifest import FILE_NAME, MANIFEST, SavedModelError, check_manifest, file_name, read_manifest
 from aemodel.saved.reader import LoadedModel, load_model
 from aemodel.scoring.whole import scratch, settle, settle_folder
+
+if sys.platform != "win32":
+    import fcntl
 
 CARD = "card.md"
 SCRATCH = ".saving-"
 SCRATCH_NAME = re.compile(rf"{re.escape(SCRATCH)}[0-9a-f]{{16}}\.partial")
-SUFFIXES = {"scoring": "npz", "posterior": "nc"}
 
 
 def save_model(model: Any, folder: str | Path) -> LoadedModel:
@@ -106,6 +107,7 @@ def _write(model: Any, new: Path, folder: Path) -> dict[str, Any]:
     arrays = _arrays(model)
     files = {kind: _entry(kind, content) for kind, content in arrays.items()}
     manifest = dict(model.manifest) if isinstance(model, LoadedModel) else make_manifest(model, files, _performance(model))
+    check_manifest(manifest)  # what could not be read back must not replace what can
     contents = {files[kind]["name"]: content for kind, content in arrays.items()}
     contents[MANIFEST] = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
     contents[CARD] = card(model_facts(manifest, model.tables, model.risks)).encode()
@@ -117,8 +119,9 @@ def _write(model: Any, new: Path, folder: Path) -> dict[str, Any]:
 
 def _arrays(model: Any) -> dict[str, bytes]:
     if isinstance(model, LoadedModel):
-        return {kind: model.content(kind) for kind in SUFFIXES}
-    return {"scoring": risks_bytes(model.risks), "posterior": draws_bytes(model.idata)}
+        return {kind: model.content(kind) for kind in model.manifest["files"]}
+    contents = {"scoring": risks_bytes(model.risks), "branches": logits_bytes(model.branch_logits)}
+    return contents | {"posterior": draws_bytes(model.idata)}
 
 
 def _publish(new: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -155,10 +158,65 @@ def _remove_old(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def _entry(kind: str, content: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(content).hexdigest()
-    return {"name": f"{kind}-{digest[:16]}.{SUFFIXES[kind]}", "bytes": len(content), "sha256": digest}
+    return {"name": file_name(kind, digest), "bytes": len(content), "sha256": digest}
 
 
 def _performance(model: Any) -> dict[str, Any]:
     """Coverage of the published frequencies; a second of work, so that a model read back keeps what it was saved with."""
     found = coverage(calibration_table(model))
     return {"rows": round(found["rows"]), "within50": found["within50"], "within90": found["within90"]}
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and its parents if need be, wait for its lock and hold it.
+
+    The lock leaves no file behind, and readers need not take it. After an error, folders that were made are taken away
+    again if nothing stands in them.
+
+    Raises
+    ------
+    OSError
+        The file system knows no locks, or the folder cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    handle = None
+    try:
+        while handle is None:
+            handle = _lock(folder)
+        yield
+    except BaseException:
+        for path in missing:  # while the lock is held: who waits for it finds out
+            with suppress(OSError):  # not empty: someone else's by now, or never made
+                path.rmdir()
+        raise
+    finally:
+        if handle not in (None, -1):
+            _release(handle)
+
+
+def _lock(folder: Path) -> int | None:
+    """The folder held, by a file descriptor; None if it was taken away while its lock was waited for."""
+    for path in reversed([folder, *folder.parents]):
+        if not path.exists():
+            path.mkdir(exist_ok=True)
+            settle_folder(path.parent)
+    if sys.platform == "win32":  # no lock on a folder there: savers must not share one
+        return -1
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
+            return handle
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
+
+
+def _release(handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_UN)  # forked processes may have the descriptor, too
+    finally:
+        os.close(handle)

@@ -52,6 +52,14 @@ class RiskDraws:
         Whether the publication gives any frequency of the event at the grade, (event, grade).
     chains
         How many chains the samples come from.
+    logits
+        Branch logits that the risks were computed from, (sample, branch, cell); None of a model that was read back, which
+        keeps them in a file of their own.
+    variances
+        Covariances of the effects of all covariates' levels, end to end, given no published rows, the event's own, and
+        all: (3, level, level, event, grade), up to a factor. None in models saved before these were worked out.
+    counted
+        Whether the event was counted at the grade and level, (level, event, grade).
     """
 
     covariates: tuple[Covariate, ...]
@@ -64,15 +72,20 @@ class RiskDraws:
     source: NDArray[np.int64]
     published: NDArray[np.bool_]
     chains: int
+    logits: NDArray[np.float32] | None = None
+    variances: NDArray[np.float32] | None = None
+    counted: NDArray[np.bool_] | None = None
 
     ARRAYS = ("draws", "levels", "weight", "movement", "source", "published")
+    MEASURES = ("variances", "counted")
 
     def of(self, events: Sequence[str], grades: Sequence[str]) -> RiskDraws:
         """These events and grades only, in this order."""
         if (tuple(events), tuple(grades)) == (self.events, self.grades):
             return self
         chosen = np.ix_([self.events.index(event) for event in events], [self.grades.index(grade) for grade in grades])
-        parts = {name: getattr(self, name)[..., *chosen] for name in ("draws", "movement", "source", "published")}
+        there = [name for name in self.MEASURES if getattr(self, name) is not None]
+        parts = {name: getattr(self, name)[..., *chosen] for name in ("draws", "movement", "source", "published", *there)}
         return replace(self, events=tuple(events), grades=tuple(grades), **parts)
 
     def weights(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
