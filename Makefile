@@ -54,8 +54,9 @@ examples: notebooks
 validate: $(VENV)/.installed-dev
 	$(PYTEST) validation
 
+# Every figure that pages quote, into benchmarks/RESULTS.md: on a machine with nothing else to do.
 bench: $(VENV)/.installed-bench
-	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script"; done
+	$(PY) -m benchmarks
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -139,21 +139,18 @@ def product(draws: int) -> dict[str, float]:
     import pymc as pm
     import pytensor.tensor as pt
 
+    from aemodel.inference.effects import make_centring, state_probabilities
     from aemodel.inference.model import coordinates, prior_logits
 
-    tables, design, _ = prepared()
+    tables, design, margins = prepared()
     rows = tables.frequencies[~tables.frequencies["derived"]]
     having = np.array([design.states_having(e, g) for e, g in zip(rows["event"], rows["grade"], strict=True)], dtype=float)
     inside = np.array([design.cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
     weights = inside * design.cells.n
     weights /= weights.sum(axis=1, keepdims=True)
     with pm.Model(coords=coordinates(design)) as model:
-        logits = prior_logits(design)
-        parts = []
-        for i, family in enumerate(design.families):
-            mine = logits[design.branch_slice(i)]
-            parts.append(pt.exp(-pt.dot(family.taken, pt.softplus(-mine)) - pt.dot(family.refused, pt.softplus(mine))))
-        rates = (pt.dot(having, pt.concatenate(parts)) * weights).sum(axis=1)
+        p = state_probabilities(*design.paths, prior_logits(design, make_centring(design, margins)), pt)
+        rates = (pt.dot(having, p) * weights).sum(axis=1)
         pm.Binomial("count", rows["n"].to_numpy(), rates, observed=rows["observed"].to_numpy())
     idata, compile_time, sampling = sample(model, draws)
     found = figures(idata, [rv.name for rv in model.free_RVs], compile_time, sampling)
