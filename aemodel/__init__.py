@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aemodel.answers.profiles import profile_table
     from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
     from aemodel.answers.risk_plots import plot_effects, plot_profiles, plot_risk
+    from aemodel.answers.second_cohort import validate
     from aemodel.answers.sensitivity import sensitivity_table
     from aemodel.answers.table_uncertainty import table_uncertainty
     from aemodel.inference.adam import read_adam
@@ -85,6 +86,7 @@ _HOME = {
     "selection_table": "answers.evidence",
     "sensitivity_table": "answers.sensitivity",
     "table_uncertainty": "answers.table_uncertainty",
+    "validate": "answers.second_cohort",
     "write_calculator": "pages.calculator",
     "write_report": "pages.report",
 }
@@ -130,6 +132,7 @@ __all__ = [
     "selection_table",
     "sensitivity_table",
     "table_uncertainty",
+    "validate",
     "write_calculator",
     "write_report",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aemodel.cli_scoring import listed_names, schema, score
+from aemodel.cli_scoring import export, listed_names, profiles, schema, score
 from aemodel.pages.errors import Commands, Failed, one_line_errors, tell
 
 FORMATS = click.Choice(["table", "json", "csv"])
@@ -338,7 +338,7 @@ def report(model: str, out: Path, compare: str | None, tables: int) -> None:
     tell(f"Report written into {path} ({size:.0f} kB) after {seconds:.0f} s.")
 
 
-for command in (score, schema):
+for command in (score, schema, export, profiles):
     main.add_command(command)
 
 if __name__ == "__main__":

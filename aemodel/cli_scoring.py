@@ -1,4 +1,4 @@
-"""The command line where patients are scored: score, schema."""
+"""The command line where patients are scored or counted: score, schema, export, profiles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aemodel.pages.errors import one_line_errors
+from aemodel.pages.errors import one_line_errors, tell
 
 FORMATS = click.Choice(["table", "json", "csv"])
 ERROR: dict[str, Any] = {"default": "error", "show_default": True}
@@ -124,3 +124,70 @@ def schema(model: str, events: str | None, grades: str | None, reasons: bool, fo
     )
     labels = {event.name: event.label for event in loaded.tables.events}
     print_rows(column_table(risks, labels, reasons=reasons), form, f"Columns that {loaded.name} adds")
+
+
+@click.command(
+    help="""Write a table that any database can look risks up in: every profile, event and grade.
+
+    MODEL is a shipped model's name or a saved model's folder, OUT the table, CSV or Parquet: the covariates (empty where not
+    known), event, grade, risk, lower, upper, support, published.
+
+    \b
+    Examples:
+      aemodel export aall1331 lookup.parquet
+    """,
+)
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--interval", type=float, default=0.9, show_default=True, help="Probability of the interval.")
+@one_line_errors
+def export(model: str, out: Path, interval: float) -> None:
+    from aemodel.saved.reader import load_model
+    from aemodel.scoring.lookup import write_lookup
+    from aemodel.scoring.whole import check_kind
+
+    check_kind(out, "out")
+    tell(f"{write_lookup(load_model(model), out, interval)} risks written to {out}.")
+
+
+@click.command(
+    help="""Count a cohort's outcomes by profile, so that a model can be checked on patients who stay where they are.
+
+    MODEL is a shipped model's name or a saved model's folder; PATIENTS, CSV or Parquet, has the covariates, and each event's
+    worst grade, 0 to 5, in a column of its name. OUT, CSV or Parquet, has no row of a patient and no small number:
+    aemodel.validate reads it.
+
+    \b
+    Examples:
+      aemodel profiles aall1331 cohort.parquet counts.csv --smallest 11
+    """,
+)
+@click.argument("model")
+@click.argument("patients", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--smallest",
+    type=click.IntRange(5),
+    default=5,
+    show_default=True,
+    help="Smaller numbers of patients, but none, are hidden.",
+)
+@click.option("--na", help="Cells of a CSV file that are missing values, as for score.")
+@one_line_errors
+def profiles(model: str, patients: Path, out: Path, smallest: int, na: str | None) -> None:
+    from aemodel.saved.reader import load_model
+    from aemodel.scoring.files import open_patients, write_columns
+    from aemodel.scoring.profile_counts import count_profiles
+    from aemodel.scoring.summary import lineage
+    from aemodel.scoring.whole import check_output
+
+    check_output(out, patients)
+    loaded = load_model(model)
+    with open_patients(patients, listed_names("na", na) or []) as opened:
+        columns, left_out = count_profiles(loaded, opened, smallest)
+    write_columns(out, columns, lineage(loaded))
+    said = ", ".join(f"{event} {number}" for event, number in left_out.items() if number)
+    tell(
+        f"{len(columns['n'])} counts written to {out}."
+        + (f"\nIn profiles of fewer than {smallest}, left out: {said}." if said else "")
+    )

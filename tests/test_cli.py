@@ -31,7 +31,7 @@ from tests.streams import in_terminal
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 PATIENTS = f"{HEADER}\np1,19,bm,20,female,hispanic\np2,,iem,,,nh_asian\np3,8,bm,40,male,\n"
 COMMAND = [sys.executable, "-W", "error", "-c", "from aemodel.cli import main; main()"]
-COMMANDS = ("tables", "fit", "check", "show", "score", "schema", "calculator", "report")
+COMMANDS = ("tables", "fit", "check", "show", "score", "schema", "export", "profiles", "calculator", "report")
 
 
 @pytest.fixture(scope="module")

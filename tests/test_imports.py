@@ -48,6 +48,8 @@ LIGHT = (
     "aemodel.pages.console",
     "aemodel.publication.markup",
     "aemodel.scoring.summary",
+    "aemodel.scoring.lookup",
+    "aemodel.scoring.profile_counts",
     "aemodel.cli_scoring",
     "aemodel.cli",
 )

@@ -24,7 +24,7 @@ from aemodel.scoring.csv_files import Header, joined, neutralised, problem_in, r
 from aemodel.scoring.frames import Frame, Groups, lay_out
 from aemodel.scoring.progress import watched
 from aemodel.scoring.score import Scored
-from aemodel.scoring.sql import DuckDB, literal, quoted
+from aemodel.scoring.sql import DuckDB, constants, literal, quoted
 from aemodel.scoring.whole import check_kind, whole
 
 FETCHED = 1000
@@ -132,6 +132,16 @@ class Patients:
 def _parquet(about: Mapping[str, Any]) -> str:
     """How Parquet is written that tells in its metadata, under ``aemodel``, what it comes from, as JSON."""
     return f"FORMAT parquet, KV_METADATA {{aemodel: {literal(json.dumps(about))}}}"
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[Any]], about: Mapping[str, Any]) -> None:
+    """Write a table of our own, CSV or Parquet, of columns of one type each; None is null."""
+    kinds = {bool: "BOOLEAN", int: "BIGINT", float: "DOUBLE", str: "VARCHAR"}
+    types = {name: next((type(value) for value in of if value is not None), str) for name, of in columns.items()}
+    lists = (f"unnest({constants(of, kinds[types[name]])}) AS {quoted(name)}" for name, of in columns.items())
+    form = _parquet(about) if check_kind(path, "out") == "parquet" else "FORMAT csv, HEADER true"
+    with whole(path) as partial, connect() as connection:
+        connection.execute(f"COPY (SELECT {', '.join(lists)}) TO {literal(str(partial))} ({form})")
 
 
 @contextmanager

@@ -63,8 +63,7 @@ def summary_of(
     kinds = {"missing": (sets & (sets - 1)) > 0, "new": sets == everything + 1, "invalid": sets == 0}
     known = {c.name: _shares(risks, k, sets[:, k], counts) for k, c in enumerate(risks.covariates)}
     support = {name.removesuffix("_support"): of for name, of in columns.items() if name.endswith("_support")}
-    made = dict(zip(LINEAGE, (model.name, getattr(model, "digest", None), version("aemodel"), interval, now()), strict=True))
-    return made | {
+    return lineage(model, interval) | {
         "rows": int(counts.sum()),
         "scored": int(counts[valid].sum()),
         "unknown": int(counts[(sets == everything).all(axis=1)].sum()),
@@ -80,6 +79,11 @@ def summary_of(
             for event, of in support.items()
         },
     }
+
+
+def lineage(model: Any, interval: float | None = None) -> dict[str, Any]:
+    """What answers come from: `LINEAGE`."""
+    return dict(zip(LINEAGE, (model.name, getattr(model, "digest", None), version("aemodel"), interval, now()), strict=True))
 
 
 def now() -> str:
