@@ -125,22 +125,13 @@ def as_json(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-class UsedCount(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A published frequency in the likelihood: between ``low`` and ``high`` of ``n`` patients."""
-
-    event: str
-    grade: str
-    covariate: str
-    level: str
-    n: Count
-    low: Count
-    high: Count
-
-
 class UsedEvidence(Struct, frozen=True, forbid_unknown_fields=True):
-    """All that a publication told a fit: counts, what listed events are known not to be, orderings and nulls."""
+    """All that a publication told a fit: counts, what listed events are known not to be, orderings and nulls.
 
-    counts: tuple[UsedCount, ...]
+    Of a count event, grade, covariate, level, patients, and the least and the most of them that had the event.
+    """
+
+    counts: tuple[tuple[str, str, str, str, Count, Count, Count], ...]
     unseen: tuple[Unseen, ...]
     orderings: tuple[Ordering, ...]
     nulls: tuple[Null, ...]
@@ -148,11 +139,7 @@ class UsedEvidence(Struct, frozen=True, forbid_unknown_fields=True):
 
 def used_evidence(tables: Tables, settings: Mapping[str, Any]) -> UsedEvidence:
     """What a fit with these settings is told by a publication."""
-    counts = tuple(
-        UsedCount(row.event, row.grade, row.covariate, row.level, row.n, row.observed_low, row.observed_high)
-        for row in tables.rows
-        if not row.derived
-    )
+    counts = tuple((*row.key, row.n, row.observed_low, row.observed_high) for row in tables.rows if not row.derived)
     orderings = tables.orderings if settings.get("ordering") else ()
     return UsedEvidence(counts, tables.unseen, orderings, tables.nulls if settings.get("selection") else ())
 

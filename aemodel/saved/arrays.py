@@ -26,16 +26,6 @@ from aemodel.scoring.risks import SUPPORT, RiskDraws, cell_count
 
 MOST_HEADER_BYTES = 1024
 """More than the header of any member, and than its entry in the archive's directory."""
-WITHIN = {
-    "draws": "not all probabilities",
-    "levels": "not all levels",
-    "weight": "not all positive numbers",
-    "movement": "not all numbers of zero or more, or beyond reason",
-    "source": "not all places in the list of sources",
-    "published": "neither yes nor no",
-    "variances": "not all finite numbers",
-    "counted": "neither yes nor no",
-}
 MOST_MOVED = 1e3
 """Log odds."""
 ROUNDED = 1e-6
@@ -166,20 +156,19 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[in
 def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) -> None:
     """Each array within what it can hold; comparisons are false for NaN."""
     sizes = tuple(len(c.levels) + c.open for c in covariates)
+    draws, levels, weight, movement, source = (arrays[name] for name in ("draws", "levels", "weight", "movement", "source"))
     within = {
-        "draws": np.array([arrays["draws"].min() >= 0, arrays["draws"].max() <= 1]),  # of NaN neither
-        "levels": (arrays["levels"] >= 0) & (arrays["levels"] < np.array(sizes)),
-        "weight": (arrays["weight"] > 0) & (arrays["weight"] < np.inf),
-        "movement": (arrays["movement"] >= 0) & (arrays["movement"] < MOST_MOVED),
-        "source": (arrays["source"] >= 0) & (arrays["source"] < len(SUPPORT)),
-        "published": np.isin(arrays["published"].view(np.uint8), (0, 1)),
+        "draws": ("probabilities", np.array([draws.min() >= 0, draws.max() <= 1])),  # of NaN neither
+        "levels": ("levels", (levels >= 0) & (levels < np.array(sizes))),
+        "weight": ("positive numbers", (weight > 0) & (weight < np.inf)),
+        "movement": ("numbers of zero or more, or beyond reason", (movement >= 0) & (movement < MOST_MOVED)),
+        "source": ("places in the list of sources", (source >= 0) & (source < len(SUPPORT))),
+        "variances": ("finite numbers", np.isfinite(arrays.get("variances", 0))),
+        **{n: ("yes or no", x.view(np.uint8) < 2) for n, x in arrays.items() if n in ("published", "counted")},
     }
-    if "counted" in arrays:
-        within["variances"] = np.isfinite(arrays["variances"])
-        within["counted"] = np.isin(arrays["counted"].view(np.uint8), (0, 1))
-    for name, good in within.items():
+    for name, (what, good) in within.items():
         if not good.all():
-            raise SavedModelError(f"the array {name!r} holds values that are {WITHIN[name]}")
+            raise SavedModelError(f"the array {name!r} holds values that are not all {what}")
     cells = np.sort(np.ravel_multi_index(tuple(arrays["levels"].T), sizes))
     if not np.array_equal(cells, np.arange(len(cells))):
         raise SavedModelError("the array 'levels' does not hold every combination of levels once")

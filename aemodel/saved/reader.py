@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,12 +68,8 @@ class LoadedModel:
         """Branch logits that the risk draws come from, (sample, branch, cell); None of models saved before format 3."""
         if "branches" not in self.manifest["files"]:
             return None
-        try:
+        with _reading(self.folder, "branch logits"):
             return read_logits(self.manifest, self.tables, lambda: self.content("branches"))
-        except SavedModelError:
-            raise
-        except Exception as error:
-            raise SavedModelError(f"{self.folder}: the branch logits cannot be read ({said(error)})") from error
 
     @cached_property
     def posterior(self) -> Any:
@@ -89,11 +86,8 @@ class LoadedModel:
         """All groups as ArviZ `InferenceData`."""
         from aemodel.inference.idata import read_idata
 
-        content = self._draws()
-        try:
-            return read_idata(content)
-        except Exception as error:
-            raise SavedModelError(f"{self.folder}: the posterior cannot be read ({said(error)})") from error
+        with _reading(self.folder, "posterior"):
+            return read_idata(self._draws())
 
     def content(self, kind: str) -> bytes:
         """The bytes of the ``scoring``, ``branches`` or ``posterior`` file, checked against the manifest."""
@@ -133,28 +127,17 @@ class LoadedModel:
     def _draws(self) -> io.BytesIO:
         """The posterior's file, once nothing in it leads out of it."""
         content = self.content("posterior")
-        try:
-            check_draws(content)
-        except Exception as error:
-            raise SavedModelError(f"{self.folder}: the posterior cannot be read ({said(error)})") from error
+        check_draws(content)
         return io.BytesIO(content)
 
     def _group(self, name: str) -> Any:
         import xarray as xr
 
-        content = self._draws()
-        try:
-            with xr.open_dataset(content, group=name, engine="h5netcdf") as group:
-                found = group.load()
-            if odd := [str(key) for key, values in found.data_vars.items() if not _is_finite(values)]:
+        with _reading(self.folder, name), xr.open_dataset(self._draws(), group=name, engine="h5netcdf") as group:
+            odd = [str(key) for key, x in group.load().items() if x.dtype.kind != "f" or not np.isfinite(x).all()]
+            if odd:
                 raise ValueError(f"not all finite numbers: {listed(odd)}")
-            return found
-        except Exception as error:
-            raise SavedModelError(f"{self.folder}: the {name} cannot be read ({said(error)})") from error
-
-
-def _is_finite(values: Any) -> bool:
-    return values.dtype.kind == "f" and bool(np.isfinite(values).all())
+            return group
 
 
 def load_model(source: str | Path) -> LoadedModel:
@@ -211,13 +194,21 @@ def read_checked(folder: Path, manifest: Mapping[str, Any], kind: str) -> bytes:
 
 
 def _load(folder: Path, manifest: Mapping[str, Any], tables: Tables) -> LoadedModel:
+    with _reading(folder, "risk draws"):
+        return LoadedModel(
+            folder, manifest, tables, read_risks(manifest, tables, lambda: read_checked(folder, manifest, "scoring"))
+        )
+
+
+@contextmanager
+def _reading(folder: Path, what: str) -> Iterator[None]:
+    """Whatever a library says of a file is an error of the model that it belongs to."""
     try:
-        risks = read_risks(manifest, tables, lambda: read_checked(folder, manifest, "scoring"))
-        return LoadedModel(folder, manifest, tables, risks)
+        yield
     except SavedModelError:
         raise
     except Exception as error:
-        raise SavedModelError(f"{folder}: the risk draws cannot be read ({said(error)})") from error
+        raise SavedModelError(f"{folder}: the {what} cannot be read ({said(error)})") from error
 
 
 def _replaced(folder: Path, manifest: Mapping[str, Any]) -> bool:
