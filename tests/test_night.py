@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import aemodel
 from aemodel import cli
 from aemodel.publication.schema import Range
-from tests.fixtures import FIXTURES
+from tests.fixtures import FIXTURES, FORMATS
 
 LIMITS = ["--min-rows", "500", "--max-missing", "0.2", "--max-invalid", "0.01"]
 EVENTS = ["--events", "sepsis,death"]
@@ -117,14 +117,14 @@ def test_a_bad_run_does_not_pass_and_is_told_apart(shipped, cohort, tmp_path, mo
 
 def test_a_changed_model_is_told_by_its_digest(tmp_path):
     """Another seed or another fit under the same name: what was written says which it was."""
-    model = aemodel.load_model(FIXTURES / "present")
+    model = aemodel.load_model(FIXTURES / f"format{FORMATS[-1]}")
     frame = pd.DataFrame({c.name: [c.names[0]] for c in model.risks.covariates})
     frame.to_csv(tmp_path / "patients.csv", index=False)
     out = tmp_path / "counted.parquet"
-    result = run("score", FIXTURES / "present", tmp_path / "patients.csv", out, "--cohort")
+    result = run("score", FIXTURES / f"format{FORMATS[-1]}", tmp_path / "patients.csv", out, "--cohort")
     assert result.exit_code == 0, result.output
     about = json.loads(pq.read_metadata(out).metadata[b"aemodel"])
-    facts = json.loads(run("show", FIXTURES / "present", "--format", "json").stdout)
+    facts = json.loads(run("show", FIXTURES / f"format{FORMATS[-1]}", "--format", "json").stdout)
     assert about["digest"] == facts["digest"] != aemodel.load_model("aall1331").digest
 
 
