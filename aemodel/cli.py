@@ -257,7 +257,7 @@ def check(model: str, form: str) -> None:
 
 
 @main.command(
-    help="""Show what a saved model is: its data, covariates, events, diagnostics, settings, limits, digest and files.
+    help="""Show what a saved model is: its card, with data, covariates, events, settings, limits and digest, and its files.
 
     MODEL is a shipped model's name or a saved model's folder. Its files are checked against their digests first.
 
@@ -273,13 +273,18 @@ def check(model: str, form: str) -> None:
 )
 @one_line_errors
 def show(model: str, form: str) -> None:
+    from aemodel.pages.console import print_markdown
     from aemodel.pages.description import model_facts
-    from aemodel.pages.showing import shown
     from aemodel.saved.reader import load_model
 
     loaded = load_model(model)
     facts = model_facts(loaded.manifest, loaded.tables, loaded.risks) | {"files": loaded.file_states()}
-    click.echo(json.dumps(facts, indent=1) if form == "json" else shown(facts))
+    if form == "json":
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        from aemodel.pages.render import card
+
+        print_markdown(card(facts, facts["files"]))
 
 
 @main.command(

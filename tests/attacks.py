@@ -640,7 +640,7 @@ def answers(folder, patients, posterior):
     import pyarrow as pa
 
     from aemodel.pages.description import model_facts
-    from aemodel.pages.showing import shown
+    from aemodel.pages.render import card
     from aemodel.saved.reader import load_model
     from aemodel.scoring.score import score
 
@@ -649,7 +649,7 @@ def answers(folder, patients, posterior):
     (
         repr(model),
         model._repr_html_(),
-        shown(model_facts(model.manifest, model.tables, model.risks) | {"files": model.file_states()}),
+        card(model_facts(model.manifest, model.tables, model.risks), model.file_states()),
     )
     if posterior:
         scored["posterior"] = {name: array.values.tobytes() for name, array in model.posterior.items()}

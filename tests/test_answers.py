@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -12,7 +10,7 @@ import xarray as xr
 
 import aemodel
 from aemodel.answers.calibration import rate_draws
-from aemodel.scoring.risks import SUPPORT, RiskDraws
+from aemodel.scoring.risks import SUPPORT
 from tests.reference import predictive_summary
 
 DIMS = ("chain", "draw", "patient", "event", "grade")
@@ -28,13 +26,13 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def fitted(shipped):
-    """The shipped model as `fit` returns it, with risk draws worked out afresh from its posterior and the flags it has."""
+    """The shipped model as `fit` returns it, with risk draws worked out afresh from its posterior."""
+    from aemodel.inference.contraction import sourced_risks
     from aemodel.inference.design import make_design
-    from aemodel.inference.forward import make_forward, risk_draws, thinned
+    from aemodel.inference.forward import make_forward, thinned
 
     forward, draws = make_forward(make_design(shipped.tables)), thinned(shipped.idata["posterior"])
-    risks = risk_draws(shipped.tables, forward, draws, shipped.settings["seed"])
-    risks = replace(risks, **{name: getattr(shipped.risks, name) for name in ("source", *RiskDraws.MEASURES)})
+    risks = sourced_risks(shipped.tables, forward, shipped.prior, draws, shipped.settings["seed"])
     return aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, shipped.settings, risks)
 
 

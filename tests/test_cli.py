@@ -201,12 +201,12 @@ def test_tables_without_scipy_says_what_was_not_checked(invented_folder, monkeyp
 def test_show_tells_what_a_model_is(shipped):
     text = run("show").stdout
     for expected in (
-        *("COG AALL1331", "10.3324/haematol.2025.287386", "N = 661 patients", "Sampler diagnostics passed", "seed 1"),
-        *("bm_early: Marrow relapse before 36 months; 209 patients", "age: age at enrollment in years; "),
+        *("COG AALL1331", "10.3324/haematol.2025.287386", "N = 661", "Sampler diagnostics passed", "seed 1"),
+        *("Marrow relapse before 36 months (`bm_early`, 209)", "`age`: age at enrollment in years; "),
         *("values: at least 0", "extramedullary); values: bm, iem"),
-        *("Race/ethnicity", "rest on no count", "Not for treatment decisions", "pymc 5", "priors.deviation.half_normal"),
+        *("No event is tabulated by Race/ethnicity", "Not for treatment decisions", "pymc 5", "deviation (half_normal"),
         *(shipped.tables.digest, shipped.manifest["sha256"]),
-        *(f"{entry['name']}  {entry['bytes']:,} bytes  whole" for entry in shipped.manifest["files"].values()),
+        *(f"`{entry['name']}`, {entry['bytes']:,} bytes: whole" for entry in shipped.manifest["files"].values()),
         *shipped.risks.events,
     ):
         assert expected in text, expected
@@ -237,7 +237,7 @@ def test_show_reads_every_format(number):
     result = run("show", FIXTURES / f"format{number}")
     assert result.exit_code == 0, result.output
     assert "An invented trial" in result.stdout
-    assert f"Files, format {number}" in result.stdout
+    assert f"Model: format {number}, digest" in result.stdout
 
 
 def test_show_tells_of_a_file_that_is_missing(tmp_path):
@@ -262,17 +262,16 @@ def test_show_of_no_model():
     )
 
 
-def test_show_gives_a_terminal_no_orders_of_a_hostile_model():
+def test_show_gives_a_terminal_no_orders_of_a_hostile_model(capsys):
+    from aemodel.pages.console import print_markdown
     from aemodel.pages.description import model_facts
-    from aemodel.pages.showing import shown
+    from aemodel.pages.render import card
 
     model = aemodel.load_model(FIXTURES / "format2")
-    facts = model_facts(model.manifest, model.tables, model.risks) | {
-        "files": model.file_states(),
-        "notes": ["\x1b]0;owned\x07 \u202e"],
-    }
-    text = shown(facts)
-    assert "\\x1b]0;owned\\x07 \\u202e" in text
+    facts = model_facts(model.manifest, model.tables, model.risks) | {"notes": ["\x1b]0;owned\x07 \u202e\n# <b>"]}
+    print_markdown(card(facts))
+    text = capsys.readouterr().out
+    assert "- \\x1b]0;owned\\x07 \\u202e # <b>\n" in text
     assert all(character.isprintable() or character == "\n" for character in text)
 
 

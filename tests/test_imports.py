@@ -41,7 +41,6 @@ LIGHT = (
     "aemodel.saved.arrays",
     "aemodel.saved.reader",
     "aemodel.pages.description",
-    "aemodel.pages.showing",
     "aemodel.pages.score_command",
     "aemodel.pages.calculator",
     "aemodel.pages.render",

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.pages.render import check_page, filled, policy, replace_page, source
+from aemodel.pages.render import check_page, source, write_page
 from aemodel.publication.arguments import path_in
 from aemodel.publication.errors import InputError
+from aemodel.publication.words import words_of
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 
 INTERVAL = 0.9
@@ -61,14 +62,14 @@ def write_calculator(model: Any, path: str | Path) -> Path:
     """
     path = path_in("path", path)
     check_page(model, path)
-    replace_page(path, _page(_data(model)))
+    write_page(path, "calculator.html", STYLES, _script(), data=_json(_data(model)))
     return path
 
 
 def _data(model: Any) -> dict[str, Any]:
     """All that the page says of the model."""
     about = model.tables.about
-    labels = {event.name: event.label for event in model.tables.events}
+    words = words_of(model)
     risks: RiskDraws = model.risks
     return {
         **{key: getattr(about, key) for key in ("title", "citation", "patients", "doi", "licence", "setting", "grading")},
@@ -82,8 +83,9 @@ def _data(model: Any) -> dict[str, Any]:
             {"name": c.name, "label": c.label, "levels": [{"name": v.name, "label": v.label} for v in c.levels]}
             for c in risks.covariates
         ],
-        "events": [{"name": name, "label": labels[name]} for name in risks.events],
+        "events": [{"name": name, "label": words.event(name)} for name in risks.events],
         "grades": list(risks.grades),
+        "grade_labels": [words.grade(grade) for grade in risks.grades],
         "published": risks.published.tolist(),
         "supports": list(SUPPORT),
         **_answers(risks),
@@ -113,12 +115,13 @@ def _profiles(risks: RiskDraws) -> NDArray[np.int64]:
     return np.array(list(itertools.product(*options)), dtype=np.int64)
 
 
-def _page(data: Mapping[str, Any]) -> str:
-    style = "\n".join(source(name) for name in STYLES)
-    script = "\n".join(["(() => {", '"use strict";', *(source(name) for name in SCRIPTS), "})();"])
-    # ASCII, and no character by which text could end its element: a label stays a label.
+def _script() -> str:
+    return "\n".join(["(() => {", '"use strict";', *(source("static", name) for name in SCRIPTS), "})();"])
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    """ASCII, and no character by which text could end its element: a label stays a label."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    parts = {"policy": policy(style, script), "style": style, "script": script, "data": text}
-    return filled("calculator.html", parts)
+    return text

@@ -74,6 +74,17 @@ def print_wrapped(text: str, indent: str = "") -> None:
     click.echo(click.wrap_text(printable(text), width=width, initial_indent=indent, subsequent_indent=" " * len(indent)))
 
 
+def print_markdown(text: str) -> None:
+    """Laid out on a terminal; in a pipe as it is written, but for what only a reader of HTML needs."""
+    if is_terminal(sys.stdout):
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console(width=min(WIDTH, Console().width)).print(Markdown(printable(text)))
+    else:
+        click.echo(printable(text.replace("&lt;", "<")), nl=False)
+
+
 def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval: float) -> None:
     """A block for each of the first of so many patients: risks in per cent with intervals, and what carries them."""
     shown = [g for g in risks.grades if any(name.endswith(f"_{short(g)}_risk") for name in (rows[0] if rows else ()))]
@@ -93,8 +104,8 @@ def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval:
     if patients > MOST_SHOWN:
         click.echo(f"... and {patients - MOST_SHOWN} more patients: name an output file to have them all.")
     print_wrapped(
-        f"Posterior mean risk with {interval:.0%} interval. Support: what sets this answer apart from the cohort's rests on; "
-        "data = mostly counts of this event; pooled = mostly those of others; prior = mostly assumptions."
+        f"Posterior mean risk with {interval:.0%} interval. Support: what the covariate that moves this answer most rests on; "
+        "data = this event was published by it; pooled = other events were; prior = none was."
     )
     if rows and len(shown) > 1:
         print_wrapped(

@@ -1,6 +1,6 @@
 """What a saved model is, as plain values: from its manifest and risk draws alone. Light: no pandas.
 
-`aemodel show` prints them and the card puts them into sentences, for any publication.
+`aemodel show --format json` is these facts; the card, the report and the calculator tell them in sentences.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aemodel.inference.record import manifest_digest
 from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
+from aemodel.publication.words import words_of
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 
 ABOUT = ("title", "citation", "doi", "licence", "setting", "grading")
@@ -31,10 +32,11 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         of itself), ``patients``, ``data`` (digest, and numbers of frequencies and discrepancies), ``covariates`` (levels
         with cohort counts; ``rests_on`` counts events and grades by what the covariate's effect on them rests on),
         ``columns`` (raw ones: what is in each, and its values), ``events`` (with the grades that have frequencies),
-        ``grades``, ``diagnostics``, ``performance`` (None in format 1), ``settings``, ``evidence`` (all that the fit was
-        told; None before format 3), ``versions``, ``notes``, ``samples`` (risk draws), ``files``.
+        ``grades`` (answered; ``grade_labels`` for words), ``flags`` (what answers can rest on), ``diagnostics``,
+        ``performance`` (None in format 1), ``settings``, ``evidence`` (all that the fit was told; None before format 3),
+        ``versions``, ``notes``, ``samples`` (risk draws), ``files``.
     """
-    about = tables.about
+    about, words = tables.about, words_of(tables)
     return {
         "name": manifest["name"],
         "format": manifest["format"],
@@ -46,6 +48,8 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         "columns": _columns(about.columns, risks.covariates),
         "events": _events(tables),
         "grades": list(risks.grades),
+        "grade_labels": {grade: words.grade(grade) for grade in risks.grades},
+        "flags": list(SUPPORT),
         "diagnostics": _diagnostics(manifest),
         "performance": manifest.get("performance"),
         "settings": manifest["settings"],
@@ -70,6 +74,7 @@ def _data(tables: Tables) -> dict[str, Any]:
 def _covariate(risks: RiskDraws, k: int) -> dict[str, Any]:
     covariate: Covariate = risks.covariates[k]
     sources = risks.source[k][risks.published]
+    rests_on = {flag: int((sources == i).sum()) for i, flag in enumerate(SUPPORT)}
     return {
         "name": covariate.name,
         "label": covariate.label,
@@ -79,7 +84,8 @@ def _covariate(risks: RiskDraws, k: int) -> dict[str, Any]:
             {"name": level.name, "label": level.label, "patients": count}
             for level, count in zip(covariate.levels, _cohort(risks, k), strict=True)
         ],
-        "rests_on": {flag: int((sources == i).sum()) for i, flag in enumerate(SUPPORT)},
+        "rests_on": rests_on,
+        "uncounted": rests_on["prior"] == sum(rests_on.values()),
     }
 
 

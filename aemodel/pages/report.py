@@ -9,8 +9,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from aemodel.pages.card import card_sections
-from aemodel.pages.render import check_page, filled, policy, replace_page, source
+from aemodel.pages.render import card, check_page, write_page
 from aemodel.pages.report_contrasts import contrasts
 from aemodel.pages.report_data import ReportData, check_comparable, gather
 from aemodel.pages.report_evidence import evidence
@@ -73,40 +72,24 @@ def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: i
         check_comparable(model, compare)
     if (tables := whole_number("tables", tables, -1)) in (-1, 1):
         raise InputError("tables", f"expected 0, or 2 or more, not {tables}")
-    replace_page(path, _page(gather(model, compare, tables)))
+    write_page(path, "report.html", STYLES, **_parts(gather(model, compare, tables)))
     return path
 
 
-def _page(data: ReportData) -> str:
-    card = card_sections(data.facts)
+def _parts(data: ReportData) -> dict[str, Any]:
+    sections = dict(part.split("\n\n", 1) for part in card(data.facts).split("\n## ")[1:])
     made = {key: (title, make(data)) for key, (title, make) in SECTIONS.items()}
-    parts = {
-        "what": ("What it is", _card(card, WHAT_IT_IS)),
-        **made,
-        "limits": ("Limits of use", _card(card, LIMITS)),
-    }
-    style = "\n".join(source(name) for name in STYLES)
+    parts = {"what": ("What it is", _card(sections, WHAT_IT_IS)), **made, "limits": ("Limits of use", _card(sections, LIMITS))}
     about, facts = data.tables.about, data.facts
-    failed = "; ".join(facts["diagnostics"]["failures"])
-    return (
-        filled(
-            "report.html",
-            {
-                "policy": policy(style),
-                "style": style,
-                "title": escape(about.title),
-                "setting": escape(f"Model {facts['name']}, {facts['patients']} patients. {about.setting}"),
-                "failed": f'<p class="warning"><strong>The sampler failed its checks.</strong> {escape(failed)}.</p>'
-                if failed
-                else "",
-                "contents": "\n".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, (title, _) in parts.items()),
-                "sections": "\n".join(_section(key, *part) for key, part in parts.items()),
-                "made": escape(f"Written by aemodel {version('aemodel')}."),
-            },
-        )
-        .encode("ascii", "xmlcharrefreplace")
-        .decode()
-    )
+    failed = escape("; ".join(facts["diagnostics"]["failures"]))
+    return {
+        "title": about.title,
+        "setting": f"Model {facts['name']}, {facts['patients']} patients. {about.setting}",
+        "failed": failed and f'<p class="warning"><strong>The sampler failed its checks.</strong> {failed}.</p>',
+        "contents": "\n".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, (title, _) in parts.items()),
+        "sections": "\n".join(_section(key, *part) for key, part in parts.items()),
+        "made": f"Written by aemodel {version('aemodel')}.",
+    }
 
 
 def _section(key: str, title: str, body: str) -> str:

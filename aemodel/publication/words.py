@@ -14,6 +14,7 @@ class Words:
     events: Mapping[str, str] = field(default_factory=dict)
     covariates: Mapping[str, str] = field(default_factory=dict)
     levels: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    grades: Mapping[str, str] = field(default_factory=dict)
 
     def event(self, name: str) -> str:
         return self.events.get(name) or readable(name)
@@ -25,6 +26,9 @@ class Words:
         if covariate == "total":
             return "All patients"
         return self.levels.get((covariate, name)) or readable(name)
+
+    def grade(self, name: str) -> str:
+        return self.grades.get(name) or (f"Grade {name}" if name[:1].isdigit() else readable(name))
 
 
 def words_of(labels: Any = None) -> Words:
@@ -42,7 +46,9 @@ def words_of(labels: Any = None) -> Words:
         raise TypeError(f"labels: expected a model or tables, not {type(labels).__name__}")
     levels = {(c.name, level.name): level.label for c in tables.covariates for level in c.levels}
     groups = {(c.name, name): label for c in tables.covariates for name, label in c.groups.items()}
-    return Words({e.name: e.label for e in tables.events}, {c.name: c.label for c in tables.covariates}, groups | levels)
+    grades = {each.name: each.label for each in tables.classes}
+    events, covariates = ({each.name: each.label for each in named} for named in (tables.events, tables.covariates))
+    return Words(events, covariates, groups | levels, grades)
 
 
 def readable(name: str) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 from aemodel.answers.calibration import calibration_table, coverage
 from aemodel.inference.record import make_manifest
-from aemodel.pages.card import card
 from aemodel.pages.description import model_facts
+from aemodel.pages.render import card
 from aemodel.publication.arguments import path_in
 from aemodel.saved.arrays import draws_bytes, logits_bytes, risks_bytes
 from aemodel.saved.manifest import FILE_NAME, MANIFEST, SavedModelError, check_manifest, file_name, read_manifest

@@ -97,17 +97,17 @@ function makeControls() {
     state.event = Number(byId("event").value);
     changed();
   });
-  byId("grade").append(radios("grade", MODEL.grades.map((name) => [name]), (i) => (state.grade = i)));
+  byId("grade").hidden = MODEL.grades.length === 1;
+  byId("grade").append(radios("grade", MODEL.grade_labels.map((label) => [label]), (i) => (state.grade = i)));
 }
 
 function makeTable() {
-  const header = (text, note) => {
-    const cell = make("th", { scope: "col" }, [text]);
-    if (note) cell.append(" ", make("span", { className: "note", textContent: note }));
+  const header = (text) => {
+    const cell = make("th", { scope: "col", textContent: text });
     cell.setAttribute("role", "columnheader");
     return cell;
   };
-  byId("columns").append(header("Toxicity"), ...MODEL.grades.map((name) => header(`Grade ${name}`, GRADE_WORDS[name])));
+  byId("columns").append(header("Toxicity"), ...MODEL.grade_labels.map(header));
   MODEL.events.forEach((event, e) => {
     const name = make("th", { scope: "row", textContent: event.label });
     name.setAttribute("role", "rowheader");
@@ -180,8 +180,9 @@ function renderProfile(nothing) {
 function renderAnswer(nothing) {
   const answer = answerOf(state.chosen, state.event, state.grade);
   const average = answerOf(unknown(), state.event, state.grade).mean;
-  const what = `${MODEL.events[state.event].label}, grade ${MODEL.grades[state.grade]}`;
-  setText("what", `${what} (${GRADE_WORDS[MODEL.grades[state.grade]]})`);
+  const label = MODEL.grade_labels[state.grade];
+  const what = `${MODEL.events[state.event].label}, ${label.charAt(0).toLowerCase()}${label.slice(1)}`;
+  setText("what", what);
   setData("risk", riskInWords(answer.mean), answer.mean);
   setData("range", rangeInWords(answer), `${answer.lower} ${answer.upper}`);
   const [compared, sure] = comparison(answer, average, nothing);
