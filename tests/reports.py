@@ -8,10 +8,10 @@ import xarray as xr
 
 import aemodel
 from aemodel.inference import priors
-from aemodel.inference.contraction import sourced_risks
 from aemodel.inference.design import make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.forward import make_forward
+from aemodel.inference.information import measured_risks
 from aemodel.publication.tables import read_tables
 from tests.calculators import BOLD, LONG
 from tests.publications import publication_texts, simulate_patients
@@ -73,7 +73,7 @@ def drawn_model(texts, *, seed=1, ordering="both", selection=True, divergences=0
     rng = np.random.default_rng(seed)
     posterior, prior = _parameters(design, rng, chains, draws, 0.3), _parameters(design, rng, 1, chains * draws, 1.0)
     forward = make_forward(design)
-    risks = sourced_risks(tables, forward, prior, posterior, seed)
+    risks = measured_risks(tables, forward, posterior, seed)
     settings = {"seed": seed, "draws": draws, "chains": chains, "tune": 1, "ordering": ordering, "selection": selection}
     settings |= {"prior_scale": 1.0, "priors": priors.describe()}
     diagnostics = Diagnostics(1.001, 900.0, 800.0, divergences, 0.9, "scale")

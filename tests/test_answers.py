@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -10,7 +12,7 @@ import xarray as xr
 
 import aemodel
 from aemodel.answers.calibration import rate_draws
-from aemodel.scoring.risks import SUPPORT
+from aemodel.scoring.risks import SUPPORT, RiskDraws
 from tests.reference import predictive_summary
 
 DIMS = ("chain", "draw", "patient", "event", "grade")
@@ -26,13 +28,13 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def fitted(shipped):
-    """The shipped model as `fit` returns it, with risk draws worked out afresh from its posterior."""
-    from aemodel.inference.contraction import sourced_risks
+    """The shipped model as `fit` returns it, with risk draws worked out afresh from its posterior and the flags it has."""
     from aemodel.inference.design import make_design
-    from aemodel.inference.forward import make_forward, thinned
+    from aemodel.inference.forward import make_forward, risk_draws, thinned
 
     forward, draws = make_forward(make_design(shipped.tables)), thinned(shipped.idata["posterior"])
-    risks = sourced_risks(shipped.tables, forward, shipped.prior, draws, shipped.settings["seed"])
+    risks = risk_draws(shipped.tables, forward, draws, shipped.settings["seed"])
+    risks = replace(risks, **{name: getattr(shipped.risks, name) for name in ("source", *RiskDraws.MEASURES)})
     return aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, shipped.settings, risks)
 
 

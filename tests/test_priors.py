@@ -9,10 +9,10 @@ from scipy.stats import binom
 import aemodel
 from aemodel.answers import calibration
 from aemodel.answers.calibration import rate_draws
+from aemodel.answers.contrasts import level_effects
+from aemodel.answers.identification import prior_risks as make_prior_risks
 from aemodel.answers.states import ModelForward, make_model_forward
 from aemodel.inference import priors
-from aemodel.inference.contraction import level_effects
-from aemodel.inference.contraction import prior_risks as make_prior_risks
 from aemodel.inference.forward import make_forward
 
 COVARIATES = ("age_band", "relapse_group", "sex", "race_ethnicity")

@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from aemodel.inference.contraction import level_effects
+from aemodel.answers.contrasts import level_effects
 from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_logits, reference_states, state_probabilities
 from aemodel.inference.forward import logit, risk_draws

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aemodel.inference.forward import logit
 from aemodel.publication.errors import InputError
 from aemodel.scoring.eager import as_frame, read_sets
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
@@ -36,7 +37,7 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     pandas.DataFrame
         Columns event, grade, risk, reference_risk, difference, difference_lower, difference_upper, ratio, ratio_lower,
         ratio_upper, p_higher (posterior probability that the risk is higher than the reference) and support (what the
-        weakest of the changed covariates' effects on the event rests on).
+        weakest of the changed covariates' differences rests on).
 
     Raises
     ------
@@ -55,7 +56,9 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     changed = np.flatnonzero(sets[0] != sets[1])
     if not len(changed):
         raise InputError("to, reference", f"they are the same: {dict(to)} and {dict(reference)}")
-    weakest = np.where(risks.published, risks.source[changed].max(axis=0), SUPPORT.index("prior"))
+    within = [list(risks.within(one[None])) for one in sets]
+    rests_on = [risks.source_of(k, within[0][k] - within[1][k])[0] for k in changed.tolist()]
+    weakest = np.where(risks.published, np.max(rests_on, axis=0), SUPPORT.index("prior"))
     tails = (1 - interval) / 2, (1 + interval) / 2
     rows = []
     for i, event in enumerate(risks.events):
@@ -87,3 +90,21 @@ def _sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> NDArray
         raise InputError(argument, error.problem, remedy=error.remedy) from None
     by_name = dict(zip([c.name for c in spoken], found, strict=True))
     return np.array([by_name.get(c.name, c.everything) for c in risks.covariates])
+
+
+def level_effects(risks: RiskDraws) -> list[NDArray[np.float64]]:
+    """For each covariate, draws of the log odds at each level less the cohort's: (sample, level, event, grade).
+
+    Risks at a level are those were everybody at it, the other covariates as in the cohort.
+    """
+    everything = np.array([covariate.everything for covariate in risks.covariates])
+    cohort = logit(risks.standardised(everything, ()))
+    found = []
+    for k, covariate in enumerate(risks.covariates):
+        levels = []
+        for level in range(len(covariate.levels)):
+            sets = everything.copy()
+            sets[k] = 1 << level
+            levels.append(logit(risks.standardised(sets, (k,))) - cohort)
+        found.append(np.stack(levels, axis=1))
+    return found

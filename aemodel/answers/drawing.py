@@ -20,11 +20,9 @@ COLOURS = (BLUE, "#d55e00", "#009e73", "#b85c93", "#8c6d1f", "#767676")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 SOURCES = {
-    "data": (BLUE, "o", "its own published margin"),
-    "null": ("#3d9bd1", "D", "its own test, not significant"),
-    "pooled": ("#009e73", "s", "margins of other events"),
-    "ordering": ("#b85c93", "^", "a published ordering"),
-    "prior": ("#d55e00", "v", "the prior alone"),
+    "data": (BLUE, "o", "data: its own published rows"),
+    "pooled": ("#009e73", "s", "pooled: other published rows"),
+    "prior": ("#d55e00", "v", "prior: assumptions"),
 }
 """Colour, marker and words of what an effect rests on."""
 

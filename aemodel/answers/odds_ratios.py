@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aemodel.answers.identification import effect_sources
-from aemodel.inference.contraction import level_effects
-from aemodel.scoring.risks import check_interval
+from aemodel.answers.contrasts import level_effects
+from aemodel.scoring.risks import SUPPORT, check_interval
 
 
 def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
@@ -29,8 +28,8 @@ def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns event, grade, covariate, level, reference (the first level), odds_ratio (posterior median), lower, upper,
-        p_higher (posterior probability of odds higher than the reference's) and source (what the covariate's effect on the
-        event rests on, as in `identification_table`).
+        p_higher (posterior probability of odds higher than the reference's) and source (``data``, ``pooled`` or ``prior``: what
+        the difference between the two rests on).
 
     Raises
     ------
@@ -42,12 +41,13 @@ def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
     probabilities = (0.5, (1 - interval) / 2, (1 + interval) / 2)
     rows = []
     for k, (covariate, effects) in enumerate(zip(risks.covariates, level_effects(risks), strict=True)):
-        source = effect_sources(model, k)
+        levels = np.eye(len(covariate.levels))
+        source = np.array(SUPPORT)[risks.source_of(k, levels - levels[0])]
         for i, event in enumerate(risks.events):
             for j, grade in enumerate(risks.grades):
                 for position, level in enumerate(covariate.names[1:], start=1):
                     log_odds = effects[:, position, i, j] - effects[:, 0, i, j]
-                    values = (*np.exp(np.quantile(log_odds, probabilities)), (log_odds > 0).mean(), source[i, j])
+                    values = (*np.exp(np.quantile(log_odds, probabilities)), (log_odds > 0).mean(), source[position, i, j])
                     rows.append((event, grade, covariate.name, level, covariate.names[0], *values))
     names = ["event", "grade", "covariate", "level", "reference", "odds_ratio", "lower", "upper", "p_higher", "source"]
     return pd.DataFrame(rows, columns=names)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aemodel.answers.contrasts import level_effects
 from aemodel.answers.states import make_model_forward
-from aemodel.inference.contraction import level_effects
 from aemodel.inference.forward import KEPT_DRAWS, risk_draws
 from aemodel.scoring.risks import RiskDraws, check_interval
 

@@ -56,7 +56,7 @@ def branch_logits(
     alone, which keeps the posterior free of funnels between them and the intercept.
     """
     settled, outer = branch_shares(design, intercept, xp)
-    steps = _steps(design)
+    steps = severity_steps(design)
     load = outer - settled
     covariance = (design.centred * design.share[:, None]).T @ design.centred
     matrix = np.ascontiguousarray(matrix.T)
@@ -91,7 +91,7 @@ def branch_shares(design: Design, intercept: Any, xp: Any) -> tuple[Any, Any]:
     return settled, outer
 
 
-def _steps(design: Design) -> Floats:
+def severity_steps(design: Design) -> Floats:
     """Which severity pool a branch is of: 0/1, (branch, pool)."""
     return np.ascontiguousarray(np.eye(len(design.pools))[design.pool_of][:, 1:-1])
 
@@ -124,7 +124,7 @@ def make_centring(design: Design, margins: Sequence[FamilyMargins], further: Ite
     yes = (p @ taken) / (p @ (taken + refused))
     slopes = p[:, None] * (taken * (1 - yes) - refused * yes)
     spread = design.share @ design.centred**2
-    steps = _steps(design)
+    steps = severity_steps(design)
     precision = np.zeros((len(design.branches), len(design.term_of)))
     shared = np.zeros((len(design.sharing), len(design.term_of)))
     told = set(further).union(*(family.told for family in margins))

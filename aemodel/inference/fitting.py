@@ -18,12 +18,12 @@ from threadpoolctl import threadpool_limits
 
 from aemodel.inference import priors
 from aemodel.inference.approximation import approximation_range
-from aemodel.inference.contraction import sourced_risks
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.forward import make_forward, thinned
 from aemodel.inference.idata import diagnose
+from aemodel.inference.information import measured_risks
 from aemodel.inference.model import SAMPLED, build_model, margins_in
 from aemodel.inference.ordering import Significance
 from aemodel.inference.own_patients import Overlap, make_own_profiles
@@ -180,7 +180,8 @@ def fit(
         selection=bool(evidence.nulls),
         priors=priors.describe(any(len(term.covariates) > 1 for term in design.terms)),
     )
-    risks = sourced_risks(tables, make_forward(design), idata["prior"], thinned(idata["posterior"]), asked.seed)
+    kept, scales = thinned(idata["posterior"]), {"prior_scale": asked.prior_scale, "power": asked.power}
+    risks = measured_risks(tables, make_forward(design), kept, asked.seed, **scales)
     return Fitted(tables, idata, diagnostics, as_json(settings), risks)
 
 

@@ -104,8 +104,8 @@ def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval:
     if patients > MOST_SHOWN:
         click.echo(f"... and {patients - MOST_SHOWN} more patients: name an output file to have them all.")
     print_wrapped(
-        f"Posterior mean risk with {interval:.0%} interval. Support: what the covariate that moves this answer most rests on; "
-        "data = this event was published by it; pooled = other events were; prior = none was."
+        f"Posterior mean risk with {interval:.0%} interval. Support: what sets this answer apart from the cohort's rests on; "
+        "data = mostly counts of this event; pooled = mostly those of others; prior = mostly assumptions."
     )
     if rows and len(shown) > 1:
         print_wrapped(

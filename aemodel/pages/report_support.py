@@ -50,7 +50,7 @@ def identification(data: ReportData) -> str:
             "effect that only a test or an ordering speaks of can contract much and still be no finding of a size."
         )
         + "".join(figures)
-        + table(lines, "Contraction, and the nearest thing that speaks of an effect", grouped=True)
+        + table(lines, "Contraction, and what an effect rests on", grouped=True)
         + heading("Profiles")
         + _profile_support(data)
         + heading("Effects")
@@ -72,9 +72,9 @@ def _profile_support(data: ReportData) -> str:
     ]
     told = ", ".join(f"{flag} {per_cent(share[flag])}" for flag in SUPPORT)
     return paragraph(
-        f"Every combination of levels has its flag for every event and grade. Over all of them: {told}. data: the event's own "
-        "margins move the risk most; pooled: what moves it most was learned from other events; prior: what moves it most has "
-        "no published frequency, or the grade was not published. Each combination counts once, however rare."
+        f"Every combination of levels has its flag for every event and grade. Over all of them: {told}. data: the event's "
+        "own published rows tell most of what sets the risk apart from the cohort's; pooled: those of other events do; prior: "
+        "most of it is assumption, or the grade was not published. Each combination counts once, however rare."
     ) + table(lines, "Combinations of levels by what carries their risk", grouped=True)
 
 

@@ -17,8 +17,9 @@ from aemodel.publication.arguments import real_number
 from aemodel.publication.schema import Covariate
 
 SUPPORT = ("data", "pooled", "prior")
-"""What carries an answer: published margins of this event, other events' margins by pooling, or priors only."""
+"""What carries an answer: published counts of this event, those of others by pooling, or priors and assumptions only."""
 
+TINY = 1e-12
 
 CHUNK = 256
 """Profiles whose draws are held at once where only summaries are wanted."""
@@ -47,7 +48,7 @@ class RiskDraws:
     movement
         How far each covariate moves the log odds, root mean square over draws, (covariate, cell, event, grade).
     source
-        Position in `SUPPORT` of what each covariate's effect rests on, (covariate, event, grade).
+        Position in `SUPPORT` of what each covariate's effects rest on, (covariate, event, grade).
     published
         Whether the publication gives any frequency of the event at the grade, (event, grade).
     chains
@@ -57,7 +58,8 @@ class RiskDraws:
         keeps them in a file of their own.
     variances
         Covariances of the effects of all covariates' levels, end to end, given no published rows, the event's own, and
-        all: (3, level, level, event, grade), up to a factor. None in models saved before these were worked out.
+        all: (3, level, level, event, grade), up to a factor (`aemodel.inference.information`). None in models saved before
+        these were worked out, whose flags follow from ``movement`` and ``source``.
     counted
         Whether the event was counted at the grade and level, (level, event, grade).
     """
@@ -152,30 +154,89 @@ class RiskDraws:
             yield from (here[first : first + CHUNK] for first in range(0, len(here), CHUNK))
 
     def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Position in `SUPPORT` of each profile's answers, (profile, event, grade), by the rule of `support_of`."""
-        weights = self.weights(sets)
+        """Position in `SUPPORT` of each profile's answers, (profile, event, grade).
+
+        By the rule of `support_by_shares`; in models without measures by that of `support_by_movement`. Where nothing is
+        known, ``data``: the cohort's own risk was counted. A grade that the publication never gives, and a new level, are
+        ``prior``.
+        """
+        new = sets == np.array([c.new for c in self.covariates])
+        known = sets != np.array([c.everything for c in self.covariates])
+        if self.variances is None:
+            flags = support_by_movement(self._moved(sets), known, new, self.source)
+        else:
+            flags = np.where(known.any(axis=1)[:, None, None], support_by_shares(self.told(sets)), 0)
+        return np.where(self.published & ~(known & new).any(axis=1)[:, None, None], flags, SUPPORT.index("prior"))
+
+    def moved_by(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which known covariate moves each answer most, (profile, event, grade); -1 where nothing is known."""
+        known = (sets != np.array([c.everything for c in self.covariates]))[:, :, None, None]
+        most = np.where(known, self._moved(sets), -1.0).argmax(axis=1)
+        return np.where(known.any(axis=1), most, -1)
+
+    def _moved(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mean square log odds by which each covariate moves answers, (profile, covariate, event, grade)."""
         squares = self.movement.astype(float) ** 2
-        moved = np.moveaxis(np.tensordot(squares, weights, axes=(1, 1)), -1, 0)
-        everything = np.array([covariate.everything for covariate in self.covariates])
-        known = sets != everything
-        new = np.stack([sets[:, k] == covariate.new for k, covariate in enumerate(self.covariates)], axis=1)
-        return support_of(moved, known, new, self.source, self.published)
+        return np.moveaxis(np.tensordot(squares, self.weights(sets), axes=(1, 1)), -1, 0)
+
+    def told(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Shares of what sets each profile apart from the cohort that published rows tell: (2, profile, event, grade).
+
+        Own is what the event's own rows tell by themselves, pooled what all others add to that; the rest is prior. Each known
+        covariate counts as far as it moves the answer. Zero where nothing is known.
+        """
+        known = (sets != np.array([c.everything for c in self.covariates]))[:, :, None, None]
+        moved = np.where(known, self._moved(sets), 0.0)
+        moved /= np.maximum(moved.sum(axis=1, keepdims=True), 1e-300)
+        shares = (self.told_of(k, within) * moved[:, k] for k, within in enumerate(self.within(sets)))
+        return np.asarray(sum(shares))
+
+    def source_of(self, k: int, of: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Position in `SUPPORT` of what sums of one covariate's effects rest on, as for `told_of`: (answer, event, grade)."""
+        if self.variances is None:
+            return np.repeat(self.source[k][None], len(of), axis=0)
+        return np.where(self.published, support_by_shares(self.told_of(k, of)), SUPPORT.index("prior"))
+
+    def told_of(self, k: int, of: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Shares, own and pooled, of sums of one covariate's effects, ``of`` (answer, level): (2, answer, event, grade)."""
+        assert self.variances is not None
+        assert self.counted is not None
+        first = sum(len(c.levels) for c in self.covariates[:k])
+        levels = slice(first, first + len(self.covariates[k].levels))
+        none, own, every = self.variances[:, levels, levels].astype(float)
+        seen = of[:, :, None, None] * self.counted[levels]
+        before, after = (np.einsum("al,lmeg,am->aeg", of, v, of, optimize=True) + TINY for v in (none, every))
+        left = before - np.einsum("aleg,lmeg,ameg->aeg", seen, none - own, seen, optimize=True)
+        ratio = np.clip(after / before, TINY, 1 - TINY)
+        part = np.clip(np.log(np.maximum(left / before, TINY)) / np.log(ratio), 0, 1)
+        return np.array([(1 - ratio) * part, (1 - ratio) * (1 - part)])
+
+    def within(self, sets: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
+        """How profiles are spread over the levels of one covariate after another: (profile, level), rows sum to 1."""
+        for k, covariate in enumerate(self.covariates):
+            n = np.bincount(self.levels[:, k], weights=self.weight)[: len(covariate.levels)]
+            inside = ((sets[:, k, None] >> np.arange(len(n))) & 1) * n
+            yield inside / np.maximum(inside.sum(axis=1, keepdims=True), 1e-300)
 
 
-def support_of(
-    moved: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    new: NDArray[np.bool_],
-    source: NDArray[np.int64],
-    published: NDArray[np.bool_],
+def support_by_shares(told: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Positions in `SUPPORT` by shares that an event's own rows tell, and that others add, (2, ...).
+
+    ``prior`` if together they tell less than half; otherwise ``data`` if its own tell no less than others add, or ``pooled``.
+    """
+    own, pooled = told
+    return np.where(own + pooled < 0.5, 2, np.where(own >= pooled, 0, 1))
+
+
+def support_by_movement(
+    moved: NDArray[np.float64], known: NDArray[np.bool_], new: NDArray[np.bool_], source: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The rule behind the support flag.
+    """The rule of models that were saved without measures.
 
-    A grade that the publication never gives is ``prior``. Otherwise covariates the patient is known to have a level of
-    compete by how far they move the risk (mean square log odds, ``moved`` (profile, covariate, event, grade)). Those
-    with a published margin for the event count together. The answer is ``data`` if they move it at least as far as any
-    other does, and also where nothing at all is known, for the total is published or pooled from published rows;
-    otherwise it is what the covariate that moves it most rests on. A new level is always ``prior``.
+    Covariates the patient is known to have a level of compete by how far they move the risk (mean square log odds,
+    ``moved`` (profile, covariate, event, grade)). Those with a published margin for the event count together. The answer
+    is ``data`` if they move it at least as far as any other does, and also where nothing at all is known; otherwise it is
+    what the covariate that moves it most rests on.
     """
     rests_on = np.where(new[:, :, None, None], 2, source[None])
     moved = np.where(known[:, :, None, None], moved, 0.0)
@@ -186,9 +247,7 @@ def support_of(
     flags = np.where(by_data >= other, 0, np.take_along_axis(rests_on, most, axis=1)[:, 0])
     has_data = np.any(known[:, :, None, None] & (rests_on == 0), axis=1)
     any_known = np.any(known, axis=1, keepdims=True)[:, :, None]
-    flags = np.where(any_known & ~has_data, np.take_along_axis(rests_on, most, axis=1)[:, 0], flags)
-    invented = np.any(known & new, axis=1)[:, None, None]
-    return np.asarray(np.where(published[None] & ~invented, flags, 2))
+    return np.where(any_known & ~has_data, np.take_along_axis(rests_on, most, axis=1)[:, 0], flags)
 
 
 def sorted_quantile(ordered: NDArray[np.floating[Any]], q: float) -> NDArray[np.float64]:

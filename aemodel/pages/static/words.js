@@ -1,9 +1,9 @@
 // Risks in words. Nothing here knows of the page.
 
 const SUPPORT_WORDS = {
-  data: "What sets this risk apart from the average was mostly published for this very toxicity.",
-  pooled: "What sets this risk apart from the average was mostly learned from other toxicities: it was not published for this one.",
-  prior: "What sets this risk apart from the average mostly has no published frequency: it is an assumption of the model.",
+  data: "What sets this risk apart from the average rests mostly on published numbers of this very toxicity.",
+  pooled: "What sets this risk apart from the average was mostly learned from published numbers of other toxicities.",
+  prior: "What sets this risk apart from the average mostly rests on no published number: it is an assumption of the model.",
 };
 
 const UNPUBLISHED = "The publication does not give this toxicity at this grade: this answer is an assumption of the model.";

@@ -1,4 +1,4 @@
-"""What effects rest on, by the rule of contraction, and standardised risks against loops over cells."""
+"""The table of what effects and risks rest on, and standardised risks against loops over cells."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ import pytest
 from msgspec import structs
 
 import aemodel
+from aemodel.answers.contrasts import level_effects
+from aemodel.answers.identification import prior_risks
 from aemodel.answers.states import make_model_forward
-from aemodel.inference.contraction import (
-    LEARNED,
-    NOTICED,
-    covariate_contraction,
-    level_effects,
-    prior_risks,
-    sources,
-)
 from aemodel.inference.forward import logit, risk_draws
 from aemodel.scoring.risks import SUPPORT
 
 GRADES = ("3-5", "4-5")
-
-
-DATA, POOLED, PRIOR = range(3)
 
 
 @pytest.fixture(scope="module")
@@ -56,64 +47,6 @@ def test_risks_at_a_grade_listed_but_without_a_row_are_not_published(shipped, aa
     risks = risk_draws(listed, forward.forward, shipped.prior.isel(draw=slice(2)), seed)
     np.testing.assert_array_equal(risks.published, shipped.risks.published)
     assert not risks.published[risks.events.index("febrile_neutropenia"), GRADES.index("4-5")]
-
-
-# The rule, on contraction made by hand.
-
-
-def source_at(tables, value, covariate, event, grade):
-    shape = (len(tables.covariates), len(tables.events), len(GRADES))
-    place = (
-        [c.name for c in tables.covariates].index(covariate),
-        [e.name for e in tables.events].index(event),
-        GRADES.index(grade),
-    )
-    found = sources(tables, np.full(shape, value))
-    assert found.shape == shape
-    return found[place]
-
-
-@pytest.mark.parametrize(
-    ("value", "covariate", "event", "grade", "expected"),
-    [
-        (1.0, "arm", "anemia", "3-5", DATA),
-        (LEARNED, "arm", "anemia", "4-5", DATA),
-        (LEARNED - 1e-9, "arm", "anemia", "3-5", POOLED),  # published, but not learned from
-        (NOTICED, "arm", "anemia", "3-5", POOLED),
-        (NOTICED - 1e-9, "arm", "anemia", "3-5", PRIOR),
-        (-0.5, "arm", "anemia", "3-5", PRIOR),
-        (1.0, "stage", "anemia", "3-5", POOLED),  # published for other events
-        (0.0, "stage", "anemia", "3-5", PRIOR),
-        (1.0, "region", "anemia", "3-5", PRIOR),  # published for none
-        (1.0, "arm", "toxic_death", "3-5", DATA),
-        (1.0, "arm", "toxic_death", "4-5", DATA),  # grade 5 is both
-        (1.0, "arm", "low_platelets", "3-5", POOLED),  # only its total is published
-    ],
-)
-def test_rule_of_sources(invented, value, covariate, event, grade, expected):
-    assert source_at(invented, value, covariate, event, grade) == expected
-
-
-def test_derived_rows_are_no_source_of_their_own(invented):
-    rows = invented.frequencies
-    without = invented.with_frequencies(rows.assign(derived=rows["derived"] | (rows["covariate"] == "stage")))
-    assert source_at(invented, 1.0, "stage", "rash", "3-5") == DATA
-    assert source_at(without, 1.0, "stage", "rash", "3-5") == PRIOR
-
-
-# Contraction.
-
-
-def test_contraction_of_the_prior_by_itself_is_zero(before):
-    np.testing.assert_allclose(covariate_contraction(before, before), 0, atol=1e-12)
-
-
-def test_contraction_sums_variances_over_levels(model, before):
-    found = covariate_contraction(model.risks, before)
-    after, prior = (level_effects(risks)[0] for risks in (model.risks, before))
-    i, j = model.risks.events.index("sepsis"), 1
-    pairs = [(np.var(after[:, k, i, j]), np.var(prior[:, k, i, j])) for k in range(3)]
-    assert found[0, i, j] == pytest.approx(1 - sum(a for a, _ in pairs) / sum(b for _, b in pairs))
 
 
 # Standardised risks, by loops over cells.
@@ -185,8 +118,8 @@ def test_age_of_tabulated_events_is_data(effects, event):
 
 
 def test_table_of_effects_has_a_row_for_each_level_event_and_grade(model, effects):
-    measures = ["prior_sd", "posterior_mean", "posterior_sd", "contraction", "source"]
-    assert list(effects.columns) == ["event", "grade", "covariate", "level", *measures]
+    measures = ["prior_sd", "posterior_mean", "posterior_sd", "contraction", "own", "pooled", "source"]
+    assert list(effects.columns) == ["event", "grade", "covariate", "level", *measures, "assumption"]
     levels = sum(len(c.levels) for c in model.risks.covariates)
     assert len(effects) == len(effects.drop_duplicates(["event", "grade", "covariate", "level"])) == levels * 11 * 2
 
@@ -201,24 +134,20 @@ def test_table_of_effects_is_made_of_level_effects(model, before, effects):
     assert row["contraction"] == pytest.approx(1 - (row["posterior_sd"] / row["prior_sd"]) ** 2)
 
 
-def test_source_of_an_effect_is_the_nearest_thing_that_speaks_of_it(model, effects):
-    """`RiskDraws.source`, but a null of the pair comes before pooling, and an ordering before the prior."""
+def test_tests_and_orderings_are_kinds_of_assumption(model, effects):
+    """A null speaks of its own pair, the ordering of race and ethnicity of every event's effects."""
     nulls = {(null.event, null.grade, null.covariate) for null in model.tables.nulls}
-    names = [c.name for c in model.risks.covariates]
     for row in effects.itertuples():
-        place = names.index(row.covariate), model.risks.events.index(row.event), GRADES.index(row.grade)
-        expected = SUPPORT[model.risks.source[place]]
-        if expected != "data" and (row.event, row.grade, row.covariate) in nulls:
-            expected = "null"
-        elif expected == "prior" and row.covariate == "race_ethnicity":
-            expected = "ordering"
-        assert row.source == expected
+        null = (row.event, row.grade, row.covariate) in nulls
+        words = ["null"] * null + ["ordering"] * (row.covariate == "race_ethnicity")
+        assert row.assumption == " and ".join(words)
+    assert set(effects["source"]) <= set(SUPPORT)
 
 
-def test_without_evidence_sources_are_those_of_support(model):
+def test_without_evidence_nothing_is_assumed(model):
     settings = {**model.settings, "ordering": None, "selection": False}
     plain = aemodel.Fitted(model.tables, model.idata, model.diagnostics, settings, model.risks)
-    assert set(aemodel.identification_table(plain)["source"]) <= set(SUPPORT)
+    assert set(aemodel.identification_table(plain)["assumption"]) == {""}
 
 
 def test_table_of_risks_has_a_column_for_each_covariate(model, profiles):
