@@ -235,9 +235,10 @@ def test_identification_has_a_row_for_every_effect(identification, shipped):
 @pytest.mark.parametrize("grade", GRADES)
 def test_no_margin_identifies_race_and_ethnicity(identification, shipped, event, grade):
     """What there is are words and silence, and answers that rest on these are flagged as prior."""
-    found = set(identification.query("covariate == 'race_ethnicity' and event == @event and grade == @grade")["source"])
-    nulls = {(n.event, n.grade) for n in shipped.tables.nulls if n.covariate == "race_ethnicity"}
-    assert found == ({"null"} if (event, grade) in nulls else {"ordering"})
+    rows = identification.query("covariate == 'race_ethnicity' and event == @event and grade == @grade")
+    null = (event, grade) in {(n.event, n.grade) for n in shipped.tables.nulls if n.covariate == "race_ethnicity"}
+    assert set(rows["assumption"]) == {"null and ordering" if null else "ordering"}
+    assert set(rows["source"]) == {"prior"}
     names = [c.name for c in shipped.risks.covariates]
     source = shipped.risks.source[names.index("race_ethnicity"), EVENTS.index(event), GRADES.index(grade)]
     assert SUPPORT[source] == "prior"
@@ -250,9 +251,9 @@ def test_age_effects_with_published_margins_are_learned(identification, event):
     assert rows["contraction"].min() > 0.5
 
 
-def test_an_unlisted_pair_rests_on_its_null_and_is_flagged_pooled(identification, shipped):
+def test_an_unlisted_pair_has_its_null_beside_its_flag(identification, shipped):
     rows = identification.query("covariate == 'sex' and event == 'infections' and grade == '3-5'")
-    assert set(rows["source"]) == {"null"}
+    assert set(zip(rows["source"], rows["assumption"], strict=True)) == {("pooled", "null")}
     sex = [c.name for c in shipped.risks.covariates].index("sex")
     assert SUPPORT[shipped.risks.source[sex, EVENTS.index("infections"), 0]] == "pooled"
 

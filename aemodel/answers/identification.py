@@ -84,11 +84,8 @@ def effect_assumptions(model: Any, k: int) -> NDArray[np.str_]:
     name = risks.covariates[k].name
     nulls = {(null.event, null.grade) for null in tables.nulls if null.covariate == name and model.settings.get("selection")}
     ordered = model.settings.get("ordering") and name in {item.covariate for item in tables.orderings}
-    kinds = [
-        [["null"] * ((event, grade) in nulls) + ["ordering"] * bool(ordered) for grade in risks.grades]
-        for event in risks.events
-    ]
-    return np.array([[" and ".join(kind) for kind in row] for row in kinds])
+    null = np.array([[(event, grade) in nulls for grade in risks.grades] for event in risks.events])
+    return np.where(null, "null and ordering", "ordering") if ordered else np.where(null, "null", "")
 
 
 def _risks(risks: RiskDraws, before: RiskDraws) -> pd.DataFrame:
