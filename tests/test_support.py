@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -267,3 +268,14 @@ def test_age_of_infections_is_data_in_the_shipped_publication(shipped):
         assert answer(found, "sepsis", grade, relapse_group="bm_early")[0] == "pooled"
     race = SUPPORT.index("prior")
     assert (found.source[[c.name for c in found.covariates].index("race_ethnicity")] == race).all()
+
+
+def test_risk_table_says_why(shipped):
+    patients = pd.DataFrame({"age_band": ["19-30", None], "sex": ["female", None]})
+    patients = patients.assign(relapse_group=None, race_ethnicity=None)
+    found = aemodel.risk_table(shipped, patients, why=True).set_index(["patient", "event", "grade"])
+    assert list(found.columns) == ["risk", "lower", "upper", "support", "own", "pooled", "moved_by", "published"]
+    assert found.loc[(0, "infections_total", "3-5"), "published"] == "44 of 83 age_band 19-30"
+    assert found.loc[(0, "infections_total", "3-5"), "moved_by"] in ("age_band", "sex")
+    assert found.loc[(1, "infections_total", "3-5"), "moved_by"] == ""
+    assert found.loc[(0, "febrile_neutropenia", "4-5"), "published"] == ""

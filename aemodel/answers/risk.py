@@ -14,7 +14,9 @@ from aemodel.answers.states import model_states
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.errors import InputError, PatientsError
+from aemodel.publication.rules import split
 from aemodel.publication.schema import Covariate
+from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.eager import as_frame, read_sets
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
@@ -102,7 +104,13 @@ def posterior_predict(
 
 
 def risk_table(
-    model: Any, patients: Any, *, interval: float = 0.9, id_column: str | None = None, new_levels: NewLevels = "error"
+    model: Any,
+    patients: Any,
+    *,
+    interval: float = 0.9,
+    id_column: str | None = None,
+    new_levels: NewLevels = "error",
+    why: bool = False,
 ) -> pd.DataFrame:
     """One row per patient, event and grade: posterior mean risk, equal-tailed interval and support flag.
 
@@ -112,11 +120,16 @@ def risk_table(
         As for `posterior_epred`.
     interval
         Probability of the interval, between 0 and 1.
+    why
+        Also tell what the flag follows from.
 
     Returns
     -------
     pandas.DataFrame
-        Columns patient, event, grade, risk, lower, upper (probabilities), support.
+        Columns patient, event, grade, risk, lower, upper (probabilities), support. With ``why`` also own and pooled (shares of
+        what sets the answer apart from the cohort's that the event's own published rows and all others tell, as in
+        `identification_table`), moved_by (the known covariate that moves the answer most) and published (the event's counts by
+        what is known of the patient, such as ``19 of 83 age_band 19-30``, or of the whole cohort where nothing is).
 
     Raises
     ------
@@ -130,7 +143,32 @@ def risk_table(
     mean, lower, upper = risks.summary(profiles, interval)
     keys = pd.MultiIndex.from_product([names, risks.events, risks.grades], names=["patient", "event", "grade"])
     columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(profiles)]}
+    columns |= _reasons(risks, model.tables, profiles) if why else {}
     return pd.DataFrame({name: values[row].ravel() for name, values in columns.items()}, index=keys).reset_index()
+
+
+def _reasons(risks: RiskDraws, tables: Tables, profiles: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What flags of profiles follow from, each (profile, event, grade)."""
+    own, pooled = (
+        np.full((2, len(profiles), *risks.published.shape), np.nan) if risks.variances is None else risks.told(profiles)
+    )
+    names = np.array([*(covariate.name for covariate in risks.covariates), ""])
+    texts = np.full(own.shape, "", dtype=object)
+    for row in tables.rows:
+        if row.event not in risks.events or row.grade not in risks.grades:
+            continue
+        sets = np.array([covariate.everything for covariate in risks.covariates])
+        for name, levels in split(risks.covariates, row.covariate, row.level) or ():
+            k = [covariate.name for covariate in risks.covariates].index(name)
+            sets[k] = sum(1 << i for i in {i for level in levels for i in risks.covariates[k].members(level)})
+        count = f"{row.observed_low}" if row.exact else f"{row.observed_low} to {row.observed_high}"
+        told = f"{count} of {row.n}" + (f" {row.covariate} {row.level}" if row.covariate != "total" else "")
+        everybody = sets == [covariate.everything for covariate in risks.covariates]
+        nothing = (profiles == [covariate.everything for covariate in risks.covariates]).all(axis=1)
+        here = nothing if everybody.all() else ((profiles & ~sets) == 0).all(axis=1)
+        place = (here, risks.events.index(row.event), risks.grades.index(row.grade))
+        texts[place] = [f"{text}; {told}" if text else told for text in texts[place]]
+    return {"own": own, "pooled": pooled, "moved_by": names[risks.moved_by(profiles)], "published": texts}
 
 
 def read_patients(
