@@ -94,36 +94,27 @@ def score(
 
 
 @click.command(
-    help="""List the columns that score adds: name, type and meaning.
+    help="""List the columns that score adds: name, type and meaning; the last one only with --reasons.
 
     MODEL is a shipped model's name or a saved model's folder.
 
     \b
     Examples:
       aemodel schema aall1331
-      aemodel schema aall1331 --events sepsis --grades 4-5 --format json
+      aemodel schema aall1331 --format json
     """,
 )
 @click.argument("model")
-@click.option("--events", help="Events that would be scored, separated by commas; by default all.")
-@click.option("--grades", help="Grades that would be scored; by default both.")
-@click.option("--reasons", is_flag=True, help="As of score.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print.")
 @one_line_errors
-def schema(model: str, events: str | None, grades: str | None, reasons: bool, form: str) -> None:
+def schema(model: str, form: str) -> None:
     from aemodel.pages.console import print_rows
-    from aemodel.publication.arguments import names_in
     from aemodel.saved.reader import load_model
     from aemodel.scoring.score import column_table
 
     loaded = load_model(model)
-    all_events, all_grades = loaded.risks.events, loaded.risks.grades
-    risks = loaded.risks.of(
-        names_in("events", listed_names("events", events), all_events),
-        names_in("grades", listed_names("grades", grades), all_grades),
-    )
     labels = {event.name: event.label for event in loaded.tables.events}
-    print_rows(column_table(risks, labels, reasons=reasons), form, f"Columns that {loaded.name} adds")
+    print_rows(column_table(loaded.risks, labels, reasons=True), form, f"Columns that {loaded.name} adds")
 
 
 @click.command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,8 @@ import aemodel
 from aemodel import cli
 from aemodel.scoring import files, frames
 from aemodel.scoring.csv_files import neutralised
-from aemodel.scoring.files import connect, read_frame
+from aemodel.scoring.files import connect, open_patients, read_frame
+from aemodel.scoring.score import score_rows
 
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 KINDS = pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -279,6 +281,19 @@ def test_markers_of_missing_values_are_for_csv(tmp_path):
 
 
 # What is printed.
+
+
+def test_printed_rows_are_not_all_in_memory_at_once(written, shipped):
+    row = "9,bm,20,male,hispanic"
+    path = written("\n".join([HEADER, *(f"p{i},{row}" for i in range(30_000))]))
+    options = {"interval": 0.9, "events": ["sepsis"], "grades": ["3-5"], "new_levels": "error", "on_invalid": "error"}
+    with open_patients(path) as patients:
+        records = patients.records(score_rows(shipped, patients.opened, **options))
+        next(records)
+        tracemalloc.start()
+        assert sum(1 for _ in records) == 29_999
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+        tracemalloc.stop()
 
 
 def test_printed_json_has_no_numbers_that_are_none(tmp_path):
