@@ -112,7 +112,7 @@ def time_scoring(folder: Path, form: str) -> float:
     options = {"events": EVENTS, "grades": None, "interval": 0.9, "new_levels": "error", "on_invalid": "error"}
     started = time.perf_counter()
     with open_patients(patients) as opened:
-        opened.write("", opened.read("", lambda frame: score_rows(model, frame, **options)), scored)
+        opened.write("", opened.read("", lambda frame: score_rows(model, frame, **options)), scored, {})
     seconds = time.perf_counter() - started
     with connect() as connection:
         added = "COLUMNS('.*_(risk|lower|upper|support)$')"

@@ -22,6 +22,8 @@ from aemodel.scoring.score import risks_of
 
 Floats = NDArray[np.float64]
 STEPS = 200
+LEAST = 1e-9
+"""Of a risk, so that it has log odds."""
 FOUND = 1e-8
 """Change of a coefficient at which it has been found."""
 
@@ -98,7 +100,7 @@ def validate(model: Any, counts: Any, *, interval: float = 0.9, seed: int = 1) -
                     | {"observed_low": int(low[inside].sum()), "observed_high": int(high[inside].sum())}
                     | {"expected": float(risk[:, inside].mean(axis=0) @ n[inside]), "lower": int(lower), "upper": int(upper)}
                 )
-        slopes.append(names | _slope(logit(risk.mean(axis=0)), n, low, high, interval))
+        slopes.append(names | _slope(logit(risk.mean(axis=0).clip(LEAST, 1 - LEAST)), n, low, high, interval))
     return Validation(pd.DataFrame(table), pd.DataFrame(slopes))
 
 
