@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import narwhals.stable.v2 as nw
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom, multinomial
 
@@ -11,6 +13,7 @@ from aemodel.answers.calibration import coverage
 from aemodel.inference.design import all_margins, family_averages, make_design
 from aemodel.inference.intervals import pack
 from aemodel.inference.saddlepoint import joint_loglik
+from aemodel.publication.outcomes import read_states
 from aemodel.publication.tables import read_tables
 from tests.reference import difference_quotient, enumerate_margin_logprob
 from tests.reports import drawn_model
@@ -207,6 +210,62 @@ def test_unknown_level_has_no_effect_and_takes_no_part_in_a_trend():
     matrix = design.matrix[:, [design.terms[t].covariate == "age" for t in design.term_of]]
     assert not matrix[design.cells.having("age", "not told")].any()
     assert matrix[design.cells.having("age", "young")].any()
+
+
+# No covariate.
+
+ALONE = ABOUT.split("[[covariates]]")[0]
+
+
+def alone(events="rash,Rash,,,3-5 4-5,all", rows=("rash,3-5,total,all,40,9", "rash,4-5,total,all,40,3")):
+    """What tables of totals alone say."""
+    texts = trial(rows, events).texts
+    return texts | {"publication.toml": ALONE.format(more=""), "cohort.csv": "covariate,level,n\n"}
+
+
+def test_publication_without_a_covariate_is_one_multinomial_and_answers_everybody_alike():
+    model = drawn_model(alone(), ordering=None, selection=False)
+    p = draws((1, 3))
+    exact = [multinomial.logpmf([31, 6, 3], 40, q[0]) for q in p]
+    assert np.ptp(loglik(model.tables, p) - exact) < 1e-9
+    scored = aemodel.score(model, pd.DataFrame({"id": [1, 2]}))
+    assert scored["rash_g3_risk"].tolist() == pytest.approx([model.risks.draws[:, 0, 0, 0].mean()] * 2)
+    assert scored["rash_support"].tolist() == ["data", "data"]
+    assert len(aemodel.calibration_table(model)) == 2
+    assert aemodel.calibration_slopes(model, seed=1, replicates=20)["slope"].isna().all()
+
+
+# Own patients at a publication's own classes of grades.
+
+
+@pytest.mark.parametrize(
+    ("classes", "given", "grades", "states"),
+    [
+        (["any", "3-5"], "any 3-5", [0, 1, 2, 3, 5], [0, 1, 1, 3, 3]),
+        (["any"], "any", [0, 1, 1, 4], [0, 1, 1, 1]),
+        (["serious"], "serious", [0, 1, 1], [0, 1, 1]),
+        (["any", "serious"], "any serious", [0, 1, 2], [0, 1, 2]),
+        (["3-5", "5"], "3-5 5", [0, 2, 3, 4, 5], [0, 0, 3, 3, 5]),
+        (["2-5", "4-5"], "2-5 4-5", [1, 2, 3, 4], [0, 2, 2, 4]),
+    ],
+    ids=str,
+)
+def test_own_patients_are_read_at_the_publications_classes(classes, given, grades, states):
+    more = "".join(f'[[grades]]\nname = "{name}"\n' for name in classes)
+    rows = [f"rash,{grade},arm,{level},20,{4 - i}" for i, grade in enumerate(given.split()) for level in "ab"]
+    (family,) = make_design(trial(rows, f"rash,Rash,,,{given},all", more=more)).families
+    ((possible, pattern),) = read_states(nw.from_native(pd.DataFrame({"rash": grades}), eager_only=True), [family])
+    assert [family.grades[here, 0].tolist() for here in possible[pattern]] == [[state] for state in states]
+
+
+def test_grade_that_an_inner_event_cannot_have_is_refused_where_states_do_not_tell():
+    more = '[[grades]]\nname = "any"\n'
+    tables = trial(
+        ["gut,any,total,all,40,9", "pain,any,total,all,40,4"], "gut,Gut,,,any,all\npain,Pain,gut,nested,any,all", more=more
+    )
+    frame = nw.from_native(pd.DataFrame({"gut": [2, 2], "pain": [2, 3]}), eager_only=True)
+    with pytest.raises(ValueError, match="row 1: gut 2 with pain 3 cannot be"):
+        read_states(frame, make_design(tables).families)
 
 
 # A patient in a cell that was expected to hold a part of one.

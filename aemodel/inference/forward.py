@@ -105,7 +105,8 @@ def thinned(posterior: xr.Dataset) -> xr.Dataset:
 
 def _flat(draws: xr.Dataset) -> dict[str, Floats]:
     """Arrays (sample, ...), chains end to end."""
-    return {n: draws[n].values.astype(np.float64).reshape(-1, *draws[n].shape[2:]) for n in sorted(PARAMETERS)}
+    samples = draws.sizes["chain"] * draws.sizes["draw"]
+    return {n: draws[n].values.astype(np.float64).reshape(samples, *draws[n].shape[2:]) for n in sorted(PARAMETERS)}
 
 
 def _additive_residual(design: Design) -> Floats:

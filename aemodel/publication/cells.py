@@ -68,10 +68,8 @@ def make_cells(tables: Tables) -> Cells:
     _check_counted(tables)
     combos, sets = cohort_sets(tables)
     fitted = proportional_fitting(sets, len(combos))
-    cell = coarse_cells(tables, combos)
-    shape = tuple(len(c.levels) for c in tables.covariates)
-    n = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape))).astype(np.float64)
-    levels = np.stack(np.unravel_index(np.arange(n.size), shape), axis=1).astype(np.int64)
+    cell, levels = coarse_cells(tables, combos), _every_cell(tables)
+    n = np.bincount(cell, weights=fitted, minlength=len(levels)).astype(np.float64)
     cells = Cells(tables.covariates, levels, n, unions(np.array([inside for inside, _, _ in sets]), cell))
     _check_denominators(tables, cells)
     return cells
@@ -84,7 +82,7 @@ def cohort_sets(tables: Tables) -> tuple[NDArray[np.int64], list[tuple[NDArray[n
     combinations it takes in, how many patients, and its name; first of all the whole cohort.
     """
     fine = [[name for level in c.levels for name in level.cohort] for c in tables.covariates]
-    combos = np.array(list(product(*(range(len(names)) for names in fine))))
+    combos = np.array(list(product(*(range(len(names)) for names in fine))), dtype=np.int64)
     position = {c.name: i for i, c in enumerate(tables.covariates)}
     sets = [(np.ones(len(combos), dtype=bool), tables.n, "the cohort's size")]
     for row in tables.counts:
@@ -98,9 +96,16 @@ def cohort_sets(tables: Tables) -> tuple[NDArray[np.int64], list[tuple[NDArray[n
 
 def coarse_cells(tables: Tables, combos: NDArray[np.int64]) -> NDArray[np.int64]:
     """The model's cell of each combination of the cohort's levels, (combination,)."""
-    coarse = [np.array([i for i, level in enumerate(c.levels) for _ in level.cohort]) for c in tables.covariates]
-    levels = tuple(coarse[k][combos[:, k]] for k in range(len(coarse)))
-    return np.ravel_multi_index(levels, tuple(len(c.levels) for c in tables.covariates)).astype(np.int64)
+    found = np.zeros(len(combos), dtype=np.int64)
+    for k, covariate in enumerate(tables.covariates):
+        coarse = np.array([i for i, level in enumerate(covariate.levels) for _ in level.cohort])
+        found = found * len(covariate.levels) + coarse[combos[:, k]]
+    return found
+
+
+def _every_cell(tables: Tables) -> NDArray[np.int64]:
+    """Positions of levels, (cell, covariate), the last covariate fastest; one cell where there is no covariate."""
+    return np.array(list(product(*(range(len(c.levels)) for c in tables.covariates))), dtype=np.int64)
 
 
 def unions(sets: NDArray[np.bool_], coarse: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -132,10 +137,8 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
         The cohort cannot have these patients.
     """
     combos, published = cohort_sets(tables)
-    shape = tuple(len(c.levels) for c in tables.covariates)
-    cell = coarse_cells(tables, combos)
-    levels = np.stack(np.unravel_index(cell, shape), axis=1)
-    could = np.asarray(((sets[:, None, :] >> levels[None]) & 1).all(axis=2))
+    cell, every = coarse_cells(tables, combos), _every_cell(tables)
+    could = np.asarray(((sets[:, None, :] >> every[cell][None]) & 1).all(axis=2))
     within = np.array([inside for inside, _, _ in published]).astype(int) @ could.T
     wholly, unsure = within == could.sum(axis=1), (within > 0) & (within < could.sum(axis=1))
     split = unsure.any(axis=0)
@@ -152,8 +155,7 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
         fitted = proportional_fitting(counted, len(combos) + len(combo))[: len(combos)]
     except PublicationError as error:
         raise PatientsError("patients", f"they cannot all be in the published cohort; without them, {error}") from None
-    left = np.bincount(cell, weights=fitted, minlength=int(np.prod(shape)))
-    every = np.stack(np.unravel_index(np.arange(left.size), shape), axis=1).astype(np.int64)
+    left = np.bincount(cell, weights=fitted, minlength=len(every))
     left = np.where(left < NOBODY, 0.0, left)
     return Cells(
         tables.covariates, every, left.astype(np.float64), unions(np.array([inside for inside, _, _ in published]), cell)

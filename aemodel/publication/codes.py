@@ -114,12 +114,14 @@ class Layout:
 
     def classes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Each profile's classes, (profile, source)."""
-        return np.stack([codes // stride % s.size for s, stride in zip(self.sources, self.strides, strict=True)], axis=1)
+        strides, sizes = np.array(self.strides, dtype=np.int64), np.array([s.size for s in self.sources], dtype=np.int64)
+        return codes[:, None] // strides % sizes
 
     def sets(self, codes: NDArray[np.int64], new_levels: NewLevels = "error") -> NDArray[np.int64]:
         """The set of levels, as bits, that each profile can have: (profile, covariate); 0 where values are impossible."""
         classes = self.classes(codes)
-        sets = np.tile([covariate.everything for covariate in self.covariates], (len(codes), 1))
+        everything = np.array([covariate.everything for covariate in self.covariates], dtype=np.int64)
+        sets = np.tile(everything, (len(codes), 1))
         unseen = np.zeros(sets.shape, dtype=bool)
         for i, source in enumerate(self.sources):
             k = self.covariates.index(source.covariate)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from aemodel.publication.errors import PatientsError
 from aemodel.publication.families import Family
+from aemodel.publication.grades import HIGHEST
 from aemodel.publication.schema import Event
 from aemodel.publication.texts import shown
 
@@ -31,8 +32,9 @@ Bools = NDArray[np.bool_]
 def read_states(frame: nw.DataFrame[Any], families: Sequence[Family]) -> list[tuple[Bools, Ints]]:
     """For each family, the distinct sets of states, (set, state), and the position of each patient's among them, (patient,).
 
-    A column per event, named as the event, holds its worst grade: 0 to 5, of which 0 to 2 are none, or null where it is
-    not known. An event without a column is known of nobody.
+    A column per event, named as the event, holds its worst grade: 0 to 5, of which those below the publication's outermost
+    class are none, or null where it is not known; where classes' names tell no grades, as any and serious, the place of the
+    worst class among them. An event without a column is known of nobody.
 
     Raises
     ------
@@ -40,11 +42,13 @@ def read_states(frame: nw.DataFrame[Any], families: Sequence[Family]) -> list[tu
         No outcome is known, a grade is impossible, or grades contradict each other; naming columns, rows and values.
     """
     events = [event for family in families for event in family.events]
-    grades = {event.name: _read_grades(frame, event) for event in events if event.name in frame.columns}
+    numbers = families[0].numbers
+    grades = {event.name: _read_grades(frame, event, numbers) for event in events if event.name in frame.columns}
     if not any((values != UNKNOWN).any() for values in grades.values()):
         names = ", ".join(event.name for event in events)
         raise PatientsError("patients", f"no outcome is known; give worst grades in columns named as the events: {names}")
-    if max(values.max() for values in grades.values()) == 1:
+    least = min(_levels(family, event.name).min() for family in families for event in family.events)
+    if least > 1 and max(values.max() for values in grades.values()) == 1:
         raise PatientsError(
             "patients",
             "the events' columns hold nothing above 1, as if they said yes or no; give worst grades, 0 to 5 "
@@ -60,11 +64,14 @@ def shown_rows(rows: Bools) -> str:
     return f"row{'s' if len(places) > 1 else ''} {', '.join(map(str, places[:SHOWN_ROWS]))}{more}"
 
 
-def _read_grades(frame: nw.DataFrame[Any], event: Event) -> Ints:
+def _read_grades(frame: nw.DataFrame[Any], event: Event, classes: Mapping[str, int]) -> Ints:
     """Worst grades 0 to 5, or `UNKNOWN`, (patient,)."""
     given = pd.Series(frame[event.name].to_list(), dtype=object)
     numbers = given.map(_as_number).astype(float)
-    allowed, words = [0, 1, 2, 3, 4, 5], "a whole number from 0 to 5 (0, 1 and 2 count as none)"
+    none, highest = min(classes.values()) - 1, max(HIGHEST, *classes.values())
+    named = [f"{number} is {name}" for name, number in classes.items() if not name[0].isdigit()]
+    told = {0: "0 counts", 1: "0 and 1 count", 2: "0, 1 and 2 count"}.get(none, f"0 to {none} count") + " as none"
+    allowed, words = [*range(highest + 1)], f"a whole number from 0 to {highest} ({', '.join([told, *named])})"
     if event.relation == "fatal":
         allowed, words = [0, 5], "5, or 0 for none"
     if (wrong := given.notna() & ~numbers.isin(allowed)).any():
@@ -92,14 +99,17 @@ def _possible_states(family: Family, grades: Mapping[str, Ints], patients: int) 
     given = np.stack([grades[name] for name in names], axis=1) if names else np.empty((patients, 0), dtype=np.int64)
     patterns, pattern = np.unique(given, axis=0, return_inverse=True)
     parts = {
-        name: np.array([_states_at(family, name, grade) for grade in range(UNKNOWN, 6)])[patterns[:, k] - UNKNOWN]
+        name: np.array([_states_at(family, name, grade) for grade in range(UNKNOWN, patterns.max() + 1)])[
+            patterns[:, k] - UNKNOWN
+        ]
         for k, name in enumerate(names)
     }
     possible = np.logical_and.reduce([np.ones((len(patterns), len(family.grades)), dtype=bool), *parts.values()])
     for inner, outer in _nested(family, names):
         i, o = patterns[:, names.index(inner)], patterns[:, names.index(outer)]
-        if not _told(family, inner).any():
-            possible[(i == 5) & (o == 4)] = False
+        # Whether one grade is above the other is not always told by their states.
+        higher = (i > o) & (o != UNKNOWN) & (i >= _levels(family, inner).min())
+        possible[higher & ~((i == HIGHEST) & (_levels(family, inner) == HIGHEST).any())] = False
     if not possible.any(axis=1).all():
         first = int(np.flatnonzero(~possible.any(axis=1))[0])
         raise _contradiction({name: part[first] for name, part in parts.items()}, patterns[first], given)
@@ -110,28 +120,29 @@ def _possible_states(family: Family, grades: Mapping[str, Ints], patients: int) 
 def _states_at(family: Family, name: str, grade: int) -> Bools:
     """States that agree with an event's worst grade, (state,).
 
-    States tell grade 5 apart only where deaths are published. Elsewhere it is at 4-5, and takes the event around it to
-    grade 5 too. Whoever died with an event at 4-5 whose deaths are published is counted as dead of it, whatever grade
-    is given.
+    A grade is of the class that it reaches. States tell grade 5 apart only where deaths are published. Elsewhere it is in
+    the highest class, and takes the event around it to grade 5 too. Whoever died with an event in the highest class, whose
+    deaths are published, is counted as dead of it, whatever grade is given.
     """
     position = {event.name: k for k, event in enumerate(family.events)}
-    here, column = family.events[position[name]], family.grades[:, position[name]]
+    here, column, levels = family.events[position[name]], family.grades[:, position[name]], _levels(family, name)
     if grade == UNKNOWN:
         return np.ones(len(column), dtype=bool)
-    if grade < 4:
-        return np.asarray(column == (3 if grade == 3 else 0))
-    told = _told(family, name).any()
-    if grade == 5:
-        around = np.ones(len(column), dtype=bool) if told or here.parent is None else _states_at(family, here.parent, 5)
-        return np.asarray(column == (5 if told else 4)) & around
+    if grade < levels.min():
+        return np.asarray(column == 0)
+    reached = levels[levels <= grade].max()
+    if grade == HIGHEST and reached < HIGHEST and here.parent is not None:
+        return np.asarray(column == reached) & _states_at(family, here.parent, grade)
     dying = [event.parent for event in family.events if event.relation == "fatal"]
     inside = here.relation != "fatal" and any(inner == name and outer in dying for inner, outer in _nested(family, [*position]))
-    return np.asarray(column >= 4 if inside else column == 4)
+    highest = levels[levels < HIGHEST].max(initial=0)
+    return np.asarray(column >= reached if inside and reached == highest else column == reached)
 
 
-def _told(family: Family, name: str) -> Bools:
-    """States that have an event at grade 5, (state,); none where they do not tell it from grade 4."""
-    return np.asarray(family.grades[:, [event.name for event in family.events].index(name)] == 5)
+def _levels(family: Family, name: str) -> Ints:
+    """Lowest grades of the classes that an event's states are told apart by, ascending."""
+    column = family.grades[:, [event.name for event in family.events].index(name)]
+    return np.unique(column[column > 0])
 
 
 def _nested(family: Family, names: Sequence[str]) -> Iterator[tuple[str, str]]:

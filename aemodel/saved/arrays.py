@@ -169,7 +169,11 @@ def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) ->
     for name, (what, good) in within.items():
         if not good.all():
             raise SavedModelError(f"the array {name!r} holds values that are not all {what}")
-    cells = np.sort(np.ravel_multi_index(tuple(arrays["levels"].T), sizes))
+    cells = (
+        np.sort(arrays["levels"] @ np.cumprod((1, *sizes[:0:-1]), dtype=np.int64)[::-1])
+        if sizes
+        else np.zeros(len(levels), int)
+    )
     if not np.array_equal(cells, np.arange(len(cells))):
         raise SavedModelError("the array 'levels' does not hold every combination of levels once")
 

@@ -178,6 +178,8 @@ class Eager(Opened):
     def codes(self) -> NDArray[np.int64]:
         """Profile codes, (row,)."""
         texts = {source.column for source in self.layout.sources if source.texts}
+        if not self.layout.columns:  # where the publication has no covariate, all are alike
+            return np.zeros(len(self.frame), dtype=np.int64)
         plain = self.frame.select([_unmixed(self.frame[name], text=name in texts) for name in self.layout.columns])
         return with_code(plain, self.layout, self.column)[self.column].to_numpy()
 

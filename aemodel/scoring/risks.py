@@ -148,7 +148,8 @@ class RiskDraws:
 
     def _near(self, sets: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
         """Profiles that have one set of the levels of the covariate with most, so many at a time."""
-        widest = sets[:, max(range(len(self.covariates)), key=lambda k: len(self.covariates[k].levels))]
+        sizes = [len(covariate.levels) for covariate in self.covariates]
+        widest = sets[:, np.argmax(sizes)] if sizes else np.zeros(len(sets), dtype=np.int64)
         for one in sorted(set(widest.tolist())):
             here = np.flatnonzero(widest == one)
             yield from (here[first : first + CHUNK] for first in range(0, len(here), CHUNK))
@@ -160,9 +161,10 @@ class RiskDraws:
         known, ``data``: the cohort's own risk was counted. A grade that the publication never gives, and a new level, are
         ``prior``.
         """
-        new = sets == np.array([c.new for c in self.covariates])
-        known = sets != np.array([c.everything for c in self.covariates])
-        if self.variances is None:
+        new, known = sets == np.array([c.new for c in self.covariates]), self._known(sets)
+        if not self.covariates:
+            flags = np.zeros((len(sets), *self.published.shape), dtype=np.int64)
+        elif self.variances is None:
             flags = support_by_movement(self._moved(sets), known, new, self.source)
         else:
             flags = np.where(known.any(axis=1)[:, None, None], support_by_shares(self.told(sets)), 0)
@@ -170,9 +172,14 @@ class RiskDraws:
 
     def moved_by(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which known covariate moves each answer most, (profile, event, grade); -1 where nothing is known."""
-        known = (sets != np.array([c.everything for c in self.covariates]))[:, :, None, None]
+        if not self.covariates:
+            return np.full((len(sets), *self.published.shape), -1)
+        known = self._known(sets)[:, :, None, None]
         most = np.where(known, self._moved(sets), -1.0).argmax(axis=1)
         return np.where(known.any(axis=1), most, -1)
+
+    def _known(self, sets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return sets != np.array([c.everything for c in self.covariates], dtype=np.int64)
 
     def _moved(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Mean square log odds by which each covariate moves answers, (profile, covariate, event, grade)."""
@@ -185,7 +192,7 @@ class RiskDraws:
         Own is what the event's own rows tell by themselves, pooled what all others add to that; the rest is prior. Each known
         covariate counts as far as it moves the answer. Zero where nothing is known.
         """
-        known = (sets != np.array([c.everything for c in self.covariates]))[:, :, None, None]
+        known = self._known(sets)[:, :, None, None]
         moved = np.where(known, self._moved(sets), 0.0)
         moved /= np.maximum(moved.sum(axis=1, keepdims=True), 1e-300)
         shares = (self.told_of(k, within) * moved[:, k] for k, within in enumerate(self.within(sets)))
@@ -282,11 +289,11 @@ def cells_with_new(covariates: tuple[Covariate, ...], levels: NDArray[np.int64],
             table[tuple(index)] = table.sum(axis=axis)
     # A profile of an empty cell still needs weights: independence takes over where the cohort has nobody.
     shares = [table.sum(axis=tuple(j for j in range(len(wide)) if j != i)) for i in range(len(wide))]
-    independent = shares[0]
-    for share in shares[1:]:
+    independent = np.ones(())
+    for share in shares:
         independent = np.multiply.outer(independent, share)
     table = table + 1e-9 * independent / independent.sum()
-    every = np.stack(np.unravel_index(np.arange(table.size), wide), axis=1)
+    every = np.indices(wide).reshape(len(wide), -1).T if wide else np.zeros((1, 0), dtype=np.int64)
     is_new = (every == np.array(shape)).any(axis=1)
     order = np.argsort(is_new, kind="stable")
     return every[order].astype(np.int64), table.ravel()[order]

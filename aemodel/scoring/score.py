@@ -164,7 +164,7 @@ def _columns(risks: RiskDraws, sets: NDArray[np.int64], interval: float, *, reas
     """Values of `new_columns` for each code; each distinct profile is worked out once."""
     rows = list(map(tuple, sets.tolist()))
     place = {row: i for i, row in enumerate(dict.fromkeys(rows))}  # numpy.unique would import numpy.ma
-    profiles = np.array(list(place), dtype=np.int64).reshape(-1, sets.shape[1])
+    profiles = np.array(list(place), dtype=np.int64).reshape(len(place), sets.shape[1])
     which = np.array([place[row] for row in rows], dtype=np.int64)
     valid = (profiles > 0).all(axis=1)
     summary = np.full((3, len(profiles), len(risks.events), len(risks.grades)), np.nan)
