@@ -194,6 +194,18 @@ def test_grades_that_a_publication_has_are_answered_checked_and_calibrated(more,
     assert set(aemodel.calibration_slopes(model, seed=1, replicates=20)["grade"]) <= set(answered)
 
 
+def test_columns_have_the_short_names_of_declared_grades_and_deaths_are_counted_not_answered():
+    more = GRADES.replace('short = "any"', 'short = "all"') + '[[grades]]\nname = "5"\nanswered = false\n'
+    rows = ["rash,any,total,all,40,19", "rash,3-5,total,all,40,9", "rash,5,total,all,40,1"]
+    tables = trial(rows, "rash,Rash,,,any 3-5 5,all", more=more)
+    model = drawn_model(tables.texts, ordering=None, selection=False)
+    scored = aemodel.score(model, pd.DataFrame({"arm": ["a"], "age": ["young"]}))
+    named = [f"rash_{grade}_{what}" for grade in ("all", "g3") for what in ("risk", "lower", "upper")]
+    assert list(scored.columns)[2:] == [*named, "rash_support"]
+    with pytest.raises(aemodel.PublicationError, match=r"short name 'g3' is given twice"):
+        trial(rows, "rash,Rash,,,any 3-5 5,all", more=GRADES.replace('short = "g4"', 'short = "g3"'))
+
+
 def test_calibration_of_intervals_has_their_ends():
     model = drawn_model(trial(["rash,3-5,arm,a,20,<5", "rash,3-5,arm,b,20,9"], "rash,Rash,,,3-5,all").texts)
     table = aemodel.calibration_table(model).set_index("level")

@@ -147,6 +147,7 @@ def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -
         published=np.array([[grade in tables.published_grades(event) for grade in tables.grades] for event in tables.events]),
         chains=draws.sizes["chain"],
         logits=logits,
+        shorts=tables.shorts,
     )
 
 

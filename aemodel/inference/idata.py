@@ -25,7 +25,8 @@ if sys.flags.optimize > 1:
 
 def diagnose(idata: Any) -> Diagnostics:
     """Judge a run by its worst parameter."""
-    posterior, stats = idata["posterior"], idata["sample_stats"]
+    stats = idata["sample_stats"]
+    posterior = idata["posterior"].drop_vars([name for name, values in idata["posterior"].items() if not values.size])
     bulk, tail = az.ess(posterior), az.ess(posterior, method="tail")
     least = min(((float(d[name].min()), str(name)) for d in (bulk, tail) for name in d), default=(np.nan, ""))
     return Diagnostics(

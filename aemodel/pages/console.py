@@ -19,7 +19,6 @@ import click
 from aemodel.pages.errors import options_as_typed, printable
 from aemodel.scoring.csv_files import neutralised
 from aemodel.scoring.progress import is_terminal
-from aemodel.scoring.risks import short
 
 Rows = Iterable[dict[str, Any]]
 WIDTH = 100
@@ -87,7 +86,7 @@ def print_markdown(text: str) -> None:
 
 def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval: float) -> None:
     """A block for each of the first of so many patients: risks in per cent with intervals, and what carries them."""
-    shown = [g for g in risks.grades if any(name.endswith(f"_{short(g)}_risk") for name in (rows[0] if rows else ()))]
+    shown = [g for g in risks.grades if any(name.endswith(f"_{risks.short(g)}_risk") for name in (rows[0] if rows else ()))]
     own = [name for name in (rows[0] if rows else ()) if not any(name.startswith(f"{event}_") for event in risks.events)]
     for number, row in enumerate(rows, start=1):
         about = ", ".join(f"{name} {row[name]}" for name in own if row[name] is not None)
@@ -96,7 +95,7 @@ def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval:
             if f"{event}_support" in row:
                 line = {"event": event}
                 for grade in risks.grades:
-                    prefix = f"{event}_{short(grade)}"
+                    prefix = f"{event}_{risks.short(grade)}"
                     if f"{prefix}_risk" in row:
                         line[f"grade {grade}"] = _in_words(*(row[f"{prefix}_{what}"] for what in ("risk", "lower", "upper")))
                 lines.append(line | {"support": row[f"{event}_support"]})

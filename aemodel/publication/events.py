@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from aemodel.publication.errors import Faults
-from aemodel.publication.grades import class_numbers, grade_bounds, is_told
+from aemodel.publication.grades import class_numbers, grade_bounds, is_told, short_name
 from aemodel.publication.records import check_names
 from aemodel.publication.schema import Event, GradeClass
 from aemodel.publication.texts import listed, shown
@@ -34,6 +34,13 @@ def check_events(events: Sequence[Event], classes: Sequence[GradeClass], faults:
         if len(deadly) > 1:
             problem = f"a family can have one fatal event; under {root.name!r} there are {shown(deadly)}"
             faults.add(FILE, problem, line=root.line)
+
+
+def check_classes(classes: Sequence[GradeClass], faults: Faults) -> None:
+    """Whether classes of grades, and what names of columns have for them, can be told apart."""
+    check_names([each.name for each in classes], "grade", "publication.toml", "grades", faults)
+    shorts = [short_name(each.name, each.short) for each in classes]
+    check_names(shorts, "short name", "publication.toml", "grades", faults, strict=True)
 
 
 def published_grades(

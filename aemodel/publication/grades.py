@@ -29,6 +29,11 @@ def class_numbers(classes: Sequence[GradeClass]) -> dict[str, int]:
     return {each.name: i + 1 for i, each in enumerate(classes)}
 
 
+def short_name(name: str, short: str = "") -> str:
+    """A class in names of columns: as the publication has it, or ``g3`` of 3-5, or its own name."""
+    return short or (f"g{name[0]}" if name[:1].isdigit() else name)
+
+
 def grade_bounds(grade: str, numbers: Mapping[str, int]) -> tuple[int, int]:
     """The lowest and highest grade of a class, or of a single grade or a range of them, such as ``4`` or ``1-2``.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aemodel.publication.arguments import path_in
 from aemodel.publication.cutoffs import Unseen, read_cutoffs
 from aemodel.publication.errors import Faults
-from aemodel.publication.events import check_events, published_grades
+from aemodel.publication.events import check_classes, check_events, published_grades
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.frequencies import (
     Size,
@@ -88,6 +88,11 @@ class Tables:
     def classes(self) -> tuple[GradeClass, ...]:
         """The publication's classes of grades, outermost first: those declared, or the usual ones."""
         return self.about.grades or GRADES_BY_DEFAULT
+
+    @property
+    def shorts(self) -> dict[str, str]:
+        """What classes are called in names of columns, where the publication says it."""
+        return {each.name: each.short for each in self.about.grades if each.short}
 
     @cached_property
     def grades(self) -> tuple[str, ...]:
@@ -222,6 +227,7 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
     unread = [fault for fault in faults if fault.key.startswith("covariates") and not fault.problem.startswith("unknown key")]
     if about is not None and not unread:
         check_covariates(about.covariates, faults)
+        check_classes(about.grades, faults)
         counts, sizes = _check_cohort(counts, about, faults)
         named = {event.name for event in events}
         rows = check_rows([row for row in rows if whole or row.event in named], events, about.covariates, faults)

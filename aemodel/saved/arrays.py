@@ -96,7 +96,8 @@ def read_risks(manifest: Mapping[str, Any], tables: Tables, content: Callable[[]
     _check_values(arrays, covariates)
     _check_weights(arrays, tables)
     _check_nesting(arrays["draws"], events, tables.events)
-    return RiskDraws(covariates=covariates, events=events, grades=grades, chains=manifest["chains"], **arrays)
+    arrays |= {"covariates": covariates, "events": events, "grades": grades, "shorts": tables.shorts}
+    return RiskDraws(chains=manifest["chains"], **arrays)
 
 
 def read_logits(manifest: Mapping[str, Any], tables: Tables, content: Callable[[], bytes]) -> NDArray[np.float32]:

@@ -6,14 +6,15 @@ Light: NumPy only, so that a saved model scores without the libraries it was fit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.arguments import real_number
+from aemodel.publication.grades import short_name
 from aemodel.publication.schema import Covariate
 
 SUPPORT = ("data", "pooled", "prior")
@@ -23,11 +24,6 @@ TINY = 1e-12
 
 CHUNK = 256
 """Profiles whose draws are held at once where only summaries are wanted."""
-
-
-def short(grade: str) -> str:
-    """A class of grades in names of columns: ``g3`` of 3-5, otherwise its own name."""
-    return f"g{grade[0]}" if grade[0].isdigit() else grade
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,8 @@ class RiskDraws:
         these were worked out, whose flags follow from ``movement`` and ``source``.
     counted
         Whether the event was counted at the grade and level, (level, event, grade).
+    shorts
+        What names of columns have for a class of grades, where the publication says it.
     """
 
     covariates: tuple[Covariate, ...]
@@ -77,9 +75,14 @@ class RiskDraws:
     logits: NDArray[np.float32] | None = None
     variances: NDArray[np.float32] | None = None
     counted: NDArray[np.bool_] | None = None
+    shorts: Mapping[str, str] = field(default_factory=dict)
 
     ARRAYS = ("draws", "levels", "weight", "movement", "source", "published")
     MEASURES = ("variances", "counted")
+
+    def short(self, grade: str) -> str:
+        """A class of grades in names of columns."""
+        return short_name(grade, self.shorts.get(grade, ""))
 
     def of(self, events: Sequence[str], grades: Sequence[str]) -> RiskDraws:
         """These events and grades only, in this order."""

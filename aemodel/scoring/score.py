@@ -18,7 +18,7 @@ from aemodel.publication.patients import OnInvalid, Profiles, check_choices, ref
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
 from aemodel.scoring.frames import Frame, lay_out, profiles_of
-from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval, short
+from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
 
 REASON = "invalid_reason"
 
@@ -62,8 +62,8 @@ def score(
     The caller's kind of frame
         Lazy ones stay lazy; rows that their source gains or changes once they were counted may have nulls. Rows, their order
         (where the engine has one; Spark has none beyond that within partitions) and columns as given, and for each event
-        ``{event}_g3_risk``, ``_lower``, ``_upper`` (probabilities; ``g4`` for grade 4-5) and ``{event}_support``: the
-        weakest flag of the grades asked for.
+        ``{event}_g3_risk``, ``_lower``, ``_upper`` (probabilities; ``g4`` for grade 4-5, or the class's ``short`` name) and
+        ``{event}_support``: the weakest flag of the grades asked for.
 
     Raises
     ------
@@ -148,7 +148,9 @@ def column_table(risks: RiskDraws, labels: Mapping[str, str], *, reasons: bool =
     words = {"risk": "posterior mean probability", "lower": "lower end of its interval", "upper": "upper end of its interval"}
     rows = []
     for event in risks.events:
-        told = [(f"{short(grade)}_{what}", f"{said}, grade {grade}") for grade in risks.grades for what, said in words.items()]
+        told = [
+            (f"{risks.short(grade)}_{what}", f"{said}, grade {grade}") for grade in risks.grades for what, said in words.items()
+        ]
         rows += [{"column": f"{event}_{name}", "type": "double", "meaning": f"{labels[event]}: {said}"} for name, said in told]
         flags = f"what it rests on, the weakest of the grades: {', '.join(SUPPORT)} or invalid"
         rows.append({"column": f"{event}_support", "type": "text", "meaning": f"{labels[event]}: {flags}"})
