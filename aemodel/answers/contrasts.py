@@ -47,7 +47,7 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     interval = check_interval(interval)
     risks: RiskDraws = model.risks
     sets = _sets("to", to, risks), _sets("reference", reference, risks)
-    everything = np.array([c.everything for c in risks.covariates])
+    everything = risks.everything
     fixed = [np.flatnonzero(one != everything).tolist() for one in sets]
     if fixed[0] != fixed[1] or not fixed[0]:
         spoken = [[risks.covariates[k].name for k in one] for one in fixed]
@@ -97,7 +97,7 @@ def level_effects(risks: RiskDraws) -> list[NDArray[np.float64]]:
 
     Risks at a level are those were everybody at it, the other covariates as in the cohort.
     """
-    everything = np.array([covariate.everything for covariate in risks.covariates])
+    everything = risks.everything
     cohort = logit(risks.standardised(everything, ()))
     found = []
     for k, covariate in enumerate(risks.covariates):

@@ -112,7 +112,7 @@ def group_rates(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draws of groups' risks, (sample, group), and their sizes in the cohort, (group,)."""
     names = [c.name for c in risks.covariates]
-    sets = np.repeat([[c.everything for c in risks.covariates]], len(levels), axis=0)
+    sets = np.repeat(risks.everything[None], len(levels), axis=0)
     k = names.index(covariate)
     sets[:, k] = [1 << risks.covariates[k].names.index(level) for level in levels]
     if within is not None:

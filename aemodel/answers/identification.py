@@ -73,7 +73,7 @@ def _effects(model: Any, before: RiskDraws) -> pd.DataFrame:
 def one_at_a_time(risks: RiskDraws, k: int) -> NDArray[np.int64]:
     """Profiles of whom one covariate's level is known and nothing else: (level, covariate)."""
     levels = len(risks.covariates[k].levels)
-    sets = np.repeat([[c.everything for c in risks.covariates]], levels, axis=0)
+    sets = np.repeat(risks.everything[None], levels, axis=0)
     sets[:, k] = 1 << np.arange(levels)
     return sets
 

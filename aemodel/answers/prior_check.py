@@ -64,7 +64,7 @@ RANGE = "highest less lowest profile risk"
 
 def _quantities(risks: RiskDraws) -> Draws:
     usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
-    cohort = risks.standardised(np.array([c.everything for c in risks.covariates]), ())
+    cohort = risks.standardised(risks.everything, ())
     spread = risks.draws[:, usual].max(axis=1) - risks.draws[:, usual].min(axis=1)
     effects = level_effects(risks)
     found: Draws = {}

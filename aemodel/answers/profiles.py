@@ -46,7 +46,7 @@ def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd
         raise InputError("by", f"expected one or more of {', '.join(names)}, each once, not {shown(by)}")
     chosen = [names.index(name) for name in given]
     combos = np.array(list(product(*(range(len(risks.covariates[k].levels)) for k in chosen))))
-    sets = np.repeat([[c.everything for c in risks.covariates]], len(combos), axis=0)
+    sets = np.repeat(risks.everything[None], len(combos), axis=0)
     sets[:, chosen] = 1 << combos
     mean, lower, upper = risks.summary(sets, interval)
     each = len(risks.events) * len(risks.grades)

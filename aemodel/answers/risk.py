@@ -157,14 +157,14 @@ def _reasons(risks: RiskDraws, tables: Tables, profiles: NDArray[np.int64]) -> d
     for row in tables.rows:
         if row.event not in risks.events or row.grade not in risks.grades:
             continue
-        sets = np.array([covariate.everything for covariate in risks.covariates])
+        sets = risks.everything
         for name, levels in split(risks.covariates, row.covariate, row.level) or ():
             k = [covariate.name for covariate in risks.covariates].index(name)
             sets[k] = sum(1 << i for i in {i for level in levels for i in risks.covariates[k].members(level)})
         count = f"{row.observed_low}" if row.exact else f"{row.observed_low} to {row.observed_high}"
         told = f"{count} of {row.n}" + (f" {row.covariate} {row.level}" if row.covariate != "total" else "")
-        everybody = sets == [covariate.everything for covariate in risks.covariates]
-        nothing = (profiles == [covariate.everything for covariate in risks.covariates]).all(axis=1)
+        everybody = sets == risks.everything
+        nothing = (profiles == risks.everything).all(axis=1)
         here = nothing if everybody.all() else ((profiles & ~sets) == 0).all(axis=1)
         place = (here, risks.events.index(row.event), risks.grades.index(row.grade))
         texts[place] = [f"{text}; {told}" if text else told for text in texts[place]]

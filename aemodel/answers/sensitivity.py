@@ -60,7 +60,7 @@ def sensitivity_table(model: Any) -> pd.DataFrame:
 
 def _quantities(risks: RiskDraws) -> tuple[list[tuple[str, str, str, str]], NDArray[np.float64]]:
     """What to look at: names of rows, and draws of log odds (sample, row)."""
-    everything = np.array([c.everything for c in risks.covariates])
+    everything = risks.everything
     places = [("total", "all", risks.standardised(everything, ()))]
     for k, covariate in enumerate(risks.covariates):
         for position, level in enumerate(covariate.names):

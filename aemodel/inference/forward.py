@@ -47,7 +47,7 @@ class Forward:
     def logits(self, draws: xr.Dataset, seed: int) -> Iterator[NDArray[np.float32]]:
         """Branch logits (branch, cell) for each sample of ``draws``: in single precision, in which models are saved."""
         residual = _additive_residual(self.design)
-        arrays = _flat(draws)
+        arrays = flat(draws)
         for i in range(arrays["intercept"].shape[0]):
             rng = np.random.default_rng([seed, i])
             one = {name: values[i] for name, values in arrays.items()}
@@ -103,7 +103,7 @@ def thinned(posterior: xr.Dataset) -> xr.Dataset:
     return kept.isel(draw=slice(0, max(1, KEPT_DRAWS // posterior.sizes["chain"]))).astype(np.float32)
 
 
-def _flat(draws: xr.Dataset) -> dict[str, Floats]:
+def flat(draws: xr.Dataset) -> dict[str, Floats]:
     """Arrays (sample, ...), chains end to end."""
     samples = draws.sizes["chain"] * draws.sizes["draw"]
     return {n: draws[n].values.astype(np.float64).reshape(samples, *draws[n].shape[2:]) for n in sorted(PARAMETERS)}

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_shares, effect_scales, severity_steps
-from aemodel.inference.forward import PARAMETERS, Forward, make_forward, risk_draws
+from aemodel.inference.forward import Forward, flat, make_forward, risk_draws
 from aemodel.publication.rules import split
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws, support_by_shares
@@ -64,6 +64,8 @@ def measured_risks(
 
 def _sources(risks: RiskDraws) -> NDArray[np.int64]:
     """Position in `SUPPORT` of what covariates' effects rest on, by the mean over levels: (covariate, event, grade)."""
+    if not risks.covariates:
+        return risks.source
     told = [risks.told_of(k, np.eye(len(covariate.levels))).mean(axis=1) for k, covariate in enumerate(risks.covariates)]
     return np.where(risks.published, support_by_shares(np.stack(told, axis=1)), SUPPORT.index("prior"))
 
@@ -98,7 +100,7 @@ def level_variances(
     own = np.array([(frequencies["event"] == event.name).to_numpy() for event in tables.events])
     counted = _counted_terms(design, tables)
     thin = draws.isel(draw=slice(None, None, max(1, draws.sizes["draw"] * draws.sizes["chain"] // DRAWS)))
-    arrays = {name: thin[name].values.reshape(-1, *thin[name].shape[2:]).astype(float) for name in sorted(PARAMETERS)}
+    arrays = flat(thin)
     found = []
     for i, p in enumerate(make_forward(design, deviation=0.0).states(thin, 0)):
         draw, p = {name: values[i] for name, values in arrays.items()}, p[:, : len(design.share)]
@@ -135,7 +137,7 @@ def _standard_weights(design: Design) -> Floats:
 def _counted_terms(design: Design, tables: Tables) -> NDArray[np.bool_]:
     """Which terms are of covariates by which anything was counted, (term,)."""
     told = {name for r in tables.rows if not r.derived for name, _ in split(tables.covariates, r.covariate, r.level) or ()}
-    return np.array([told >= set(term.covariates) for term in design.terms])
+    return np.array([told >= set(term.covariates) for term in design.terms], dtype=bool)
 
 
 class _Slopes:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-import numpy as np
-
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.publication.markup import html_table, in_range
 from aemodel.scoring.risks import SUPPORT, RiskDraws
@@ -19,7 +17,7 @@ def model_html(
     name: str, diagnostics: Diagnostics, settings: Mapping[str, Any], risks: RiskDraws, labels: Mapping[str, str]
 ) -> str:
     """A fitted or loaded model in a notebook; ``labels`` of events by name."""
-    everything = np.array([[c.everything for c in risks.covariates]])
+    everything = risks.everything[None]
     mean, lower, upper = (values[0] for values in risks.summary(everything, INTERVAL))
     lines = []
     for i, event in enumerate(risks.events):

@@ -164,7 +164,7 @@ class RiskDraws:
         known, ``data``: the cohort's own risk was counted. A grade that the publication never gives, and a new level, are
         ``prior``.
         """
-        new, known = sets == np.array([c.new for c in self.covariates]), self._known(sets)
+        new, known = sets == np.array([c.new for c in self.covariates], dtype=np.int64), sets != self.everything
         if not self.covariates:
             flags = np.zeros((len(sets), *self.published.shape), dtype=np.int64)
         elif self.variances is None:
@@ -177,12 +177,14 @@ class RiskDraws:
         """Which known covariate moves each answer most, (profile, event, grade); -1 where nothing is known."""
         if not self.covariates:
             return np.full((len(sets), *self.published.shape), -1)
-        known = self._known(sets)[:, :, None, None]
+        known = (sets != self.everything)[:, :, None, None]
         most = np.where(known, self._moved(sets), -1.0).argmax(axis=1)
         return np.where(known.any(axis=1), most, -1)
 
-    def _known(self, sets: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return sets != np.array([c.everything for c in self.covariates], dtype=np.int64)
+    @property
+    def everything(self) -> NDArray[np.int64]:
+        """The sets of a patient of whom nothing is known, (covariate,)."""
+        return np.array([c.everything for c in self.covariates], dtype=np.int64)
 
     def _moved(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Mean square log odds by which each covariate moves answers, (profile, covariate, event, grade)."""
@@ -195,7 +197,7 @@ class RiskDraws:
         Own is what the event's own rows tell by themselves, pooled what all others add to that; the rest is prior. Each known
         covariate counts as far as it moves the answer. Zero where nothing is known.
         """
-        known = self._known(sets)[:, :, None, None]
+        known = (sets != self.everything)[:, :, None, None]
         moved = np.where(known, self._moved(sets), 0.0)
         moved /= np.maximum(moved.sum(axis=1, keepdims=True), 1e-300)
         shares = (self.told_of(k, within) * moved[:, k] for k, within in enumerate(self.within(sets)))

@@ -58,7 +58,7 @@ def summary_of(
 ) -> dict[str, Any]:
     """As `score_summary`, of profiles and what was added to each of them, if anything was."""
     risks, counts = risks_of(model), found.counts
-    sets, everything = found.layout.sets(found.codes, "sample"), np.array([c.everything for c in risks.covariates])
+    sets, everything = found.layout.sets(found.codes, "sample"), risks.everything
     valid = (found.layout.sets(found.codes, new_levels) > 0).all(axis=1)
     kinds = {"missing": (sets & (sets - 1)) > 0, "new": sets == everything + 1, "invalid": sets == 0}
     known = {c.name: _shares(risks, k, sets[:, k], counts) for k, c in enumerate(risks.covariates)}
