@@ -42,6 +42,21 @@ def invented_texts(*, patients=240):
     }
 
 
+def own_grades(kind):
+    """The invented publication counted at one class of its own, or at two, one of which it calls by another name."""
+    texts = publication_texts(simulate_patients(seed=11, patients=240))
+    declared = {
+        "serious": '[[grades]]\nname = "serious"\nlabel = "Serious event"\n',
+        "any": '[[grades]]\nname = "any"\nlabel = "Any grade"\n[[grades]]\nname = "severe"\nlabel = "Severe or worse"\n',
+    }[kind]
+    outer, inner = ("serious", "") if kind == "serious" else ("any", "severe")
+    events = texts["events.csv"].replace("3-5 4-5", f"{outer} {inner}".strip()).replace("3-5", outer)
+    lines = texts["frequencies.csv"].splitlines()
+    rows = [line.replace("3-5", outer).replace("4-5", inner) for line in lines if inner or "4-5" not in line]
+    about = texts["publication.toml"] + declared
+    return texts | {"publication.toml": about, "events.csv": events, "frequencies.csv": "\n".join(rows) + "\n"}
+
+
 def hostile_texts():
     """Its texts try to be markup, formulas, placeholders and code, and not to fit on a phone."""
     texts = invented_texts()

@@ -65,7 +65,7 @@ def test_figures_speak_in_the_publication_s_words(drawn, name):
 
 def test_levels_too_are_in_words(drawn):
     assert "Distant, small" in texts(drawn["effects"])
-    assert "Odds ratio at grade 3-5 against: Local, small" in texts(drawn["effects"])
+    assert "Grade 3 or higher: odds ratio against Local, small" in texts(drawn["effects"])
     assert {"Low dose", "Treatment arm", "Local, large"} <= set(texts(drawn["profiles"]).split(" | "))
     assert "All patients" in texts(drawn["calibration"])
 

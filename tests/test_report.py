@@ -15,9 +15,10 @@ from click.testing import CliRunner
 
 import aemodel
 from aemodel import cli
+from aemodel.answers.calibration import differences_table
 from tests.browser import chromium, needs_chromium
-from tests.calculators import BOLD, LONG
-from tests.reports import drawn_model, hostile_texts, invented_texts
+from tests.calculators import BOLD, LONG, page_data
+from tests.reports import drawn_model, hostile_texts, invented_texts, own_grades
 
 PHONE, DESK = (390, 844), (1280, 900)
 
@@ -55,7 +56,7 @@ def section(page, key):
 
 def rows(page, key, caption):
     """Cells of the table with a caption, one list a row; cells that span rows stand in the first."""
-    found = re.search(f"<caption>{re.escape(caption)}.*?</table>", section(page, key), flags=re.S)[0]
+    found = re.search(rf"<caption>Table \d+\. {re.escape(caption)}.*?</table>", section(page, key), flags=re.S)[0]
     lines = re.findall("<tr>(.*?)</tr>", found, flags=re.S)
     return [[html.unescape(cell) for cell in re.findall("<t[hd][^>]*>(.*?)</t[hd]>", line)] for line in lines]
 
@@ -67,7 +68,7 @@ def test_every_section_is_there_and_in_the_contents(page):
     keys = re.findall('<section id="([^"]*)"', page["both"])
     assert keys == re.findall('<li><a href="#([^"]*)">', page["both"])
     assert keys == [
-        *("what", "frequencies", "discrepancies", "diagnostics", "calibration", "evidence", "identification"),
+        *("summary", "what", "frequencies", "discrepancies", "diagnostics", "calibration", "evidence", "identification"),
         *("prior", "sensitivity", "tables", "contrasts", "limits"),
     ]
 
@@ -76,6 +77,46 @@ def test_every_published_count_is_there(page, model):
     told = section(page["both"], "frequencies")
     for row in model.tables.frequencies.itertuples():
         assert f"{row.observed} ({row.observed / row.n:.1%})" in told
+
+
+def test_figures_and_tables_are_numbered_in_their_order(page):
+    for kind, pattern in (("Figure", r"<figcaption>Figure (\d+)\."), ("Table", r"<caption>Table (\d+)\.")):
+        numbers = [int(number) for number in re.findall(pattern, page["both"])]
+        assert numbers == list(range(1, len(numbers) + 1)), kind
+
+
+def test_the_summary_tells_the_ends_of_the_tables(page, model):
+    differences = differences_table(model)
+    largest = differences["observed"].abs().nlargest(5)
+    found = rows(page["both"], "summary", "The largest published differences between groups")[1:]
+    assert [abs(float(line[-2])) for line in found] == [round(100 * value, 1) for value in largest]
+    table = aemodel.calibration_table(model)
+    worst = rows(page["both"], "summary", "The published frequency that fits worst")[1]
+    assert float(worst[-1]) == round(table.loc[~table["derived"], "tail_probability"].min(), 2)
+    assert len(rows(page["both"], "summary", "The highest risks")) == 6
+    assert rows(page["both"], "summary", "Calibration slopes")[1][-1] == "not worked out"
+
+
+def test_published_differences_are_those_of_the_rows(model):
+    table, published = differences_table(model), model.tables.frequencies.set_index(["event", "grade", "level"])
+    shares = published["observed"] / published["n"]
+    for row in table.itertuples():
+        expected = shares[(row.event, row.grade, row.level)] - shares[(row.event, row.grade, row.reference)]
+        assert row.observed == pytest.approx(expected)
+    assert (table["lower"] < table["predicted"]).all()
+    assert (table["predicted"] < table["upper"]).all()
+
+
+@pytest.mark.parametrize("grades", ["serious", "any"])
+def test_a_report_and_a_calculator_name_the_publications_own_grades(grades, tmp_path):
+    model = drawn_model(own_grades(grades))
+    report = aemodel.write_report(model, tmp_path / "report.html", tables=0).read_text(encoding="utf-8")
+    calculator = page_data(aemodel.write_calculator(model, tmp_path / "calculator.html").read_text(encoding="utf-8"))
+    labels = {"serious": ["Serious event"], "any": ["Any grade", "Severe or worse"]}[grades]
+    assert calculator["grade_labels"] == labels
+    for label in labels:
+        assert label in section(report, "summary")
+    assert not re.search(r"[Gg]rade [34]", report.split("<main>")[1])
 
 
 def test_discrepancies_are_there(page):
@@ -228,7 +269,7 @@ def test_hostile_text_stays_text(page):
 
 def test_every_figure_says_what_it_is(page):
     figures = re.findall("<svg.*?>", page["both"])
-    assert len(figures) == 2 + 2 + 3 + 2 + 1
+    assert len(figures) == 1 + 2 + 2 + 3 + 2 + 1
     assert all('role="img"' in figure and re.search(r'aria-label="[^"]{20,}"', figure) for figure in figures)
 
 

@@ -53,6 +53,40 @@ def calibration_table(model: Any) -> pd.DataFrame:
     return table[COLUMNS]
 
 
+def differences_table(model: Any) -> pd.DataFrame:
+    """Published differences between levels against the model's predictions: each level less the first that has a frequency.
+
+    As `calibration_table` it is a consistency check: the model saw these rows.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns event, grade, covariate, level, reference, observed (difference of shares), predicted (mean), lower and upper
+        (90 % predictive interval: uncertainty of the risks, and chance).
+    """
+    rows = model.tables.frequencies
+    told = ~rows["derived"] & (rows["covariate"] != "total") & rows["grade"].isin(model.risks.grades) & (rows["n"] > 0)
+    rows = rows[told & rows["observed"].notna()].reset_index(drop=True)
+    n = rows["n"].to_numpy(dtype=np.int64)
+    observed, rates = rows["observed"].to_numpy(dtype=float) / n, rate_draws(model, rows) if len(rows) else np.empty((1, 0))
+    shares = np.random.default_rng(model.settings["seed"]).binomial(n, np.clip(rates, 0, 1)) / n
+    found = []
+    for (event, grade, covariate), group in rows.groupby(["event", "grade", "covariate"], sort=False):
+        first, *others = group.index
+        for i in others:
+            ends = np.quantile(shares[:, i] - shares[:, first], (0.05, 0.95))
+            middle = (rates[:, i] - rates[:, first]).mean()
+            told_of = (event, grade, covariate, rows["level"][i], rows["level"][first])
+            found.append((*told_of, observed[i] - observed[first], middle, *ends))
+    names = ["event", "grade", "covariate", "level", "reference", "observed", "predicted", "lower", "upper"]
+    return pd.DataFrame(found, columns=names)
+
+
 def rate_draws(model: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
     """Draws of the cohort's mean risk in each row's level, (sample, row)."""
     forward, states = model_states(model)
@@ -74,7 +108,7 @@ def _predictive(rates: NDArray[np.float64], n: int, low: int, high: int) -> tupl
     below = cumulative[low - 1] if low else 0.0
     at = cumulative[high] - below
     tail = 2 * min(below + at / 2, 1 - cumulative[high] + at / 2)
-    return lower50, upper50, lower90, upper90, min(1.0, tail)
+    return lower50, upper50, lower90, upper90, min(1.0, max(0.0, tail))
 
 
 def _mass(rates: NDArray[np.float64], n: int) -> NDArray[np.float64]:

@@ -51,12 +51,51 @@ def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = N
         levels = [wrapped(words.level(c, v), 56, 1) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
         axis.set_yticks(y, levels)
         _name_groups(axis, [(wrapped(words.event(e), 24), int((rows["event"] == e).sum())) for e in events])
-        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"Patients with the event at grade {grade}, per cent")
+        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{words.grade(grade)}: patients with the event, per cent")
         axis.set_xlim(left=0)
         handles = [
             key("published", marker="o", color=INK, linestyle="", markersize=4),
             key("50 % predictive interval", color=BLUE, linewidth=5, alpha=0.75),
             key("90 %", color=BLUE, linewidth=2, alpha=0.45),
+        ]
+        legend_above(figure, handles)
+    return figure
+
+
+def plot_differences(table: pd.DataFrame, *, labels: Any = None) -> Any:
+    """Published differences between levels against their 90 % predictive intervals.
+
+    Parameters
+    ----------
+    table
+        From `differences_table`.
+    labels
+        A model or tables, to name events, grades and levels in the publication's words.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A line for each difference, events and grades under their names.
+    """
+    words = words_of(labels)
+    pairs = list(zip(table["event"], table["grade"], strict=True))
+    groups = list(dict.fromkeys(pairs))
+    with drawn(1, 1, (8.4, 0.3 * len(table) + 1.1)) as (figure, axes):
+        axis, y = axes[0], np.arange(len(table))
+        shade_groups(axis, [pairs.count(group) for group in groups])
+        axis.axvline(0, color=SOFT, linewidth=0.8)
+        axis.hlines(y, 100 * table["lower"], 100 * table["upper"], color=BLUE, linewidth=2.5, alpha=0.6)
+        axis.plot(100 * table["predicted"], y, "|", color=BLUE, markersize=9, markeredgewidth=2)
+        axis.plot(100 * table["observed"], y, "o", color=INK, markersize=4)
+        names = zip(table["covariate"], table["level"], table["reference"], strict=True)
+        axis.set_yticks(y, [wrapped(f"{words.level(c, a)} less {words.level(c, b)}", 60, 2) for c, a, b in names])
+        titles = [(wrapped(f"{words.event(event)}, {words.grade(grade)}", 30), (event, grade)) for event, grade in groups]
+        _name_groups(axis, [(title, pairs.count(group)) for title, group in titles])
+        axis.set(ylim=(len(table) - 0.5, -0.5), xlabel="Difference in patients with the event, percentage points")
+        handles = [
+            key("published", marker="o", color=INK, linestyle="", markersize=4),
+            key("predicted", marker="|", color=BLUE, linestyle="", markersize=9, markeredgewidth=2),
+            key("90 % predictive interval", color=BLUE, linewidth=2.5, alpha=0.6),
         ]
         legend_above(figure, handles)
     return figure
@@ -102,7 +141,7 @@ def plot_identification(table: pd.DataFrame, *, grade: str = "3-5", labels: Any 
             axis.set(xlim=(lower, 1.05), xticks=[0, 0.5, 1], xticklabels=["0", "\u00bd", "1"], ylim=(len(events) - 0.5, -0.5))
             axis.set_title(wrapped(words.covariate(covariate), 16))
         axes[0].set_yticks(range(len(events)), [wrapped(words.event(event), 30) for event in events])
-        figure.supxlabel(f"Contraction of the effects at grade {grade}: 0 is all prior, 1 is learned", fontsize=9)
+        figure.supxlabel(f"{words.grade(grade)}: contraction of the effects, 0 is all prior, 1 is learned", fontsize=9)
         legend_above(figure, source_keys(set(mean["source"])))
     return figure
 
@@ -149,7 +188,7 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
             ratio_axis(axis, float(rows["prior_lower"].min()), float(rows["prior_upper"].max()))
         axis.set_yticks(y, [wrapped(words.event(event), 34) for event in rows["event"]])
         what = quantity if odds == quantity else f"{words.covariate(odds)}: odds ratio, last level against first"
-        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{what[:1].upper()}{what[1:]}, grade {grade}".replace("$", r"\$"))
+        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{what[:1].upper()}{what[1:]}, {words.grade(grade)}".replace("$", r"\$"))
         handles = [
             key("prior, 90 % interval", marker="o", color=SOFT, markersize=5, linewidth=2),
             key("posterior", marker="s", color=BLUE, markersize=5, linewidth=2),

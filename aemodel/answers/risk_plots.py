@@ -71,7 +71,7 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", lab
             axis.set_ylim(len(events) - 0.5, -0.5)
             axis.set_title(wrapped(words.level(covariate, level), 20))
         axes[0].set_yticks(range(len(events)), [wrapped(words.event(event), 30) for event in events])
-        figure.supxlabel(wrapped(f"Odds ratio at grade {grade} against: {reference}", 90), fontsize=9)
+        figure.supxlabel(wrapped(f"{words.grade(grade)}: odds ratio against {reference}", 90), fontsize=9)
         legend_above(figure, source_keys(set(rows["source"])), columns=2 if len(levels) < 3 else 3)
     return figure
 
@@ -125,7 +125,7 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
         axis.set(ylim=(0, None), xlim=(-0.5, len(levels) - 0.5), ylabel=ylabel)
         axis.tick_params(axis="x", bottom=False)
         axis.set_xlabel(wrapped(words.covariate(by[0]), 60))
-        axis.set_title(wrapped(f"{words.event(event)}, grade {grade}", 68))
+        axis.set_title(wrapped(f"{words.event(event)}: {words.grade(grade)}", 68))
         if handles:
             legend_above(figure, handles, columns=2 if figure.get_figwidth() > 6.5 else 1)
     return figure
@@ -180,7 +180,8 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
         axis.set(xlim=(-0.6, 9.6), ylim=(9.6, -0.6), aspect="equal", xticks=[], yticks=[])
         axis.spines[["left", "bottom"]].set_visible(False)
         said = f"{middle or 'fewer than 1'} in 100, could be {lower or 'fewer than 1'} to {upper or 'fewer than 1'}"
-        axis.set_title(f"{wrapped(words_of(labels).event(event), 40)}\ngrade {grade}: {said}", color=INK)
+        named = words_of(labels)
+        axis.set_title(f"{wrapped(named.event(event), 40)}\n{wrapped(named.grade(grade), 40)}: {said}", color=INK)
         words = ("the fewest it could be", "up to what is expected", "up to the most it could be", "without it")
         handles = [key(word, linestyle="", markersize=8, **looks[kind]) for kind, word in zip(DOTS, words, strict=True)]
         handles.append(key(f"Rests on: {row['support']}", linestyle=""))

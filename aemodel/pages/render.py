@@ -21,9 +21,9 @@ NOTICE = {
     "why": "These risks come from a published table by a statistical model; no other group of patients has been used to check "
     "them.",
     "rests_on": {
-        "data": "the event's own published margin",
-        "pooled": "other events' margins",
-        "prior": "the prior alone",
+        "data": "the event's own published rows",
+        "pooled": "other events' published rows",
+        "prior": "assumptions",
     },
 }
 """What every page and card says alike: each sentence stands here once."""

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from html import escape
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 
+from aemodel.answers.calibration import calibration_table, coverage, differences_table
+from aemodel.answers.calibration_slopes import calibration_slopes
+from aemodel.answers.contrasts import contrast_table
+from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
+from aemodel.answers.identification import identification_table
+from aemodel.answers.odds_ratios import odds_ratio_table
+from aemodel.answers.plots import plot_calibration, plot_differences, plot_identification, plot_prior
+from aemodel.answers.prior_check import COHORT, prior_predictive_table
+from aemodel.answers.profiles import profile_table
+from aemodel.answers.risk_plots import plot_effects, plot_profiles
+from aemodel.answers.sensitivity import SENSITIVE, sensitivity_table
+from aemodel.answers.table_uncertainty import table_uncertainty
+from aemodel.inference.record import make_manifest
+from aemodel.inference.summary import evidence_words
+from aemodel.pages import report_tables as rows
+from aemodel.pages.description import model_facts
 from aemodel.pages.render import card, check_page, write_page
-from aemodel.pages.report_contrasts import contrasts
-from aemodel.pages.report_data import ReportData, check_comparable, gather
-from aemodel.pages.report_evidence import evidence
-from aemodel.pages.report_published import calibration, diagnostics, discrepancies, frequencies
-from aemodel.pages.report_support import identification, prior, sensitivity, uncertainty
+from aemodel.pages.svg import figure_svg
 from aemodel.publication.arguments import path_in, whole_number
 from aemodel.publication.errors import InputError
+from aemodel.publication.markup import html_table, per_cent
+from aemodel.publication.words import Words, words_of
+from aemodel.scoring.progress import waiting
+from aemodel.scoring.risks import SUPPORT
 
 MARKDOWN = MarkdownIt("zero").enable(["list", "backticks"])
 """The card's few kinds of Markdown: paragraphs, lists and code spans; a publication's words can make nothing else."""
 STYLES = ("theme.css", "report.css")
-WHAT_IT_IS = ("Model details", "Source of data", "Participants", "Outcome", "Predictors", "Missing data", "Analytical methods")
-LIMITS = ("Intended use", "Out-of-scope use", "Uncertainty", "Fairness", "Limitations", "Registration and availability")
-SECTIONS = {
-    "frequencies": ("Published frequencies", frequencies),
-    "discrepancies": ("Discrepancies in the publication", discrepancies),
-    "diagnostics": ("Sampler diagnostics", diagnostics),
-    "calibration": ("Calibration", calibration),
-    "evidence": ("Evidence beside the margins", evidence),
-    "identification": ("What is data and what is prior", identification),
-    "prior": ("Prior check", prior),
-    "sensitivity": ("Sensitivity to the priors", sensitivity),
-    "tables": ("How covariates go together", uncertainty),
-    "contrasts": ("What if", contrasts),
-}
+DRAWS = 300
+"""Draws of the model that are reweighted under each table of the covariates."""
+MOST_ROWS = 30
+"""Rows of a table of findings that are printed; the rest are counted."""
 
 
 def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: int = 20) -> Path:
@@ -72,32 +81,147 @@ def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: i
         check_comparable(model, compare)
     if (tables := whole_number("tables", tables, -1)) in (-1, 1):
         raise InputError("tables", f"expected 0, or 2 or more, not {tables}")
-    write_page(path, "report.html", STYLES, **_parts(gather(model, compare, tables)))
+    write_page(path, "report.html", STYLES, **_page(model, compare, tables))
     return path
 
 
-def _parts(data: ReportData) -> dict[str, Any]:
-    sections = dict(part.split("\n\n", 1) for part in card(data.facts).split("\n## ")[1:])
-    made = {key: (title, make(data)) for key, (title, make) in SECTIONS.items()}
-    parts = {"what": ("What it is", _card(sections, WHAT_IT_IS)), **made, "limits": ("Limits of use", _card(sections, LIMITS))}
-    about, facts = data.tables.about, data.facts
-    failed = escape("; ".join(facts["diagnostics"]["failures"]))
+def check_comparable(model: Any, compare: Any) -> None:
+    """Refuse to compare models of different events, covariates or levels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``compare`` is no model, or speaks of other things.
+    """
+    if not hasattr(compare, "risks") or not hasattr(compare, "settings"):
+        raise TypeError(f"compare: expected a model from load_model or fit, not {type(compare).__name__}")
+    mine, its = model.risks, compare.risks
+    if mine.events != its.events or [(c.name, c.names) for c in mine.covariates] != [(c.name, c.names) for c in its.covariates]:
+        raise InputError(
+            "compare", "the two models must have the same events, covariates and levels; name fits of one publication"
+        )
+
+
+def _page(model: Any, compare: Any, tables: int) -> dict[str, Any]:
+    """Everything the report's template tells of a model, worked out once; ``tables`` of the covariates are drawn."""
+    words, publication, risks = words_of(model), model.tables, model.risks
+    other = None if compare is None else _as_of(model, compare)
+    facts = _facts(model)
+    with waiting("Calibration"):
+        calibration, differences = calibration_table(model), differences_table(model)
+    with waiting("Identification"):
+        effects, profiles = identification_table(model), identification_table(model, "risks")
+    with waiting("Prior check"):
+        prior = prior_predictive_table(model)
+    with waiting("Sensitivity to the priors"):
+        sensitivity = sensitivity_table(model)
+    slopes = uncertainty = None
+    if tables:
+        with waiting("Calibration slopes"):
+            slopes = calibration_slopes(model, seed=1)
+        with waiting(f"{tables} tables of the covariates"):
+            uncertainty = table_uncertainty(model, seed=1, tables=tables, draws=min(DRAWS, risks.draws.shape[0]))
+    with waiting("Contrasts"):
+        odds = {rows.THIS: odds_ratio_table(model)} | ({} if other is None else {rows.OTHER: odds_ratio_table(other)})
+        contrasts = [(c, contrast_table(model, *({c.name: c.names[i]} for i in (-1, 0)))) for c in risks.covariates]
+    published = calibration[~calibration["derived"]]
+    cohort = prior[(prior["quantity"] == COHORT) & prior["published"].notna()]
+    order = [event.name for event in publication.events]
+    nulls = selection_table(model, other).sort_values("event", key=lambda names: names.map(order.index), kind="stable")
+    depends = sensitivity[sensitivity["diagnosis"] != ""]
+    depends = depends.iloc[depends["shift"].abs().argsort(kind="stable")[::-1]]
+    largest = differences.iloc[differences["observed"].abs().argsort(kind="stable")[::-1]].head(rows.FEW)
+    worst = published.nsmallest(1, "tail_probability")
+    groups = {name: words.level(c.name, name) for c in risks.covariates for name in c.groups}
     return {
-        "title": about.title,
-        "setting": f"Model {facts['name']}, {facts['patients']} patients. {about.setting}",
-        "failed": failed and f'<p class="warning"><strong>The sampler failed its checks.</strong> {failed}.</p>',
-        "contents": "\n".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, (title, _) in parts.items()),
-        "sections": "\n".join(_section(key, *part) for key, part in parts.items()),
+        "facts": facts,
+        "about": publication.about,
+        "words": words,
+        "grades": risks.grades,
+        "dated": date.today().isoformat(),
         "made": f"Written by aemodel {version('aemodel')}.",
+        "card": dict(part.split("\n\n", 1) for part in card(facts).split("\n## ")[1:]),
+        "evidence": [evidence_words(each.settings) for each in (model, other) if each is not None],
+        "ordering_used": model.settings.get("ordering"),
+        "orderings": list(rows.orderings(ordering_table(model), other and ordering_table(other), words, groups)),
+        "counted_rows": sum(not row.derived for row in publication.rows),
+        "coverage": coverage(calibration),
+        "low": int((published["tail_probability"] < 0.05).sum()),
+        "doubtful": (int(nulls["doubtful"].sum()), int((nulls["p_without"] < DOUBTFUL).sum()) if other else None, DOUBTFUL),
+        "shares": {flag: float((profiles["source"] == flag).mean()) for flag in facts["flags"]},
+        "covered": int(cohort["published"].between(cohort["prior_lower"], cohort["prior_upper"]).sum()),
+        "sensitive": (SENSITIVE, len(sensitivity), depends["diagnosis"].value_counts().to_dict(), len(depends) - MOST_ROWS),
+        "between": None if uncertainty is None else _between(uncertainty),
+        "covariates": [
+            (words.covariate(c.name), [words.level(c.name, c.names[i]) for i in (-1, 0)], rows.contrasts(table, words))
+            for c, table in contrasts
+        ],
+        "rows": {
+            "key_risks": rows.key_risks(risks, words),
+            "largest": rows.differences(largest, words),
+            "slopes": rows.slopes(slopes, words),
+            "worst": rows.calibration(worst, words),
+            "frequencies": rows.frequencies(publication, words),
+            "discrepancies": [
+                {"Where": row.where, "Printed": row.printed, "Computed": row.computed, "What was done": row.resolution}
+                for row in publication.known_discrepancies
+            ],
+            "diagnostics": rows.diagnostics(facts["diagnostics"]),
+            "calibration": rows.calibration(published, words),
+            "nulls": rows.nulls(nulls, words),
+            "odds": rows.odds(odds, words),
+            "contraction": rows.contraction(effects, words),
+            "support": rows.support(profiles, words),
+            "prior": rows.prior(prior, words),
+            "cohort": cohort,
+            "sensitivity": rows.sensitivity(depends.head(MOST_ROWS), words),
+            "uncertainty": [] if uncertainty is None else rows.uncertainty(uncertainty, words),
+        },
+        "draw": {
+            "differences": lambda: plot_differences(differences, labels=model),
+            "calibration": lambda grade: plot_calibration(calibration, grade=grade, labels=model),
+            "identification": lambda grade: plot_identification(effects, grade=grade, labels=model),
+            "prior": lambda grade: plot_prior(prior, grade=grade, labels=model),
+            "effects": lambda i: plot_effects(
+                odds[rows.THIS], covariate=risks.covariates[i].name, grade=risks.grades[0], labels=model
+            ),
+        },
+        "drawn_at": {
+            name: [grade for grade in risks.grades if grade in set(table["grade"])]
+            for name, table in {"calibration": published, "identification": effects, "prior": prior}.items()
+        },
+        "has_differences": len(differences) > 0,
+        "profiles": _profiles(model, words),
+        "figure_svg": lambda *arguments: Markup(figure_svg(*arguments)),
+        "html_table": lambda *arguments, **options: Markup(html_table(*arguments, **options)),
+        "markdown": lambda text: Markup(MARKDOWN.render(text.replace("&lt;", "<"))),
+        "per_cent": per_cent,
     }
 
 
-def _section(key: str, title: str, body: str) -> str:
-    return (
-        f'<section id="{key}" aria-labelledby="{key}-heading">\n<h2 id="{key}-heading">{escape(title)}</h2>\n{body}</section>'
-    )
+def _between(table: pd.DataFrame) -> dict[str, Any]:
+    found = {"median": table["ratio"].median(), "largest": table["ratio"].max()}
+    return found | {name: table.attrs[name] for name in ("plugin_error", "ess")}
 
 
-def _card(card: dict[str, str], headings: tuple[str, ...]) -> str:
-    # The card escapes one character, for readers of Markdown that take HTML for HTML; this one escapes all.
-    return "".join(f"<h3>{escape(heading)}</h3>\n{MARKDOWN.render(card[heading].replace('&lt;', '<'))}" for heading in headings)
+def _as_of(model: Any, compare: Any) -> Any:
+    """The other fit, asked about what this model's publication says: its own copy may be of another date."""
+    return SimpleNamespace(risks=compare.risks, settings=compare.settings, tables=model.tables)
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    """A fitted model that was not saved yet is told of as if it were."""
+    manifest = getattr(model, "manifest", None)
+    return model_facts(make_manifest(model, {}, None) if manifest is None else manifest, model.tables, model.risks)
+
+
+def _profiles(model: Any, words: Words) -> tuple[str, str, Any] | None:
+    """The event whose margins are published by most covariates, the first two of these, and its risks by them, drawn."""
+    risks = model.risks
+    data = (risks.source == SUPPORT.index("data")).any(axis=2)
+    event = int(data.sum(axis=0).argmax()) if len(risks.covariates) else 0
+    names = [c.name for c, own in zip(risks.covariates, data[:, event], strict=True) if own][:2]
+    if not names:
+        return None
+    drawn = plot_profiles(profile_table(model, names), event=risks.events[event], grade=risks.grades[0], labels=model)
+    return words.event(risks.events[event]), " and ".join(map(words.covariate, names)), drawn

@@ -1,0 +1,252 @@
+"""Rows of a report's tables, each of an answer's table: names in the publication's words, risks in per cent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from aemodel.answers.calibration import told
+from aemodel.answers.prior_check import COHORT, RANGE
+from aemodel.inference.diagnostics import GATE
+from aemodel.publication.markup import in_range, per_cent
+from aemodel.publication.summary import frequency_lines
+from aemodel.publication.tables import Tables
+from aemodel.publication.words import Words
+from aemodel.scoring.risks import SUPPORT, RiskDraws
+
+Row = dict[str, Any]
+THIS, OTHER = "this fit", "other fit"
+FEW = 5
+"""How many of a kind the summary names."""
+
+
+def frequencies(tables: Tables, words: Words) -> list[Row]:
+    grades = {f"grade {row.grade}": words.grade(row.grade) for row in tables.rows}
+    return [
+        {
+            "Event": words.event(line["event"]),
+            "Patients": words.level(line["covariate"], line["level"]),
+            "N": line["n"],
+            **{grades[name]: text for name, text in line.items() if name in grades},
+        }
+        for line in frequency_lines(tables.rows)
+    ]
+
+
+def diagnostics(found: Mapping[str, Any]) -> list[Row]:
+    lines = [
+        ("R-hat (do chains agree)", f"{found['r_hat']:.3f}", f"at most {GATE['r_hat']:g}"),
+        ("Effective draws, bulk", f"{found['ess_bulk']:.0f}", f"at least {GATE['ess']:.0f}"),
+        ("Effective draws, tails", f"{found['ess_tail']:.0f}", f"at least {GATE['ess']:.0f}"),
+        ("Divergent transitions", f"{found['divergences']}", f"at most {GATE['divergences']}"),
+        ("E-BFMI (is energy explored)", f"{found['bfmi']:.2f}", f"at least {GATE['bfmi']:g}"),
+    ]
+    if "approximation" in found:
+        lines.append(("Likelihood's approximation (nats)", f"{found['approximation']:.2g}", "small beside 1"))
+    return [dict(zip(("Diagnostic", "Worst value", "Must be"), line, strict=True)) for line in lines]
+
+
+def calibration(rows: pd.DataFrame, words: Words) -> list[Row]:
+    return [
+        {
+            "Event": words.event(row.event),
+            "Grade": words.grade(row.grade),
+            "Patients": words.level(row.covariate, row.level),
+            "N": row.n,
+            "Observed": told(row._asdict()),
+            "Predicted": f"{row.expected:.1f}",
+            "50 %": f"{row.lower50}-{row.upper50}",
+            "90 %": f"{row.lower90}-{row.upper90}",
+            "Tail P": f"{row.tail_probability:.2f}",
+        }
+        for row in rows.itertuples()
+    ]
+
+
+def differences(rows: pd.DataFrame, words: Words) -> list[Row]:
+    return [
+        {
+            "Event": words.event(row.event),
+            "Grade": words.grade(row.grade),
+            "Difference": f"{words.level(row.covariate, row.level)} less {words.level(row.covariate, row.reference)}",
+            "Published, points": f"{100 * row.observed:+.1f}",
+            "Predicted, points": points(row.predicted, row.lower, row.upper),
+        }
+        for row in rows.itertuples()
+    ]
+
+
+def slopes(rows: pd.DataFrame | None, words: Words) -> list[Row]:
+    """Slopes over all events, and the range in which that of a right model would lie where it was worked out."""
+    found = [] if rows is None else rows[(rows["event"] == "all") & rows["slope"].notna()].to_dict("records")
+    return [
+        {
+            "Grade": words.grade(row["grade"]),
+            "Published over predicted": f"{row['slope']:.2f} ({row['slope_lower']:.2f} to {row['slope_upper']:.2f})",
+            "90 % of right models": f"{row['expected_lower']:.2f} to {row['expected_upper']:.2f}"
+            if row.get("expected_lower", float("nan")) == row.get("expected_lower")
+            else "not worked out",
+        }
+        for row in found
+    ]
+
+
+def key_risks(risks: RiskDraws, words: Words) -> list[Row]:
+    """The highest risks of the cohort at the outermost grade, and these events' at the others."""
+    cohort = pd.DataFrame({c.name: [c.everything] for c in risks.covariates}).to_numpy(dtype="int64").reshape(1, -1)
+    mean, lower, upper = (values[0] for values in risks.summary(cohort, 0.9))
+    return [
+        {"Event": words.event(risks.events[i])}
+        | {words.grade(grade): in_range(mean[i, j], lower[i, j], upper[i, j]) for j, grade in enumerate(risks.grades)}
+        for i in mean[:, 0].argsort(kind="stable")[::-1][:FEW]
+    ]
+
+
+def orderings(own: pd.DataFrame, other: pd.DataFrame | None, words: Words, groups: Mapping[str, str]) -> Iterator[Row]:
+    """Each ordering: what it is of, its probability in both fits, and the rows of its groups."""
+    keys = ["event", "grade", "covariate", "within"]
+    beside = None if other is None else other.set_index([*keys, "level"])
+    for key, group in own.groupby(keys, sort=False):
+        event, grade, covariate, within = key
+        lines, same = [], None
+        for row in group.itertuples():
+            line = {"Group": words.level(covariate, row.level), "Patients": row.patients, "Published place": row.tier}
+            fits = {THIS: row._asdict()}
+            if beside is not None:
+                same = beside.loc[(*key, row.level)]
+                fits[OTHER] = same
+            for fit, told_by in fits.items():
+                line[f"Risk, {fit}"] = in_range(told_by["risk"], told_by["lower"], told_by["upper"])
+                line[f"P highest, {fit}"] = f"{told_by['p_highest']:.2f}"
+            lines.append(line)
+        yield {
+            "what": f"{words.event(event)}, {words.grade(grade)}, by {words.covariate(covariate)}"
+            + (f", among: {groups[within]}" if within in groups else ""),
+            "p": f"{group['p_ordered'].iloc[0]:.2f}",
+            "other": None if same is None else f"{same['p_ordered']:.2f}",
+            "caption": f"{words.event(event)}, {words.grade(grade)}: groups in the published order",
+            "rows": lines,
+        }
+
+
+def nulls(rows: pd.DataFrame, words: Words) -> list[Row]:
+    lines = []
+    for row in rows.itertuples():
+        line = {
+            "Event": words.event(row.event),
+            "Grade": words.grade(row.grade),
+            "By": words.covariate(row.covariate),
+            "Publication": "not significant" if row.stated else "not listed",
+            f"Odds ratio, {THIS}": f"{row.odds_ratio:.2f}",
+            f"P, {THIS}": f"{row.p_nonsignificant:.2f}",
+        }
+        if "p_without" in rows:
+            line |= {f"Odds ratio, {OTHER}": f"{row.odds_ratio_without:.2f}", f"P, {OTHER}": f"{row.p_without:.2f}"}
+        lines.append(line | ({"Doubtful": row.cause if row.doubtful else ""} if rows["doubtful"].any() else {}))
+    return lines
+
+
+def odds(fits: Mapping[str, pd.DataFrame], words: Words) -> list[Row]:
+    lines: list[Row] = []
+    for event, grade in dict.fromkeys(zip(fits[THIS]["event"], fits[THIS]["grade"], strict=True)):
+        for fit, table in fits.items():
+            mine = table[(table["event"] == event) & (table["grade"] == grade)].drop_duplicates("covariate", keep="last")
+            line = {"Event": words.event(event), "Grade": words.grade(grade)} | ({"Fit": fit} if len(fits) > 1 else {})
+            for row in mine.itertuples():
+                levels = f"{words.level(row.covariate, row.level)} against {words.level(row.covariate, row.reference)}"
+                line[f"{words.covariate(row.covariate)}: {levels}"] = _ratio(row.odds_ratio, row.lower, row.upper)
+            lines.append(line)
+    return lines
+
+
+def contraction(effects: pd.DataFrame, words: Words) -> list[Row]:
+    keys = ["event", "grade", "covariate"]
+    mean = effects.groupby(keys, sort=False).agg(contraction=("contraction", "mean"), source=("source", "first"))
+    return [
+        {
+            "Event": words.event(event),
+            "Grade": words.grade(grade),
+            **{words.covariate(row.Index[2]): f"{row.contraction:.2f} {row.source}" for row in group.itertuples()},
+        }
+        for (event, grade), group in mean.groupby(level=["event", "grade"], sort=False)
+    ]
+
+
+def support(risks: pd.DataFrame, words: Words) -> list[Row]:
+    counts = risks.groupby(["event", "grade"], sort=False)["source"].value_counts().unstack(fill_value=0)
+    return [
+        {"Event": words.event(event), "Grade": words.grade(grade)}
+        | {flag: int(counts.loc[(event, grade)].get(flag, 0)) for flag in SUPPORT}
+        for event, grade in dict.fromkeys(zip(risks["event"], risks["grade"], strict=True))
+    ]
+
+
+def prior(rows: pd.DataFrame, words: Words) -> list[Row]:
+    lines = []
+    for (event, grade), group in rows.groupby(["event", "grade"], sort=False):
+        line = {"Event": words.event(event), "Grade": words.grade(grade)}
+        spread = group[group["quantity"] == RANGE].iloc[0]
+        for kind in ("prior", "posterior"):
+            ends = (per_cent(spread[f"{kind}_{end}"]).removesuffix(" %") for end in ("lower", "upper"))
+            line[f"Highest less lowest risk, per cent: {kind}"] = " to ".join(ends)
+        for row in group[~group["quantity"].isin([COHORT, RANGE])].itertuples():
+            name = words.covariate(row.quantity.removeprefix("odds ratio "))
+            line[f"{name}: prior odds ratio"] = f"{row.prior_lower:.2f} to {row.prior_upper:.2f}"
+        lines.append(line)
+    return lines
+
+
+def sensitivity(found: pd.DataFrame, words: Words) -> list[Row]:
+    return [
+        {
+            "Event": words.event(row.event),
+            "Grade": words.grade(row.grade),
+            "Patients": words.level(row.covariate, row.level),
+            "Prior of scales": f"{row.scales:.2f}",
+            "Prior of intercepts": f"{row.intercepts:.2f}",
+            "Data": f"{row.data:.2f}",
+            "Shift, sd": f"{row.shift:+.2f}",
+            "Diagnosis": row.diagnosis,
+        }
+        for row in found.itertuples()
+    ]
+
+
+def uncertainty(rows: pd.DataFrame, words: Words) -> list[Row]:
+    return [
+        {
+            "Event": words.event(event),
+            "Grade": words.grade(grade),
+            "Median": f"{group['ratio'].median():.2f}",
+            "95 % below": f"{group['ratio'].quantile(0.95):.2f}",
+            "Largest": f"{group['ratio'].max():.2f}",
+            "Largest shift, sd": f"{group['shift'].abs().max():.2f}",
+        }
+        for (event, grade), group in rows.groupby(["event", "grade"], sort=False)
+    ]
+
+
+def contrasts(rows: pd.DataFrame, words: Words) -> list[Row]:
+    return [
+        {
+            "Event": words.event(row.event),
+            "Grade": words.grade(row.grade),
+            "First": per_cent(row.reference_risk),
+            "Last": per_cent(row.risk),
+            "Difference, points": points(row.difference, row.difference_lower, row.difference_upper),
+            "Ratio": _ratio(row.ratio, row.ratio_lower, row.ratio_upper),
+            "P higher": f"{row.p_higher:.2f}",
+            "Rests on": row.support,
+        }
+        for row in rows.itertuples()
+    ]
+
+
+def points(middle: float, lower: float, upper: float) -> str:
+    return f"{100 * middle:+.1f} ({100 * lower:+.1f} to {100 * upper:+.1f})"
+
+
+def _ratio(middle: float, lower: float, upper: float) -> str:
+    return f"{middle:.2f} ({lower:.2f} to {upper:.2f})"
