@@ -235,7 +235,7 @@ def alone(events="rash,Rash,,,3-5 4-5,all", rows=("rash,3-5,total,all,40,9", "ra
     return texts | {"publication.toml": ALONE.format(more=""), "cohort.csv": "covariate,level,n\n"}
 
 
-def test_publication_without_a_covariate_is_one_multinomial_and_answers_everybody_alike():
+def test_publication_without_a_covariate_is_one_multinomial_and_answers_everybody_alike(tmp_path):
     model = drawn_model(alone(), ordering=None, selection=False)
     p = draws((1, 3))
     exact = [multinomial.logpmf([31, 6, 3], 40, q[0]) for q in p]
@@ -244,6 +244,8 @@ def test_publication_without_a_covariate_is_one_multinomial_and_answers_everybod
     assert scored["rash_g3_risk"].tolist() == pytest.approx([model.risks.draws[:, 0, 0, 0].mean()] * 2)
     assert scored["rash_support"].tolist() == ["data", "data"]
     assert len(aemodel.calibration_table(model)) == 2
+    aemodel.save_model(model, tmp_path / "model")
+    assert aemodel.score(aemodel.load_model(tmp_path / "model"), pd.DataFrame({"id": [1, 2]})).equals(scored)
     assert aemodel.calibration_slopes(model, seed=1, replicates=20)["slope"].isna().all()
 
 

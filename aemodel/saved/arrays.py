@@ -170,11 +170,8 @@ def _check_values(arrays: Mapping[str, Any], covariates: Sequence[Covariate]) ->
     for name, (what, good) in within.items():
         if not good.all():
             raise SavedModelError(f"the array {name!r} holds values that are not all {what}")
-    cells = (
-        np.sort(arrays["levels"] @ np.cumprod((1, *sizes[:0:-1]), dtype=np.int64)[::-1])
-        if sizes
-        else np.zeros(len(levels), int)
-    )
+    strides = np.array([math.prod(sizes[k + 1 :]) for k in range(len(sizes))], dtype=np.int64)
+    cells = np.sort(levels @ strides)
     if not np.array_equal(cells, np.arange(len(cells))):
         raise SavedModelError("the array 'levels' does not hold every combination of levels once")
 
@@ -183,7 +180,7 @@ def _check_weights(arrays: Mapping[str, Any], tables: Tables) -> None:
     """Weights are the cohort's patients, as many as were counted, and cells of a new level have those of all levels."""
     covariates, patients = tables.covariates, tables.n
     table = np.zeros(tuple(len(c.levels) + c.open for c in covariates))
-    table[tuple(arrays["levels"].T)] = arrays["weight"]
+    table[tuple(arrays["levels"].T)] = arrays["weight"] if covariates else arrays["weight"][0]
     with np.errstate(over="ignore"):
         usual = table[tuple(slice(len(c.levels)) for c in covariates)]
         whole = usual.sum()
