@@ -129,7 +129,7 @@ def risk_table(
         Columns patient, event, grade, risk, lower, upper (probabilities), support. With ``why`` also own and pooled (shares of
         what sets the answer apart from the cohort's that the event's own published rows and all others tell, as in
         `identification_table`), moved_by (the known covariate that moves the answer most) and published (the event's counts by
-        what is known of the patient, such as ``19 of 83 age_band 19-30``, or of the whole cohort where nothing is).
+        what is known of the patient, ``{count} of {n} {covariate} {level}``, or of the whole cohort where nothing is).
 
     Raises
     ------
