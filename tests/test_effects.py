@@ -37,9 +37,10 @@ def states_at(families, branches, shared):
 
             return block_diag(*[getattr(family, name) for family in families])
 
+    Only.paths = Only.over_families("taken"), Only.over_families("refused")
     none = np.zeros((len(branches), 1)), np.zeros((2, 1))
     logits = branch_logits(Only, branches, *none, np.zeros((1, 1)), np, (0.0, np.array([[shared], [0.0]])))[:, 0]
-    return np.exp(state_log_probabilities(logits, Only.over_families("taken"), Only.over_families("refused")))
+    return np.exp(state_log_probabilities(logits, *Only.paths))
 
 
 def log_odds(p):

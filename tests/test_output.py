@@ -22,8 +22,18 @@ HEADER = "age,sex,relapse_site,months_to_relapse,race_ethnicity"
 OLD, NEW = "<p>old", "<p>new" * 1000
 
 
+def put(path, text):
+    """A page in its place: a template that is no more than its text."""
+    render.write_page(path, "page", (), text=text)
+
+
+@pytest.fixture(autouse=True)
+def template(monkeypatch):
+    monkeypatch.setattr(render, "rendered", lambda _, text, **__: text)
+
+
 def write_page(path):
-    render.replace_page(path, NEW)
+    put(path, NEW)
     assert path.read_text() == NEW
 
 
@@ -69,7 +79,7 @@ def test_what_no_file_can_replace_is_refused_and_left_alone(tmp_path, monkeypatc
     before = os.lstat(tmp_path / name)
     if name.endswith("html"):
         with pytest.raises(OSError, match=f"^path: .*{message}"):
-            render.replace_page(tmp_path / name, NEW)
+            put(tmp_path / name, NEW)
     else:
         result = CliRunner().invoke(main, ["score", "aall1331", "patients.csv", str(tmp_path / name)])
         assert (result.exit_code, [message in line for line in result.stderr.splitlines()[-1:]]) == (2, [True])
@@ -134,7 +144,7 @@ def test_two_writers_of_one_process_are_in_nobodys_way(tmp_path):
 
 def test_many_threads_writing_one_file_leave_one_whole(tmp_path):
     path, texts = tmp_path / "page.html", [letter * 1_000_000 for letter in "abcdefgh"]
-    threads = [threading.Thread(target=render.replace_page, args=(path, text)) for text in texts]
+    threads = [threading.Thread(target=put, args=(path, text)) for text in texts]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -149,14 +159,14 @@ def test_many_threads_writing_one_file_leave_one_whole(tmp_path):
 def test_fault_at_each_call_leaves_the_old_or_the_new_file(tmp_path):
     path = tmp_path / "page.html"
     with Calls(tmp_path) as plain:
-        render.replace_page(path, NEW)
+        put(path, NEW)
     kept = set()
     for at, (name, *_) in enumerate(plain.made):
         for fault in FAULTS:
             path.write_text(OLD)
             with Calls(tmp_path, at, fault) as calls:
                 try:
-                    render.replace_page(path, NEW)
+                    put(path, NEW)
                     failed = False
                 except (OSError, KeyboardInterrupt):
                     failed = True
