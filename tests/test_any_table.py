@@ -6,14 +6,17 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from scipy.stats import binom, multinomial
 
 import aemodel
 from aemodel.answers.calibration import coverage
+from aemodel.cli import main
 from aemodel.inference.design import all_margins, family_averages, make_design
 from aemodel.inference.intervals import pack
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.publication.outcomes import read_states
+from aemodel.publication.summary import cutoff_lines, interval_lines
 from aemodel.publication.tables import read_tables
 from tests.reference import difference_quotient, enumerate_margin_logprob
 from tests.reports import drawn_model
@@ -157,6 +160,31 @@ def test_listed_events_are_truncated_unless_absent_ones_are_declared(absent):
     exact = np.array([binom.logpmf(9, 20, q[0, 1]) + binom.logpmf(2, 20, q[1, 1]) for q in p])
     exact = exact + below if absent else exact - np.log1p(-np.exp(below))
     assert np.ptp(found - exact) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows", "said"),
+    [
+        ("every", ["rash,3-5,arm,a,20,9"], "(censored): rash 3-5 arm b (0-3 of 20)"),
+        ("any_level", ["rash,3-5,arm,a,20,9", "rash,3-5,arm,b,20,2"], "(truncated): rash 3-5 by arm"),
+        ("every", ["rash,3-5,arm,a,20,9", "rash,3-5,arm,b,20,7"], "nothing is absent, so that it tells nothing"),
+    ],
+)
+def test_what_a_cutoff_selects_and_leaves_out_is_said(rule, rows, said):
+    tables = trial(rows, "rash,Rash,,,3-5,all", more=CUT.format(rule=rule, events='"rash"'))
+    (line,) = cutoff_lines(tables)
+    assert line.startswith(f"cutoffs[1], below 20 percent, {rule}: ")
+    assert line.endswith(said)
+    assert interval_lines(tables) == []
+
+
+def test_rows_that_are_intervals_are_said(tmp_path):
+    tables = trial(["rash,3-5,arm,a,20,<5", "rash,3-5,arm,b,20,9"], "rash,Rash,,,3-5,all")
+    assert interval_lines(tables) == ["line 2, rash 3-5 arm a: printed <5, 1-4 of 20"]
+    for name, text in tables.texts.items():
+        (tmp_path / name).write_text(text)
+    said = CliRunner().invoke(main, ["tables", str(tmp_path)]).stdout
+    assert "Rows that are intervals:\n  - line 2, rash 3-5 arm a: printed <5, 1-4 of 20\n" in said
 
 
 def difference_error(logp, packed):

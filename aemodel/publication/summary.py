@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from msgspec.structs import replace
+
+from aemodel.publication.cutoffs import read_cutoffs
+from aemodel.publication.errors import Faults
 from aemodel.publication.markup import html_table
 from aemodel.publication.schema import Frequency
+from aemodel.publication.texts import listed
+
+MOST_LINES = 40
 
 
 def frequency_lines(rows: Sequence[Frequency]) -> list[dict[str, Any]]:
@@ -29,6 +36,29 @@ def in_words(row: Frequency) -> str:
     if row.exact:
         return f"{row.observed_low} ({row.observed_low / row.n:.1%})" if row.n else "0 of 0"
     return f"{row.observed_low}-{row.observed_high}"
+
+
+def interval_lines(tables: Any) -> list[str]:
+    """Which printed rows leave more than one count possible, a line each, at most `MOST_LINES`."""
+    rows = [row for row in tables.rows if row.line and not row.exact and not row.derived]
+    lines = [f"line {row.line}, {' '.join(row.key)}: printed {row.printed}, {in_words(row)} of {row.n}" for row in rows]
+    return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else [])
+
+
+def cutoff_lines(tables: Any) -> list[str]:
+    """For each cutoff the events it selected, the rows that are absent, and what the likelihood does with either."""
+    printed = [row for row in tables.rows if row.line and not row.derived]
+    lines = []
+    for i, cutoff in enumerate(tables.about.cutoffs, start=1):
+        alone = replace(tables.about, cutoffs=(cutoff,))
+        absent, selected = read_cutoffs(printed, tables.events, alone, tables.counts, Faults())
+        by_level = [f"{' '.join(row.key)} ({in_words(row)} of {row.n})" for row in absent]
+        by_event = [f"{each.event} {each.grade} by {each.covariate}" for each in selected]
+        said = [f"absent, so below it, summed over these counts (censored): {listed(by_level, 8)}"] if absent else []
+        said += [f"selected by it, given that one level reached it (truncated): {listed(by_event, 8)}"] if selected else []
+        name = f"cutoffs[{i}], below {cutoff.below:g} {cutoff.unit}, {cutoff.rule}"
+        lines += [f"{name}: {'; '.join(said) or 'nothing is absent, so that it tells nothing'}"]
+    return lines
 
 
 def tables_html(tables: Any) -> str:
