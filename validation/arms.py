@@ -153,7 +153,7 @@ def make_arm_laboratory(tables: Tables) -> Laboratory:
     return make_laboratory(all_frequencies(tables, tests), tests, product=False)
 
 
-def one_round(laboratory: Laboratory, seed: int, *, fit: str, draws: int = 300, tune: int = 300) -> dict[str, Any]:
+def one_round(laboratory: Laboratory, seed: int, *, fit: str, draws: int = 400, tune: int = 300) -> dict[str, Any]:
     """One trial of every arm, fitted in one of the ways of `FITS`."""
     return {"seed": seed, "arms": {arm: one_fit(laboratory, seed, arm, fit, draws=draws, tune=tune) for arm in ARMS}}
 
@@ -165,7 +165,7 @@ def one_fit(laboratory: Laboratory, seed: int, arm: str, fit: str, *, draws: int
     printed, left_out, p_values = print_list(made.tables, laboratory.tests)
     evidence, prior_scale = FITS[fit]
     data = laboratory.data(printed, nulls=left_out if evidence else (), prior_scale=prior_scale)
-    posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
+    posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune, chains=1)
     fitted = risk_draws(printed, laboratory.forward, posterior, seed + 1_000_003)
     true = replace(fitted, draws=_true_draws(laboratory, made, fitted))
     rows = compare(true, fitted, printed, p_values)
