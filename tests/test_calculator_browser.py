@@ -214,7 +214,13 @@ def test_risks_in_words(browser, risk, words):
 
 def test_the_link_reproduces_the_selection(show):
     page = show()
-    for label in ("10-18 years", "Isolated extramedullary relapse before 18 months", "Male", "Non-Hispanic Asian", "Grade 4 or higher"):
+    for label in (
+        "10-18 years",
+        "Isolated extramedullary relapse before 18 months",
+        "Male",
+        "Non-Hispanic Asian",
+        "Grade 4 or higher",
+    ):
         page.get_by_label(label, exact=True).check()
     page.get_by_label("Toxicity").select_option(label="Hyperglycemia")
     link = page.get_by_label("Link to this selection").input_value()
