@@ -205,7 +205,7 @@ CASES = [
     (T, RULE, "{ min = 10, below = 1 }", r"levels\[1-9\]: holds for no age: min 10 must be less than below 1"),
     (T, RULE, "{ min = 1, below = 13 }", r"levels '1-9' and '10-18' overlap: age at least 1 and below 13 and age at least 10 and below"),
     (T, "{ min = 19, below = 31 }", "{ min = 18.5 }", r"levels '10-18' and '19-30' overlap"),
-    (T, 'relapse_site = "iem", months_to_relapse = { min = 18 }', 'relapse_site = "bm", months_to_relapse = { min = 18 }',
+    (T, 'relapse_site = "iem", months_to_relapse = { min = 18, below = 360 }', 'relapse_site = "bm", months_to_relapse = { min = 18, below = 360 }',
      r"\[relapse_group\]: levels 'bm_early' and 'iem_late' overlap: relapse_site bm with months_to_relapse"),
 ]  # fmt: skip
 

@@ -38,7 +38,7 @@ YEARS = [*range(1, 31), 9.99, 18.7, 18.999, 30.99, 1.0, 19.0, None, None]
 WRONG_YEARS = [0, 31, -3, 0.999, 45, 1e300, -math.inf, math.inf, math.nan]
 NUMBERS = {
     "age": (YEARS, WRONG_YEARS),
-    "months_to_relapse": ([0, 17, 17.9, 18, 35, 36, 400, None], [-1, -0.01, math.inf, math.nan]),
+    "months_to_relapse": ([0, 17, 17.9, 18, 35, 36, 359, None], [-1, -0.01, 360, math.inf, math.nan]),
 }
 TEXTS = {
     "age_band": ["1-9", "10-18", "19-30", None],
