@@ -230,7 +230,7 @@ def test_average_over_tables_is_the_double_saddlepoint(aall1331, few_draws, root
     loglik = table_loglik(design, mine, few_draws, np.arange(10), counts)
     average = logsumexp(loglik, axis=0) - np.log(len(counts))
     exact = np.array([double_saddlepoint(design, mine, family, one) for one in states_of(design, family, few_draws)])
-    assert exact.std() > 1
+    assert exact.std() > 0.5  # draws differ by far more than is allowed to the error
     assert (average - exact).std() < 0.15
     assert abs((average - exact).mean()) < 0.15
 
