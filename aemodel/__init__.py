@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aemodel.answers.bounds import bounds_table
-    from aemodel.answers.calibration import calibration_table
+    from aemodel.answers.calibration import calibration_table, differences_table
     from aemodel.answers.calibration_slopes import calibration_slopes
     from aemodel.answers.contrasts import contrast_table
     from aemodel.answers.evidence import ordering_table, selection_table
     from aemodel.answers.expected import expected_slopes
     from aemodel.answers.identification import identification_table
     from aemodel.answers.odds_ratios import odds_ratio_table
-    from aemodel.answers.plots import plot_calibration, plot_identification, plot_prior
+    from aemodel.answers.plots import plot_calibration, plot_differences, plot_identification, plot_prior
     from aemodel.answers.prior_check import prior_predictive_table
     from aemodel.answers.profiles import profile_table
     from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
@@ -57,6 +57,7 @@ _HOME = {
     "calibration_slopes": "answers.calibration_slopes",
     "calibration_table": "answers.calibration",
     "contrast_table": "answers.contrasts",
+    "differences_table": "answers.calibration",
     "expected_slopes": "answers.expected",
     "fit": "inference.fitting",
     "identification_table": "answers.identification",
@@ -67,6 +68,7 @@ _HOME = {
     "ordering_table": "answers.evidence",
     "p_value_table": "publication.p_values",
     "plot_calibration": "answers.plots",
+    "plot_differences": "answers.plots",
     "plot_effects": "answers.risk_plots",
     "plot_identification": "answers.plots",
     "plot_prior": "answers.plots",
@@ -103,6 +105,7 @@ __all__ = [
     "calibration_slopes",
     "calibration_table",
     "contrast_table",
+    "differences_table",
     "expected_slopes",
     "fit",
     "identification_table",
@@ -113,6 +116,7 @@ __all__ = [
     "ordering_table",
     "p_value_table",
     "plot_calibration",
+    "plot_differences",
     "plot_effects",
     "plot_identification",
     "plot_prior",

@@ -73,7 +73,7 @@ def test_words_say_whether_the_slope_is_to_be_expected(shipped):
     inside = slopes.assign(expected_lower=slopes["slope"] - 0.1, expected_upper=slopes["slope"] + 0.1)
     assert slope_words(inside).endswith(": inside.")
     outside = inside.assign(expected_upper=inside["slope"] - 0.01)
-    assert slope_words(outside).endswith(": outside at grade 3-5 and 4-5.")
+    assert slope_words(outside).endswith(": outside for Grade 3-5 and Grade 4-5.")
 
 
 @pytest.mark.slow

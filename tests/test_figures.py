@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import aemodel
+from aemodel.answers.calibration_slopes import slope_words
 from aemodel.answers.drawing import COLOURS, INK, SOURCES, wrapped
 from aemodel.scoring.risks import SUPPORT
-from tests.reports import drawn_model, hostile_texts, invented_texts
+from tests.reports import SENTENCE, drawn_model, hostile_texts, invented_texts, own_grades
 
 KEYS = ["event", "grade"]
 
@@ -24,6 +27,7 @@ def tables(model):
     patients = pd.DataFrame({"arm": ["high"], "stage": [None], "region": ["coast"]})
     return {
         "calibration": aemodel.calibration_table(model),
+        "differences": aemodel.differences_table(model),
         "identification": aemodel.identification_table(model),
         "prior": aemodel.prior_predictive_table(model),
         "effects": aemodel.odds_ratio_table(model),
@@ -37,6 +41,7 @@ def figures(tables, labels):
     return {
         "calibration": aemodel.plot_calibration(tables["calibration"], labels=labels),
         "calibration 4-5": aemodel.plot_calibration(tables["calibration"], grade="4-5", labels=labels),
+        "differences": aemodel.plot_differences(tables["differences"], labels=labels),
         "identification": aemodel.plot_identification(tables["identification"], labels=labels),
         "prior": aemodel.plot_prior(tables["prior"], labels=labels),
         "prior odds": aemodel.plot_prior(tables["prior"], quantity="odds ratio arm", grade="4-5", labels=labels),
@@ -57,7 +62,7 @@ def texts(figure):
     return " | ".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text) if text.get_text())
 
 
-@pytest.mark.parametrize("name", ["calibration", "identification", "prior", "effects"])
+@pytest.mark.parametrize("name", ["calibration", "differences", "identification", "prior", "effects"])
 def test_figures_speak_in_the_publication_s_words(drawn, name):
     assert "Anemia or low platelets" in texts(drawn[name])
     assert "blood_toxicity" not in texts(drawn[name])
@@ -103,16 +108,23 @@ def test_legends_cover_no_axes(drawn, name):
 def test_hostile_labels_are_drawn_as_they_are():
     """No formula is made of a dollar sign; a label without end leaves room for the data."""
     model = drawn_model(hostile_texts())
-    figure = aemodel.plot_calibration(aemodel.calibration_table(model), labels=model)
-    figure.draw_without_rendering()
-    assert figure.axes[0].get_window_extent().width > 40
+    for figure in (
+        aemodel.plot_calibration(aemodel.calibration_table(model), labels=model),
+        aemodel.plot_differences(aemodel.differences_table(model), labels=model),
+    ):
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_window_extent().width > 40
+        ticks = [tick.get_window_extent() for tick in figure.axes[0].get_yticklabels()]
+        assert not any(one.y0 < other.y1 - 1 for one, other in pairwise(ticks))
+        assert SENTENCE in texts(figure)
 
 
-@pytest.mark.parametrize(("text", "lines"), [("short", 1), ("a b " * 100, 3), ("W" * 200, 3)])
-def test_wrapped_texts_have_three_lines_at_most(text, lines):
+@pytest.mark.parametrize(("text", "lines"), [("short", 1), ("a b " * 40, 8), ("W" * 200, 10), ("W" * 900, 12)])
+def test_wrapped_texts_are_whole_up_to_twelve_lines(text, lines):
     found = wrapped(text, 20).split("\n")
     assert len(found) == lines
     assert max(map(len, found)) <= 20
+    assert ("..." in found[-1]) == (lines == 12)
 
 
 def contrast(one, other):
@@ -318,3 +330,16 @@ def test_evidence_in_words_speaks_of_models_that_had_none():
 
 def test_supports_have_a_colour_each():
     assert set(SUPPORT) <= set(SOURCES)
+
+
+@pytest.mark.parametrize(("kind", "label"), [("serious", "Serious event"), ("any", "Any grade")])
+def test_without_a_grade_the_publication_s_first_is_drawn(kind, label):
+    model = drawn_model(own_grades(kind))
+    assert label in texts(aemodel.plot_calibration(aemodel.calibration_table(model), labels=model))
+    assert label in texts(aemodel.plot_effects(aemodel.odds_ratio_table(model), covariate="stage", labels=model))
+    for shown in (
+        model._repr_html_(),
+        model.tables._repr_html_(),
+        slope_words(aemodel.calibration_slopes(model, seed=1), model),
+    ):
+        assert label in shown

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import aemodel
 from aemodel import cli
 from aemodel.answers.calibration import differences_table
+from aemodel.pages.report_tables import point
 from tests.browser import chromium, needs_chromium
 from tests.calculators import BOLD, LONG, page_data
 from tests.reports import drawn_model, hostile_texts, invented_texts, own_grades
@@ -265,6 +266,12 @@ def test_hostile_text_stays_text(page):
     assert html.escape(LONG) in text
     assert "{{style}}" in text
     assert "&amp;lt;" not in text
+
+
+def test_no_zero_has_a_sign(page):
+    assert point(-0.0004) == point(0.0004) == "0.0"
+    assert (point(-0.0006), point(0.1)) == ("-0.1", "+10.0")
+    assert not re.search(r"[-+]0\.0+(?!\d)", page["both"].split("<main>")[1])
 
 
 def test_every_figure_says_what_it_is(page):

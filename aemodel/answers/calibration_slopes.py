@@ -14,6 +14,7 @@ from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import row_rates, simulate_states
 from aemodel.publication.arguments import real_number, whole_number
 from aemodel.publication.evidence import FEWEST
+from aemodel.publication.words import words_of
 
 Floats = NDArray[np.float64]
 
@@ -86,18 +87,21 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
     return table
 
 
-def slope_words(slopes: pd.DataFrame) -> str:
+def slope_words(slopes: pd.DataFrame, labels: Any = None) -> str:
     """What the slopes over all events say, in two sentences, or nothing where there are none."""
+    words = words_of(labels)
     over_all = slopes[(slopes["event"] == "all") & slopes["slope"].notna()]
     if over_all.empty:
         return ""
-    said = [f"{r.slope:.2f} at grade {r.grade} ({r.slope_lower:.2f} to {r.slope_upper:.2f})" for r in over_all.itertuples()]
+    said = [
+        f"{r.slope:.2f} for {words.grade(r.grade)} ({r.slope_lower:.2f} to {r.slope_upper:.2f})" for r in over_all.itertuples()
+    ]
     found = f"Published contrasts between levels, in log odds, are {' and '.join(said)} times the predicted ones."
     if "expected_lower" not in slopes:
         return f"{found} Above 1 the model draws groups together, as one that is right does too on the rows it was fitted to."
     outside = over_all[~over_all["slope"].between(over_all["expected_lower"], over_all["expected_upper"])]
-    ranges = [f"{r.expected_lower:.2f} to {r.expected_upper:.2f} at grade {r.grade}" for r in over_all.itertuples()]
-    verdict = f"outside at grade {' and '.join(outside['grade'])}" if len(outside) else "inside"
+    ranges = [f"{r.expected_lower:.2f} to {r.expected_upper:.2f} for {words.grade(r.grade)}" for r in over_all.itertuples()]
+    verdict = f"outside for {' and '.join(map(words.grade, outside['grade']))}" if len(outside) else "inside"
     return f"{found} Of a model that is right 90 % would be {' and '.join(ranges)}: {verdict}."
 
 

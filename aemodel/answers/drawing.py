@@ -6,8 +6,9 @@ colour tells, a shape tells too.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +26,10 @@ SOURCES = {
     "prior": ("#d55e00", "v", "prior: assumptions"),
 }
 """Colour, marker and words of what an effect rests on."""
+
+LINE = 0.15
+"""Inches that a line of text takes."""
+MOST_LINES = 12
 
 STYLE = {
     "axes.axisbelow": True,
@@ -53,9 +58,15 @@ STYLE = {
 }
 
 
-def wrapped(text: str, width: int, lines: int = 3) -> str:
-    """Text in lines, cut where it would need more than ``lines``; a dollar sign is no formula's."""
+def wrapped(text: str, width: int, lines: int = MOST_LINES) -> str:
+    """Text in lines, cut only where it would need more than ``lines``; a dollar sign is no formula's."""
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" ...")).replace("$", r"\$")
+
+
+def row_height(least: float, names: Iterable[str], rows: Iterable[int] = ()) -> float:
+    """Inches of a row, so that no name of one, or of the number of ``rows`` given, runs into the next."""
+    sizes = list(rows) or itertools.repeat(1)
+    return max([least, *(LINE * (1 + name.count("\n")) / size for name, size in zip(names, sizes, strict=False))])
 
 
 @contextmanager

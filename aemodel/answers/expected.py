@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,7 +83,8 @@ def expected_slopes(model: Fitted, *, seed: int, refits: int = 60) -> Fitted:
             table = sample_tables(tables, 1, seed=seed + i)[0]
             made = publish(tables, design, simulate_states(design, p, table, rng))
             printed, left_out, _ = print_list(made, tests)
-            slopes.append(_slopes(printed, forward, _refit(compiled, design, printed, tests, left_out, seed + i)))
+            refitted = _refit(compiled, design, printed, tests, left_out, seed + i)
+            slopes.append(_slopes(printed, model.risks.grades, forward, refitted))
     frame = pd.DataFrame(slopes)
     central = {grade: [float(np.quantile(frame[grade].dropna(), q)) for q in CENTRAL] for grade in frame}
     record = {"central90": central, "median": frame.median().to_dict(), "refits": refits, "seed": seed}
@@ -108,14 +110,14 @@ def _refit(compiled: Any, design: Design, printed: Tables, tests: Any, left_out:
     return idata["posterior"][sorted(PARAMETERS)]
 
 
-def _slopes(printed: Tables, forward: Forward, posterior: xr.Dataset) -> dict[str, float]:
+def _slopes(printed: Tables, grades: Sequence[str], forward: Forward, posterior: xr.Dataset) -> dict[str, float]:
     """The slope of each grade over all events, as `calibration_slopes` has it in its last rows."""
     cells = forward.design.cells
     p = np.mean(list(forward.states(posterior, 1)), axis=0)[:, : len(cells.n)]
     rows = printed.frequencies
     rows = rows[~rows["derived"] & (rows["covariate"] != "total")]
     found = {}
-    for grade, mine in rows[rows["grade"].isin(["3-5", "4-5"])].groupby("grade"):
+    for grade, mine in rows[rows["grade"].isin(grades)].groupby("grade"):
         rates = row_rates(forward.design, p, mine, cells.n)
         counts = mine["observed"].to_numpy(dtype=float)[None]
         found[str(grade)] = float(contrast_slope(mine, counts, rates)[0])

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aemodel.answers.drawing import BLUE, INK, SOFT, SOURCES, drawn, key, legend_above, shade_groups, wrapped
+from aemodel.answers.drawing import BLUE, INK, SOFT, SOURCES, drawn, key, legend_above, row_height, shade_groups, wrapped
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 from aemodel.publication.words import words_of
 
 
-def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = None) -> Any:
+def plot_calibration(table: pd.DataFrame, *, grade: str | None = None, labels: Any = None) -> Any:
     """Observed against predicted frequencies with 50 % and 90 % predictive intervals.
 
     Parameters
@@ -21,7 +21,7 @@ def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = N
     table
         From `calibration_table`.
     grade
-        Which grade to draw.
+        Which grade to draw; by default the first.
     labels
         A model or tables, to name events and levels in the publication's words.
 
@@ -35,22 +35,25 @@ def plot_calibration(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = N
     ValueError
         The table has nothing at the grade.
     """
-    words = words_of(labels)
+    words, grade = words_of(labels), grade_of(table, grade)
     rows = _at(table[~table["derived"]], grade)
     events = list(dict.fromkeys(rows["event"]))
     rows = rows.iloc[np.argsort(rows["event"].map(events.index).to_numpy(), kind="stable")].reset_index(drop=True)
-    with drawn(1, 1, (8.0, 0.215 * len(rows) + 1.1)) as (figure, axes):
+    levels = [wrapped(words.level(c, v), 56) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
+    sizes = [int((rows["event"] == event).sum()) for event in events]
+    names = [wrapped(words.event(event), 24) for event in events]
+    height = max(row_height(0.215, levels), row_height(0.215, names, sizes))
+    with drawn(1, 1, (8.0, height * len(rows) + 1.1)) as (figure, axes):
         axis = axes[0]
         y = np.arange(len(rows))
-        shade_groups(axis, [int((rows["event"] == event).sum()) for event in events])
+        shade_groups(axis, sizes)
         for width, line, shade in ((90, 2.0, 0.45), (50, 5.0, 0.75)):
             ends = [100 * rows[f"{end}{width}"] / rows["n"] for end in ("lower", "upper")]
             axis.hlines(y, *ends, color=BLUE, linewidth=line, alpha=shade)
         axis.hlines(y, *(100 * rows[f"observed_{end}"] / rows["n"] for end in ("low", "high")), color=INK, linewidth=2)
         axis.plot(100 * rows["observed_rate"], y, "o", color=INK, markersize=4)
-        levels = [wrapped(words.level(c, v), 56, 1) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
         axis.set_yticks(y, levels)
-        _name_groups(axis, [(wrapped(words.event(e), 24), int((rows["event"] == e).sum())) for e in events])
+        _name_groups(axis, list(zip(names, sizes, strict=True)))
         axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{words.grade(grade)}: patients with the event, per cent")
         axis.set_xlim(left=0)
         handles = [
@@ -80,17 +83,20 @@ def plot_differences(table: pd.DataFrame, *, labels: Any = None) -> Any:
     words = words_of(labels)
     pairs = list(zip(table["event"], table["grade"], strict=True))
     groups = list(dict.fromkeys(pairs))
-    with drawn(1, 1, (8.4, 0.3 * len(table) + 1.1)) as (figure, axes):
+    told = zip(table["covariate"], table["level"], table["reference"], strict=True)
+    names = [wrapped(f"{words.level(c, a)} less {words.level(c, b)}", 44) for c, a, b in told]
+    titles = [wrapped(f"{words.event(event)}, {words.grade(grade)}", 24) for event, grade in groups]
+    sizes = [pairs.count(group) for group in groups]
+    height = max(row_height(0.24, names), row_height(0.24, titles, sizes))
+    with drawn(1, 1, (8.4, height * len(table) + 1.1)) as (figure, axes):
         axis, y = axes[0], np.arange(len(table))
-        shade_groups(axis, [pairs.count(group) for group in groups])
+        shade_groups(axis, sizes)
         axis.axvline(0, color=SOFT, linewidth=0.8)
         axis.hlines(y, 100 * table["lower"], 100 * table["upper"], color=BLUE, linewidth=2.5, alpha=0.6)
         axis.plot(100 * table["predicted"], y, "|", color=BLUE, markersize=9, markeredgewidth=2)
         axis.plot(100 * table["observed"], y, "o", color=INK, markersize=4)
-        names = zip(table["covariate"], table["level"], table["reference"], strict=True)
-        axis.set_yticks(y, [wrapped(f"{words.level(c, a)} less {words.level(c, b)}", 60, 2) for c, a, b in names])
-        titles = [(wrapped(f"{words.event(event)}, {words.grade(grade)}", 30), (event, grade)) for event, grade in groups]
-        _name_groups(axis, [(title, pairs.count(group)) for title, group in titles])
+        axis.set_yticks(y, names)
+        _name_groups(axis, list(zip(titles, sizes, strict=True)))
         axis.set(ylim=(len(table) - 0.5, -0.5), xlabel="Difference in patients with the event, percentage points")
         handles = [
             key("published", marker="o", color=INK, linestyle="", markersize=4),
@@ -101,7 +107,7 @@ def plot_differences(table: pd.DataFrame, *, labels: Any = None) -> Any:
     return figure
 
 
-def plot_identification(table: pd.DataFrame, *, grade: str = "3-5", labels: Any = None) -> Any:
+def plot_identification(table: pd.DataFrame, *, grade: str | None = None, labels: Any = None) -> Any:
     """How much of each covariate's effects was learned: contraction by event, with what speaks of it.
 
     Parameters
@@ -109,7 +115,7 @@ def plot_identification(table: pd.DataFrame, *, grade: str = "3-5", labels: Any 
     table
         From `identification_table` of effects.
     grade
-        Which grade to draw.
+        Which grade to draw; by default the first.
     labels
         A model or tables, to name events and covariates in the publication's words.
 
@@ -123,11 +129,12 @@ def plot_identification(table: pd.DataFrame, *, grade: str = "3-5", labels: Any 
     ValueError
         The table has nothing at the grade.
     """
-    words = words_of(labels)
+    words, grade = words_of(labels), grade_of(table, grade)
     rows = _at(table, grade)
     covariates, events = list(dict.fromkeys(rows["covariate"])), list(dict.fromkeys(rows["event"]))
     mean = rows.groupby(["covariate", "event"], sort=False).agg(contraction=("contraction", "mean"), source=("source", "first"))
-    size = (1.45 * len(covariates) + 2.0, 0.34 * len(events) + 1.5)
+    names = [wrapped(words.event(event), 30) for event in events]
+    size = (1.45 * len(covariates) + 2.0, row_height(0.34, names) * len(events) + 1.5)
     with drawn(1, len(covariates), size, sharey=True) as (figure, axes):
         for axis, covariate in zip(axes, covariates, strict=True):
             shade_groups(axis, [1] * len(events))
@@ -140,13 +147,13 @@ def plot_identification(table: pd.DataFrame, *, grade: str = "3-5", labels: Any 
             lower = min(-0.1, 1.1 * mean["contraction"].min())
             axis.set(xlim=(lower, 1.05), xticks=[0, 0.5, 1], xticklabels=["0", "\u00bd", "1"], ylim=(len(events) - 0.5, -0.5))
             axis.set_title(wrapped(words.covariate(covariate), 16))
-        axes[0].set_yticks(range(len(events)), [wrapped(words.event(event), 30) for event in events])
+        axes[0].set_yticks(range(len(events)), names)
         figure.supxlabel(f"{words.grade(grade)}: contraction of the effects, 0 is all prior, 1 is learned", fontsize=9)
         legend_above(figure, source_keys(set(mean["source"])))
     return figure
 
 
-def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str = "3-5", labels: Any = None) -> Any:
+def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str | None = None, labels: Any = None) -> Any:
     """Prior against posterior of one quantity, event by event.
 
     Parameters
@@ -154,7 +161,7 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
     table
         From `prior_predictive_table`.
     quantity, grade
-        Which rows of it to draw.
+        Which rows of it to draw; by default the first grade.
     labels
         A model or tables, to name events in the publication's words.
 
@@ -168,13 +175,14 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
     ValueError
         The table has no such quantity.
     """
-    words = words_of(labels)
+    words, grade = words_of(labels), grade_of(table, grade)
     rows = table[(table["quantity"] == quantity) & (table["grade"] == grade)].reset_index(drop=True)
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["quantity"]))
         raise InputError("quantity", f"nothing to draw for {shown(quantity)} at grade {shown(grade)}; choose from {known}")
     published = rows["published"].notna().any()
-    with drawn(1, 1, (6.4, 0.36 * len(rows) + 1.2)) as (figure, axes):
+    names = [wrapped(words.event(event), 34) for event in rows["event"]]
+    with drawn(1, 1, (6.4, row_height(0.36, names) * len(rows) + 1.2)) as (figure, axes):
         axis = axes[0]
         shade_groups(axis, [1] * len(rows))
         y = np.arange(len(rows))
@@ -186,7 +194,7 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
         odds = quantity.removeprefix("odds ratio ")
         if odds != quantity:
             ratio_axis(axis, float(rows["prior_lower"].min()), float(rows["prior_upper"].max()))
-        axis.set_yticks(y, [wrapped(words.event(event), 34) for event in rows["event"]])
+        axis.set_yticks(y, names)
         what = quantity if odds == quantity else f"{words.covariate(odds)}: odds ratio, last level against first"
         axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{what[:1].upper()}{what[1:]}, {words.grade(grade)}".replace("$", r"\$"))
         handles = [
@@ -217,6 +225,11 @@ def source_keys(sources: set[str]) -> list[Any]:
         for source, (colour, marker, words) in SOURCES.items()
         if source in sources
     ]
+
+
+def grade_of(table: pd.DataFrame, grade: Any) -> Any:
+    """The grade asked for, or the table's first: tables begin with the publication's outermost class of grades."""
+    return table["grade"].iloc[0] if grade is None and len(table) else grade
 
 
 def _at(table: pd.DataFrame, grade: str) -> pd.DataFrame:

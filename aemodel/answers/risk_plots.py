@@ -17,10 +17,11 @@ from aemodel.answers.drawing import (
     drawn,
     key,
     legend_above,
+    row_height,
     shade_groups,
     wrapped,
 )
-from aemodel.answers.plots import ratio_axis, source_keys
+from aemodel.answers.plots import grade_of, ratio_axis, source_keys
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 from aemodel.publication.words import words_of
@@ -28,7 +29,7 @@ from aemodel.publication.words import words_of
 DOTS = ("sure", "likely", "possible", "none")
 
 
-def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", labels: Any = None) -> Any:
+def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str | None = None, labels: Any = None) -> Any:
     """Odds ratios of a covariate's levels on every event, with what they rest on.
 
     Parameters
@@ -36,7 +37,7 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", lab
     table
         From `odds_ratio_table`.
     covariate, grade
-        Which rows of it to draw.
+        Which rows of it to draw; by default the first grade.
     labels
         A model or tables, to name events and levels in the publication's words.
 
@@ -50,7 +51,7 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", lab
     TypeError, ValueError
         Not one covariate and grade, or the table has none such.
     """
-    words = words_of(labels)
+    words, grade = words_of(labels), grade_of(table, grade)
     _check_one(covariate=covariate, grade=grade)
     rows = table[(table["covariate"] == covariate) & (table["grade"] == grade)]
     if rows.empty:
@@ -58,7 +59,8 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", lab
         raise InputError("covariate", f"nothing to draw for {shown(covariate)} at grade {shown(grade)}; choose from {known}")
     events, levels = list(dict.fromkeys(rows["event"])), list(dict.fromkeys(rows["level"]))
     reference = words.level(covariate, rows["reference"].iloc[0])
-    size = (1.55 * len(levels) + 2.3, 0.34 * len(events) + 1.7)
+    names = [wrapped(words.event(event), 30) for event in events]
+    size = (1.55 * len(levels) + 2.3, row_height(0.34, names) * len(events) + 1.7)
     with drawn(1, len(levels), (max(size[0], 5.0), size[1]), sharey=True) as (figure, axes):
         for axis, level in zip(axes, levels, strict=True):
             shade_groups(axis, [1] * len(events))
@@ -70,13 +72,13 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str = "3-5", lab
             ratio_axis(axis, float(rows["lower"].min()), float(rows["upper"].max()))
             axis.set_ylim(len(events) - 0.5, -0.5)
             axis.set_title(wrapped(words.level(covariate, level), 20))
-        axes[0].set_yticks(range(len(events)), [wrapped(words.event(event), 30) for event in events])
+        axes[0].set_yticks(range(len(events)), names)
         figure.supxlabel(wrapped(f"{words.grade(grade)}: odds ratio against {reference}", 90), fontsize=9)
         legend_above(figure, source_keys(set(rows["source"])), columns=2 if len(levels) < 3 else 3)
     return figure
 
 
-def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels: Any = None) -> Any:
+def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, labels: Any = None) -> Any:
     """Risk by the levels of one covariate, a line for each level of another.
 
     Parameters
@@ -84,7 +86,7 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
     table
         From `profile_table` by one or two covariates: the first along the axis, the second as lines.
     event, grade
-        Which rows of it to draw.
+        Which rows of it to draw; by default the first grade.
     labels
         A model or tables, to name everything in the publication's words.
 
@@ -98,7 +100,7 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
     TypeError, ValueError
         Not one event and grade, or the table has none such; or its covariates are not one or two.
     """
-    words = words_of(labels)
+    words, grade = words_of(labels), grade_of(table, grade)
     _check_one(event=event, grade=grade)
     rows = table[(table["event"] == event) & (table["grade"] == grade)]
     if rows.empty:
@@ -131,7 +133,7 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str = "3-5", labels
     return figure
 
 
-def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: Any = None, labels: Any = None) -> Any:
+def plot_risk(table: pd.DataFrame, *, event: str, grade: str | None = None, patient: Any = None, labels: Any = None) -> Any:
     """One patient's risk as dots out of a hundred, with its range.
 
     Parameters
@@ -139,7 +141,7 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
     table
         From `risk_table`.
     event, grade, patient
-        Which row of it to draw; the patient may be left out where there is only one.
+        Which row of it to draw, by default at the first grade; the patient may be left out where there is only one.
     labels
         A model or tables, to name the event in the publication's words.
 
@@ -153,6 +155,7 @@ def plot_risk(table: pd.DataFrame, *, event: str, grade: str = "3-5", patient: A
     TypeError, ValueError
         Not one event and grade, or the table has no such row, or more than one.
     """
+    grade = grade_of(table, grade)
     _check_one(event=event, grade=grade)
     rows = table[(table["event"] == event) & (table["grade"] == grade)]
     if patient is not None:

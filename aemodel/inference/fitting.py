@@ -30,6 +30,7 @@ from aemodel.inference.own_patients import Overlap, make_own_profiles
 from aemodel.inference.record import Settings, as_json, check_settings
 from aemodel.inference.summary import evidence_words, model_html
 from aemodel.publication.tables import Tables
+from aemodel.publication.words import words_of
 from aemodel.scoring.progress import is_terminal, waiting
 from aemodel.scoring.risks import RiskDraws
 
@@ -74,8 +75,7 @@ class Fitted:
         return f"<Fitted {self.name}: {draws}. {self.diagnostics}. {evidence_words(self.settings)}>"
 
     def _repr_html_(self) -> str:
-        labels = {event.name: event.label for event in self.tables.events}
-        return model_html(self.name, self.diagnostics, self.settings, self.risks, labels)
+        return model_html(self.name, self.diagnostics, self.settings, self.risks, words_of(self))
 
 
 def fit(

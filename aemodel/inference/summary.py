@@ -8,22 +8,21 @@ from typing import Any
 
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.publication.markup import html_table, in_range
+from aemodel.publication.words import Words
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 
 INTERVAL = 0.9
 
 
-def model_html(
-    name: str, diagnostics: Diagnostics, settings: Mapping[str, Any], risks: RiskDraws, labels: Mapping[str, str]
-) -> str:
-    """A fitted or loaded model in a notebook; ``labels`` of events by name."""
+def model_html(name: str, diagnostics: Diagnostics, settings: Mapping[str, Any], risks: RiskDraws, words: Words) -> str:
+    """A fitted or loaded model in a notebook."""
     everything = risks.everything[None]
     mean, lower, upper = (values[0] for values in risks.summary(everything, INTERVAL))
     lines = []
     for i, event in enumerate(risks.events):
-        line = {"Event": labels.get(event, event)}
+        line = {"Event": words.event(event)}
         for j, grade in enumerate(risks.grades):
-            line[f"Grade {grade}"] = in_range(mean[i, j], lower[i, j], upper[i, j])
+            line[words.grade(grade)] = in_range(mean[i, j], lower[i, j], upper[i, j])
         data = SUPPORT.index("data")
         own = [c.label for k, c in enumerate(risks.covariates) if (risks.source[k, i] == data).any()]
         lines.append(line | {"Its own margins speak of": ", ".join(own) or "no covariate"})

@@ -27,7 +27,7 @@ def print_check(model: Any, table: pd.DataFrame) -> None:
     )
     print_wrapped("A consistency check, not a validation: the model saw these rows.")
     if set(model.posterior.data_vars) >= PARAMETERS:
-        print_wrapped(slope_words(calibration_slopes(model, seed=1)))
+        print_wrapped(slope_words(calibration_slopes(model, seed=1), model))
     click.echo()
     print_wrapped(evidence_words(model.settings))
     _print_orderings(ordering_table(model))

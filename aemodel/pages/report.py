@@ -42,6 +42,8 @@ MARKDOWN = MarkdownIt("zero").enable(["list", "backticks"])
 STYLES = ("theme.css", "report.css")
 DRAWS = 300
 """Draws of the model that are reweighted under each table of the covariates."""
+PARTED = ("rows", "draw", "drawn_at")
+"""What every part of the page adds to: rows of tables, figures to draw, and the grades at which."""
 MOST_ROWS = 30
 """Rows of a table of findings that are printed; the rest are counted."""
 
@@ -107,33 +109,17 @@ def _page(model: Any, compare: Any, tables: int) -> dict[str, Any]:
     words, publication, risks = words_of(model), model.tables, model.risks
     other = None if compare is None else _as_of(model, compare)
     facts = _facts(model)
-    with waiting("Calibration"):
-        calibration, differences = calibration_table(model), differences_table(model)
-    with waiting("Identification"):
-        effects, profiles = identification_table(model), identification_table(model, "risks")
-    with waiting("Prior check"):
-        prior = prior_predictive_table(model)
-    with waiting("Sensitivity to the priors"):
-        sensitivity = sensitivity_table(model)
-    slopes = uncertainty = None
-    if tables:
-        with waiting("Calibration slopes"):
-            slopes = calibration_slopes(model, seed=1)
-        with waiting(f"{tables} tables of the covariates"):
-            uncertainty = table_uncertainty(model, seed=1, tables=tables, draws=min(DRAWS, risks.draws.shape[0]))
-    with waiting("Contrasts"):
-        odds = {rows.THIS: odds_ratio_table(model)} | ({} if other is None else {rows.OTHER: odds_ratio_table(other)})
-        contrasts = [(c, contrast_table(model, *({c.name: c.names[i]} for i in (-1, 0)))) for c in risks.covariates]
-    published = calibration[~calibration["derived"]]
-    cohort = prior[(prior["quantity"] == COHORT) & prior["published"].notna()]
-    order = [event.name for event in publication.events]
-    nulls = selection_table(model, other).sort_values("event", key=lambda names: names.map(order.index), kind="stable")
-    depends = sensitivity[sensitivity["diagnosis"] != ""]
-    depends = depends.iloc[depends["shift"].abs().argsort(kind="stable")[::-1]]
-    largest = differences.iloc[differences["observed"].abs().argsort(kind="stable")[::-1]].head(rows.FEW)
-    worst = published.nsmallest(1, "tail_probability")
-    groups = {name: words.level(c.name, name) for c in risks.covariates for name in c.groups}
-    return {
+    parts = [
+        _summary(model, words, facts, tables),
+        _calibration(model, words),
+        _evidence(model, other, words),
+        _identification(model, words),
+        _priors(model, words),
+        _what_if(model, other, words),
+        _between(model, words, tables),
+    ]
+    return {name: {key: value for part in parts for key, value in part.pop(name, {}).items()} for name in PARTED} | {
+        **{key: value for part in parts for key, value in part.items()},
         "facts": facts,
         "about": publication.about,
         "words": words,
@@ -141,56 +127,7 @@ def _page(model: Any, compare: Any, tables: int) -> dict[str, Any]:
         "dated": date.today().isoformat(),
         "made": f"Written by aemodel {version('aemodel')}.",
         "card": dict(part.split("\n\n", 1) for part in card(facts).split("\n## ")[1:]),
-        "evidence": [evidence_words(each.settings) for each in (model, other) if each is not None],
-        "ordering_used": model.settings.get("ordering"),
-        "orderings": list(rows.orderings(ordering_table(model), other and ordering_table(other), words, groups)),
         "counted_rows": sum(not row.derived for row in publication.rows),
-        "coverage": coverage(calibration),
-        "low": int((published["tail_probability"] < 0.05).sum()),
-        "doubtful": (int(nulls["doubtful"].sum()), int((nulls["p_without"] < DOUBTFUL).sum()) if other else None, DOUBTFUL),
-        "shares": {flag: float((profiles["source"] == flag).mean()) for flag in facts["flags"]},
-        "covered": int(cohort["published"].between(cohort["prior_lower"], cohort["prior_upper"]).sum()),
-        "sensitive": (SENSITIVE, len(sensitivity), depends["diagnosis"].value_counts().to_dict(), len(depends) - MOST_ROWS),
-        "between": None if uncertainty is None else _between(uncertainty),
-        "covariates": [
-            (words.covariate(c.name), [words.level(c.name, c.names[i]) for i in (-1, 0)], rows.contrasts(table, words))
-            for c, table in contrasts
-        ],
-        "rows": {
-            "key_risks": rows.key_risks(risks, words),
-            "largest": rows.differences(largest, words),
-            "slopes": rows.slopes(slopes, words),
-            "worst": rows.calibration(worst, words),
-            "frequencies": rows.frequencies(publication, words),
-            "discrepancies": [
-                {"Where": row.where, "Printed": row.printed, "Computed": row.computed, "What was done": row.resolution}
-                for row in publication.known_discrepancies
-            ],
-            "diagnostics": rows.diagnostics(facts["diagnostics"]),
-            "calibration": rows.calibration(published, words),
-            "nulls": rows.nulls(nulls, words),
-            "odds": rows.odds(odds, words),
-            "contraction": rows.contraction(effects, words),
-            "support": rows.support(profiles, words),
-            "prior": rows.prior(prior, words),
-            "cohort": cohort,
-            "sensitivity": rows.sensitivity(depends.head(MOST_ROWS), words),
-            "uncertainty": [] if uncertainty is None else rows.uncertainty(uncertainty, words),
-        },
-        "draw": {
-            "differences": lambda: plot_differences(differences, labels=model),
-            "calibration": lambda grade: plot_calibration(calibration, grade=grade, labels=model),
-            "identification": lambda grade: plot_identification(effects, grade=grade, labels=model),
-            "prior": lambda grade: plot_prior(prior, grade=grade, labels=model),
-            "effects": lambda i: plot_effects(
-                odds[rows.THIS], covariate=risks.covariates[i].name, grade=risks.grades[0], labels=model
-            ),
-        },
-        "drawn_at": {
-            name: [grade for grade in risks.grades if grade in set(table["grade"])]
-            for name, table in {"calibration": published, "identification": effects, "prior": prior}.items()
-        },
-        "has_differences": len(differences) > 0,
         "profiles": _profiles(model, words),
         "figure_svg": lambda *arguments: Markup(figure_svg(*arguments)),
         "html_table": lambda *arguments, **options: Markup(html_table(*arguments, **options)),
@@ -199,9 +136,122 @@ def _page(model: Any, compare: Any, tables: int) -> dict[str, Any]:
     }
 
 
-def _between(table: pd.DataFrame) -> dict[str, Any]:
-    found = {"median": table["ratio"].median(), "largest": table["ratio"].max()}
-    return found | {name: table.attrs[name] for name in ("plugin_error", "ess")}
+def _summary(model: Any, words: Words, facts: dict[str, Any], tables: int) -> dict[str, Any]:
+    publication, slopes = model.tables, None
+    if tables:
+        with waiting("Calibration slopes"):
+            slopes = calibration_slopes(model, seed=1)
+    found = {
+        "key_risks": rows.key_risks(model.risks, words),
+        "slopes": rows.slopes(slopes, words),
+        "frequencies": rows.frequencies(publication, words),
+        "discrepancies": [
+            {"Where": row.where, "Printed": row.printed, "Computed": row.computed, "What was done": row.resolution}
+            for row in publication.known_discrepancies
+        ],
+        "diagnostics": rows.diagnostics(facts["diagnostics"]),
+    }
+    return {"rows": found}
+
+
+def _calibration(model: Any, words: Words) -> dict[str, Any]:
+    with waiting("Calibration"):
+        calibration, differences = calibration_table(model), differences_table(model)
+    published = calibration[~calibration["derived"]]
+    largest = differences.iloc[differences["observed"].abs().argsort(kind="stable")[::-1]].head(rows.FEW)
+    return {
+        "rows": {
+            "largest": rows.differences(largest, words),
+            "worst": rows.calibration(published.nsmallest(1, "tail_probability"), words),
+            "calibration": rows.calibration(published, words),
+        },
+        "draw": {
+            "differences": lambda: plot_differences(differences, labels=model),
+            "calibration": lambda grade: plot_calibration(calibration, grade=grade, labels=model),
+        },
+        "drawn_at": {"calibration": _grades(model, published)},
+        "has_differences": len(differences) > 0,
+        "coverage": coverage(calibration),
+        "low": int((published["tail_probability"] < 0.05).sum()),
+    }
+
+
+def _evidence(model: Any, other: Any, words: Words) -> dict[str, Any]:
+    order = [event.name for event in model.tables.events]
+    groups = {name: words.level(c.name, name) for c in model.risks.covariates for name in c.groups}
+    nulls = selection_table(model, other).sort_values("event", key=lambda names: names.map(order.index), kind="stable")
+    return {
+        "rows": {"nulls": rows.nulls(nulls, words)},
+        "evidence": [evidence_words(each.settings) for each in (model, other) if each is not None],
+        "ordering_used": model.settings.get("ordering"),
+        "orderings": list(rows.orderings(ordering_table(model), other and ordering_table(other), words, groups)),
+        "doubtful": (int(nulls["doubtful"].sum()), int((nulls["p_without"] < DOUBTFUL).sum()) if other else None, DOUBTFUL),
+    }
+
+
+def _identification(model: Any, words: Words) -> dict[str, Any]:
+    with waiting("Identification"):
+        effects, profiles = identification_table(model), identification_table(model, "risks")
+    return {
+        "rows": {"contraction": rows.contraction(effects, words), "support": rows.support(profiles, words)},
+        "draw": {"identification": lambda grade: plot_identification(effects, grade=grade, labels=model)},
+        "drawn_at": {"identification": _grades(model, effects)},
+        "shares": {flag: float((profiles["source"] == flag).mean()) for flag in SUPPORT},
+    }
+
+
+def _priors(model: Any, words: Words) -> dict[str, Any]:
+    """The prior check, and sensitivity to the priors."""
+    with waiting("Prior check"):
+        prior = prior_predictive_table(model)
+    with waiting("Sensitivity to the priors"):
+        sensitivity = sensitivity_table(model)
+    cohort = prior[(prior["quantity"] == COHORT) & prior["published"].notna()]
+    depends = sensitivity[sensitivity["diagnosis"] != ""]
+    depends = depends.iloc[depends["shift"].abs().argsort(kind="stable")[::-1]]
+    return {
+        "rows": {
+            "prior": rows.prior(prior, words),
+            "cohort": cohort,
+            "sensitivity": rows.sensitivity(depends.head(MOST_ROWS), words),
+        },
+        "draw": {"prior": lambda grade: plot_prior(prior, grade=grade, labels=model)},
+        "drawn_at": {"prior": _grades(model, prior)},
+        "covered": int(cohort["published"].between(cohort["prior_lower"], cohort["prior_upper"]).sum()),
+        "sensitive": (SENSITIVE, len(sensitivity), depends["diagnosis"].value_counts().to_dict(), len(depends) - MOST_ROWS),
+    }
+
+
+def _what_if(model: Any, other: Any, words: Words) -> dict[str, Any]:
+    """Odds ratios, and contrasts of each covariate's last level with its first."""
+    covariates, grade = model.risks.covariates, model.risks.grades[0]
+    with waiting("Contrasts"):
+        odds = {rows.THIS: odds_ratio_table(model)} | ({} if other is None else {rows.OTHER: odds_ratio_table(other)})
+        contrasts = [(c, contrast_table(model, *({c.name: c.names[i]} for i in (-1, 0)))) for c in covariates]
+    return {
+        "rows": {"odds": rows.odds(odds, words)},
+        "draw": {"effects": lambda i: plot_effects(odds[rows.THIS], covariate=covariates[i].name, grade=grade, labels=model)},
+        "covariates": [
+            (words.covariate(c.name), [words.level(c.name, c.names[i]) for i in (-1, 0)], rows.contrasts(table, words))
+            for c, table in contrasts
+        ],
+    }
+
+
+def _between(model: Any, words: Words, tables: int) -> dict[str, Any]:
+    """How far risks move between ``tables`` of the covariates, unless none is drawn."""
+    if not tables:
+        return {"rows": {"uncertainty": []}, "between": None}
+    with waiting(f"{tables} tables of the covariates"):
+        found = table_uncertainty(model, seed=1, tables=tables, draws=min(DRAWS, model.risks.draws.shape[0]))
+    said = {"median": found["ratio"].median(), "largest": found["ratio"].max()}
+    said |= {name: found.attrs[name] for name in ("plugin_error", "ess")}
+    return {"rows": {"uncertainty": rows.uncertainty(found, words)}, "between": said}
+
+
+def _grades(model: Any, table: pd.DataFrame) -> list[str]:
+    """The grades that a table has something at."""
+    return [grade for grade in model.risks.grades if grade in set(table["grade"])]
 
 
 def _as_of(model: Any, compare: Any) -> Any:

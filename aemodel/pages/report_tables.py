@@ -71,7 +71,7 @@ def differences(rows: pd.DataFrame, words: Words) -> list[Row]:
             "Event": words.event(row.event),
             "Grade": words.grade(row.grade),
             "Difference": f"{words.level(row.covariate, row.level)} less {words.level(row.covariate, row.reference)}",
-            "Published, points": f"{100 * row.observed:+.1f}",
+            "Published, points": point(row.observed),
             "Predicted, points": points(row.predicted, row.lower, row.upper),
         }
         for row in rows.itertuples()
@@ -168,7 +168,7 @@ def contraction(effects: pd.DataFrame, words: Words) -> list[Row]:
         {
             "Event": words.event(event),
             "Grade": words.grade(grade),
-            **{words.covariate(row.Index[2]): f"{row.contraction:.2f} {row.source}" for row in group.itertuples()},
+            **{words.covariate(row.Index[2]): f"{row.contraction:z.2f} {row.source}" for row in group.itertuples()},
         }
         for (event, grade), group in mean.groupby(level=["event", "grade"], sort=False)
     ]
@@ -207,7 +207,7 @@ def sensitivity(found: pd.DataFrame, words: Words) -> list[Row]:
             "Prior of scales": f"{row.scales:.2f}",
             "Prior of intercepts": f"{row.intercepts:.2f}",
             "Data": f"{row.data:.2f}",
-            "Shift, sd": f"{row.shift:+.2f}",
+            "Shift, sd": f"{row.shift:+z.2f}",
             "Diagnosis": row.diagnosis,
         }
         for row in found.itertuples()
@@ -245,7 +245,12 @@ def contrasts(rows: pd.DataFrame, words: Words) -> list[Row]:
 
 
 def points(middle: float, lower: float, upper: float) -> str:
-    return f"{100 * middle:+.1f} ({100 * lower:+.1f} to {100 * upper:+.1f})"
+    return f"{point(middle)} ({point(lower)} to {point(upper)})"
+
+
+def point(share: float) -> str:
+    """A difference of shares in percentage points; zero has no sign."""
+    return f"{100 * share:+z.1f}".replace("+0.0", "0.0")
 
 
 def _ratio(middle: float, lower: float, upper: float) -> str:

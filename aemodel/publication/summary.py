@@ -13,6 +13,7 @@ from aemodel.publication.errors import Faults
 from aemodel.publication.markup import html_table
 from aemodel.publication.schema import Frequency
 from aemodel.publication.texts import listed
+from aemodel.publication.words import words_of
 
 MOST_LINES = 40
 
@@ -64,13 +65,13 @@ def cutoff_lines(tables: Any) -> list[str]:
 def tables_html(tables: Any) -> str:
     """A publication in a notebook: what it is, and each event's frequency in the whole cohort."""
     totals = {(row.event, row.grade): in_words(row) for row in tables.rows if row.covariate == "total"}
-    labels = {c.name: c.label for c in tables.covariates}
+    words = words_of(tables)
     lines = []
     for event in tables.events:
         given = dict.fromkeys(row.covariate for row in tables.rows if row.event == event.name and row.covariate != "total")
         line: dict[str, Any] = {"Event": event.label}
-        line |= {f"Grade {grade}": totals.get((event.name, grade), "") for grade in tables.grades}
-        lines.append(line | {"Published by": ", ".join(labels.get(name, name) for name in given) or "total only"})
+        line |= {words.grade(grade): totals.get((event.name, grade), "") for grade in tables.grades}
+        lines.append(line | {"Published by": ", ".join(map(words.covariate, given)) or "total only"})
     said = [(len(tables.orderings), "ordering"), (len(tables.nulls), "test not significant or not listed")]
     beside = "; ".join(f"{number} x {what}" for number, what in said if number)
     caption = (

@@ -24,6 +24,7 @@ from aemodel.inference.record import manifest_digest
 from aemodel.publication.arguments import path_in
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, read_regular, said
+from aemodel.publication.words import words_of
 from aemodel.saved.arrays import check_draws, read_logits, read_risks
 from aemodel.saved.manifest import MANIFEST, SavedModelError, read_manifest
 from aemodel.scoring.risks import RiskDraws
@@ -121,8 +122,7 @@ class LoadedModel:
     def _repr_html_(self) -> str:
         from aemodel.inference.summary import model_html
 
-        labels = {event.name: event.label for event in self.tables.events}
-        return model_html(self.name, self.diagnostics, self.settings, self.risks, labels)
+        return model_html(self.name, self.diagnostics, self.settings, self.risks, words_of(self))
 
     def _draws(self) -> io.BytesIO:
         """The posterior's file, once nothing in it leads out of it."""
