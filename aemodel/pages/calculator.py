@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.pages.description import cohort_sizes
 from aemodel.pages.render import check_page, source, write_page
 from aemodel.publication.arguments import path_in
 from aemodel.publication.errors import InputError
-from aemodel.publication.words import words_of
+from aemodel.publication.rules import TOTAL, sets_of, split
+from aemodel.publication.words import Words, words_of
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 
 INTERVAL = 0.9
@@ -29,6 +32,7 @@ DIGITS = 7
 """Significant digits of the page's probabilities: half a unit of the last is below 1e-7."""
 MOST_NUMBERS = 1_000_000
 """Probabilities a page may hold, about 10 MB: a browser of a phone still opens it at once."""
+ABOUT = ("title", "citation", "patients", "doi", "licence", "setting", "grading")
 STYLES = ("theme.css", "layout.css", "print.css")
 SCRIPTS = ("words.js", "pictures.js", "calculator.js")
 
@@ -72,32 +76,91 @@ def _data(model: Any) -> dict[str, Any]:
     words = words_of(model)
     risks: RiskDraws = model.risks
     return {
-        **{key: getattr(about, key) for key in ("title", "citation", "patients", "doi", "licence", "setting", "grading")},
+        **{key: getattr(about, key) for key in ABOUT},
+        "period": about.period or re.split("[,:;(]", about.setting)[0].strip(),
         "notes": list(about.notes),
         "name": model.name,
         "digest": model.tables.digest,
         "version": version("aemodel"),
         "failures": model.diagnostics.failures(),
         "interval": INTERVAL,
-        "covariates": [
-            {"name": c.name, "label": c.label, "levels": [{"name": v.name, "label": v.label} for v in c.levels]}
-            for c in risks.covariates
-        ],
-        "events": [{"name": name, "label": words.event(name)} for name in risks.events],
+        "covariates": [_covariate(model, k) for k in range(len(risks.covariates))],
+        "events": [{"name": name, "label": words.event(name), "only": _only_grade(model, name)} for name in risks.events],
         "grades": list(risks.grades),
         "grade_labels": [words.grade(grade) for grade in risks.grades],
         "published": risks.published.tolist(),
+        "counts": [[_counts(model, words, event, grade) for grade in risks.grades] for event in risks.events],
+        "notes_on": [_notes(model, event) for event in risks.events],
         "supports": list(SUPPORT),
         **_answers(risks),
     }
 
 
+def _covariate(model: Any, k: int) -> dict[str, Any]:
+    """A covariate's levels with their patients, what its raw columns hold, and whether any frequency is given by it."""
+    covariate = model.risks.covariates[k]
+    sizes = cohort_sizes(model.risks, k)
+    levels = [{"name": v.name, "label": v.label, "patients": n} for v, n in zip(covariate.levels, sizes, strict=True)]
+    said = model.tables.about.columns
+    return {
+        "name": covariate.name,
+        "label": covariate.label,
+        "levels": levels,
+        "columns": [said[column] for column in covariate.raw_columns if column in said],
+        "counted": any(k in (sets_of(model.risks.covariates, row.covariate, row.level) or ()) for row in model.tables.rows),
+    }
+
+
+def _only_grade(model: Any, event: str) -> int | None:
+    """The class of grades at which a fatal event, the same at all, has most frequencies; None for any other event."""
+    if next(each for each in model.tables.events if each.name == event).relation != "fatal":
+        return None
+    rows = [row.grade for row in model.tables.rows if row.event == event]
+    return max(range(len(model.risks.grades)), key=lambda g: rows.count(model.risks.grades[g]))
+
+
+def _counts(model: Any, words: Words, event: str, grade: str) -> list[dict[str, Any]]:
+    """Published rows of an event at a grade: whom they count, as positions of levels by covariate, and how many."""
+    found = []
+    for row in model.tables.rows:
+        sets = sets_of(model.risks.covariates, row.covariate, row.level) if (row.event, row.grade) == (event, grade) else None
+        if sets is not None:
+            parts = split(model.risks.covariates, row.covariate, row.level) or ()
+            label = "; ".join(" or ".join(words.level(name, level) for level in levels) for name, levels in parts)
+            count = {"low": row.observed_low, "high": row.observed_high, "n": row.n}
+            found.append({"label": label or words.level(*TOTAL), "at": _positions(sets), **count})
+    return found
+
+
+def _notes(model: Any, event: str) -> list[dict[str, Any]]:
+    """Where the publication disagrees with itself on an event, and what was done: grade, whom it is on, and in words."""
+    return [
+        {
+            "grade": note.grade,
+            "at": _positions(sets_of(model.risks.covariates, note.covariate, note.level) or {}),
+            "text": f"{note.where}: {'; '.join(filter(None, (note.printed, note.computed, note.resolution)))}.",
+        }
+        for note in model.tables.known_discrepancies
+        if note.event == event
+    ]
+
+
+def _positions(sets: Mapping[int, int]) -> dict[int, list[int]]:
+    return {k: [i for i in range(levels.bit_length()) if levels >> i & 1] for k, levels in sets.items()}
+
+
 def _answers(risks: RiskDraws) -> dict[str, Any]:
-    """Mean, lower and upper of each profile, event and grade end to end, and a digit of support for each of these."""
+    """Mean, lower and upper of each profile, event and grade end to end, and a digit of support for each of these.
+
+    Also how many patients of the cohort are expected to be of each profile.
+    """
     sets = _profiles(risks)
+    usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
+    inside = ((sets[:, None, :] >> risks.levels[usual]) & 1).all(axis=2)
     summary = np.stack(risks.summary(sets, INTERVAL), axis=-1)
     return {
         "risks": [float(f"{value:.{DIGITS}g}") for value in summary.ravel().tolist()],
+        "expected": [float(f"{n:.3g}") for n in (inside @ risks.weight[usual]).tolist()],
         "support": "".join(map(str, risks.support(sets).ravel().tolist())),
     }
 

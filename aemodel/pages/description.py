@@ -82,7 +82,7 @@ def _covariate(risks: RiskDraws, k: int) -> dict[str, Any]:
         "worked_out_from": list(covariate.raw_columns),
         "levels": [
             {"name": level.name, "label": level.label, "patients": count}
-            for level, count in zip(covariate.levels, _cohort(risks, k), strict=True)
+            for level, count in zip(covariate.levels, cohort_sizes(risks, k), strict=True)
         ],
         "rests_on": rests_on,
         "uncounted": rests_on["prior"] == sum(rests_on.values()),
@@ -98,7 +98,7 @@ def _columns(said: Mapping[str, str], covariates: Sequence[Covariate]) -> list[d
     ]
 
 
-def _cohort(risks: RiskDraws, k: int) -> list[int]:
+def cohort_sizes(risks: RiskDraws, k: int) -> list[int]:
     """Patients of the cohort at each level of a covariate; cells of new levels repeat them and are left out."""
     usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
     size = len(risks.covariates[k].levels)

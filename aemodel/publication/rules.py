@@ -100,6 +100,16 @@ def split(
     return None if levels is None else tuple(zip(names, levels, strict=True))
 
 
+def sets_of(covariates: Sequence[Covariate], covariate: str, level: str) -> dict[int, int] | None:
+    """Sets of levels that a row of a table speaks of, as bits, by position of the covariate; None where it cannot be read."""
+    found = split(covariates, covariate, level)
+    if found is None:
+        return None
+    position = {each.name: k for k, each in enumerate(covariates)}
+    members = {position[name]: {i for one in levels for i in covariates[position[name]].members(one)} for name, levels in found}
+    return {k: sum(1 << i for i in levels) for k, levels in members.items()}
+
+
 def places(covariates: Sequence[Covariate], row: CohortCount) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Covariates and levels of the cohort that one of its rows counts."""
     parts = [(row.covariate, row.level), (row.by, row.by_level)]

@@ -179,6 +179,7 @@ class About(Struct, frozen=True):
     doi: Text = ""
     licence: Text = ""
     setting: Text = ""
+    period: Text = ""
     grading: Text = ""
     notes: tuple[Text, ...] = ()
     columns: dict[str, Text] = {}

@@ -2,14 +2,9 @@
 // set as text, never as markup.
 
 const MODEL = JSON.parse(document.getElementById("model").textContent);
-const STATISTICS = 3;
 
 // `chosen` holds a position per covariate; the one after the last level is "not known".
-const state = { chosen: unknown(), event: 0, grade: 0 };
-
-function unknown() {
-  return MODEL.covariates.map((covariate) => covariate.levels.length);
-}
+const state = { chosen: unknownOf(MODEL), event: 0, grade: 0 };
 
 function byId(id) {
   return document.getElementById(id);
@@ -24,14 +19,6 @@ function make(name, properties = {}, children = []) {
 function setText(id, text) {
   byId(id).textContent = text;
   byId(id).hidden = !text;
-}
-
-// Profiles are counted with the last covariate fastest; "not known" comes after the levels.
-function answerOf(chosen, event, grade) {
-  const profile = MODEL.covariates.reduce((row, covariate, k) => row * (covariate.levels.length + 1) + chosen[k], 0);
-  const place = (profile * MODEL.events.length + event) * MODEL.grades.length + grade;
-  const [mean, lower, upper] = MODEL.risks.slice(STATISTICS * place, STATISTICS * (place + 1));
-  return { mean, lower, upper, support: MODEL.supports[Number(MODEL.support[place])] };
 }
 
 function isUnknown(k) {
@@ -88,17 +75,26 @@ function radios(name, labels, choose) {
 
 function makeControls() {
   MODEL.covariates.forEach((covariate, k) => {
-    const labels = [...covariate.levels.map((level) => [level.label]), ["Not known", "(averaged over the cohort)"]];
+    const size = ({ patients }) => (patients < 10 ? `(only ${patients} patient${patients === 1 ? "" : "s"} of the cohort)` : "");
+    const labels = [...covariate.levels.map((level) => [level.label, size(level)]), ["Not known", "(averaged over the cohort)"]];
     const group = radios(`covariate-${k}`, labels, (i) => (state.chosen[k] = i));
-    byId("covariates").append(make("fieldset", {}, [make("legend", { textContent: covariate.label }), group]));
+    const hints = covariate.columns.map((said) => make("span", { className: "soft hint", textContent: said }));
+    const fields = make("fieldset", {}, [make("legend", { textContent: covariate.label }), ...hints, group]);
+    const why = `${covariate.label}: no toxicity was counted by it; choosing adds an assumption`;
+    const folded = () => make("details", { id: `fold-${k}` }, [make("summary", { textContent: why }), fields]);
+    byId("covariates").append(covariate.counted ? fields : folded());
   });
   byId("event").append(...MODEL.events.map((event, i) => make("option", { value: String(i), textContent: event.label })));
   byId("event").addEventListener("change", () => {
     state.event = Number(byId("event").value);
     changed();
   });
-  byId("grade").hidden = MODEL.grades.length === 1;
   byId("grade").append(radios("grade", MODEL.grade_labels.map((label) => [label]), (i) => (state.grade = i)));
+}
+
+// A fatal event has one cell for all classes of grades.
+function gradesOf(e) {
+  return MODEL.events[e].only === null ? MODEL.grades.map((_, g) => g) : [MODEL.events[e].only];
 }
 
 function makeTable() {
@@ -111,9 +107,10 @@ function makeTable() {
   MODEL.events.forEach((event, e) => {
     const name = make("th", { scope: "row", textContent: event.label });
     name.setAttribute("role", "rowheader");
-    const cells = MODEL.grades.map((_, g) => {
+    const cells = gradesOf(e).map((g) => {
       const cell = make("td", { id: `cell-${e}-${g}` });
       cell.setAttribute("role", "cell");
+      if (event.only !== null) cell.colSpan = MODEL.grades.length;
       // A short cut for a mouse; the same choice by keyboard is the list of toxicities and the grade beside it.
       cell.addEventListener("click", () => {
         Object.assign(state, { event: e, grade: g });
@@ -133,9 +130,11 @@ function makeTexts() {
   setText("title", MODEL.title);
   setText("setting", [`${NUMBERS.format(MODEL.patients)} patients`, MODEL.setting, MODEL.grading].filter(Boolean).join(". ") + ".");
   setText("failed", MODEL.failures.length ? `The fit of this model failed its checks (${MODEL.failures.join("; ")}): do not use it.` : "");
-  setText("caption", `Of 100 such patients, how many would have it, and the range (${percent} interval) of what that could be.`);
+  const time = MODEL.period ? ` in ${MODEL.period}` : "";
+  setText("caption", `Of 100 such patients, how many are expected to have it${time}, and the range of the risk (${percent} interval).`);
+  setText("counted-heading", `The publication counted${time}`);
   setText("interval", `(${percent} interval)`);
-  setText("bars-key", "Bars run from 0 to 100: mark, the risk; band, its range; thin line, the cohort's average.");
+  setText("bars-key", "Scales run from 0 to 100: block, the risk (hollow where it is an assumption); bracket, its range; triangle, the share of all patients that was counted.");
   byId("limits-list").append(...MODEL.notes.map((note) => make("li", { textContent: note })));
   const meanings = Object.entries(SUPPORT_WORDS).flatMap(([name, words]) => [
     make("dt", {}, supportNodes(name)),
@@ -162,39 +161,48 @@ function render() {
   state.chosen.forEach((i, k) => (document.getElementsByName(`covariate-${k}`)[i].checked = true));
   document.getElementsByName("grade")[state.grade].checked = true;
   byId("event").value = String(state.event);
-  renderProfile(nothing);
-  renderAnswer(nothing);
-  MODEL.events.forEach((_, e) => MODEL.grades.forEach((_, g) => renderCell(e, g)));
+  const told = sentencesOf(MODEL, state.chosen, state.event, gradeOf(MODEL, state.event, state.grade));
+  byId("grade").hidden = MODEL.grades.length === 1 || MODEL.events[state.event].only !== null;
+  MODEL.covariates.forEach((_, k) => {
+    if (!isUnknown(k) && byId(`fold-${k}`)) byId(`fold-${k}`).open = true;
+  });
+  renderProfile(nothing, told.few);
+  renderAnswer(told);
+  MODEL.events.forEach((_, e) => gradesOf(e).forEach((g) => renderCell(e, g)));
+  dateSheets();
   byId("link").value = location.href.replace(/#.*$/, "") + address();
   byId("copied").textContent = "";
 }
 
-function renderProfile(nothing) {
+function renderProfile(nothing, few) {
   const known = MODEL.covariates.filter((_, k) => !isUnknown(k));
   const missing = MODEL.covariates.filter((_, k) => isUnknown(k)).map((covariate) => covariate.label.toLowerCase());
   const words = known.map((covariate) => covariate.levels[state.chosen[MODEL.covariates.indexOf(covariate)]].label);
   if (missing.length && !nothing) words.push(`${missing.join(", ")} not known`);
   setText("profile", nothing ? "Any patient of the cohort" : words.join("; "));
+  setText("few", few);
 }
 
-function renderAnswer(nothing) {
-  const answer = answerOf(state.chosen, state.event, state.grade);
-  const average = answerOf(unknown(), state.event, state.grade).mean;
-  const label = MODEL.grade_labels[state.grade];
-  const what = `${MODEL.events[state.event].label}, ${label.charAt(0).toLowerCase()}${label.slice(1)}`;
-  setText("what", what);
-  setData("risk", riskInWords(answer.mean), answer.mean);
-  setData("range", rangeInWords(answer), `${answer.lower} ${answer.upper}`);
-  const [compared, sure] = comparison(answer, average, nothing);
-  byId("compared").replaceChildren(make("strong", { textContent: compared }), ` ${sure}`);
-  setText("both-ways", bothWays(answer));
-  const published = MODEL.published[state.event][state.grade];
-  const meaning = published ? SUPPORT_WORDS[answer.support] : UNPUBLISHED;
-  byId("support").replaceChildren("Rests on ", ...supportNodes(answer.support), `. ${meaning}`);
-  byId("dots").replaceChildren(dotsPicture(answer, what));
-  byId("dots-key").replaceChildren(...dotsKey(answer));
-  setText("peek-event", what);
-  setText("peek-risk", riskInWords(answer.mean));
+function renderAnswer(told) {
+  byId("result").classList.toggle("assumed", told.assumed);
+  for (const name of ["what", "compared"]) setText(name, told[name]);
+  setData("risk", told.risk, told.mean);
+  setData("range", told.range, `${told.lower} ${told.upper}`);
+  setText("both-ways", told.both);
+  byId("support").replaceChildren("Rests on ", ...supportNodes(told.support), `. ${told.meaning}`);
+  fill("counted", told.counted);
+  setText("uncounted", told.uncounted);
+  fill("notes", told.notes);
+  byId("dots").replaceChildren(dotsPicture(told));
+  byId("dots-key").replaceChildren(...dotsKey(told));
+  byId("peek").classList.toggle("assumed", told.assumed);
+  setText("peek-event", told.what.replace(/^Assumption: /, ""));
+  setText("peek-risk", `${told.assumed ? "Assumption: " : ""}${told.risk}; ${told.range}`);
+}
+
+function fill(id, lines) {
+  byId(id).replaceChildren(...lines.map((line) => make("li", { textContent: line })));
+  byId(id).hidden = !lines.length;
 }
 
 function setData(id, words, value) {
@@ -202,27 +210,31 @@ function setData(id, words, value) {
   byId(id).value = String(value);
 }
 
-function dotsKey(answer) {
-  const { sure, likely, possible } = dotCounts(answer);
-  const lines = [];
-  if (sure) lines.push(["sure", "the fewest it could be"]);
-  if (likely) lines.push(["likely", "up to what is expected"]);
-  if (possible) lines.push(["possible", "up to the most it could be"]);
-  lines.push(["none", sure + likely ? "without it" : "without it: fewer than one dot is expected to have it"]);
+function dotsKey({ assumed, mean }) {
+  const having = assumed ? ["assumed", "expected to have it, were the assumption right"] : ["with", "expected to have it"];
+  const lines = mean < 0.0095 ? [["without", "fewer than one dot is expected to have it"]] : [having, ["without", "not"]];
   return lines.map(([kind, words]) => make("span", { className: "key" }, [dotSwatch(kind), words]));
 }
 
 function renderCell(e, g) {
-  const answer = answerOf(state.chosen, e, g);
-  const average = answerOf(unknown(), e, g).mean;
+  const told = sentencesOf(MODEL, state.chosen, e, g);
+  const total = MODEL.counts[e][g].find(({ at, low, high, n }) => !Object.keys(at).length && low === high && n);
   const cell = byId(`cell-${e}-${g}`);
-  cell.classList.toggle("shown", e === state.event && g === state.grade);
+  cell.className = told.assumed ? "assumed" : "";
+  cell.classList.toggle("shown", e === state.event && g === gradeOf(MODEL, state.event, state.grade));
   cell.replaceChildren(
-    make("data", { className: "risk", value: String(answer.mean), textContent: riskInWords(answer.mean) }),
-    barPicture(answer, average),
-    make("data", { className: "range", value: `${answer.lower} ${answer.upper}`, textContent: rangeInWords(answer) }),
-    make("span", { className: "support" }, supportNodes(answer.support)),
+    make("span", { className: "note", textContent: told.assumed ? "Assumption: " : "" }),
+    make("data", { className: "risk", value: String(told.mean), textContent: told.risk }),
+    scalePicture(told, total ? total.low / total.n : null),
+    make("data", { className: "range", value: `${told.lower} ${told.upper}`, textContent: told.range }),
+    make("span", { className: "support" }, supportNodes(told.support)),
   );
+}
+
+// What each printed sheet says of itself.
+function dateSheets() {
+  const today = new Date().toLocaleDateString("en-CA");
+  setText("sheet", `${byId("profile").textContent}. Printed ${today}; model ${MODEL.name}, data ${MODEL.digest.slice(0, 16)}.`);
 }
 
 function changed() {
@@ -246,10 +258,13 @@ function start() {
   makeTable();
   makeTexts();
   byId("clear").addEventListener("click", () => {
-    state.chosen = unknown();
+    state.chosen = unknownOf(MODEL);
     changed();
   });
   byId("copy").addEventListener("click", copyLink);
+  // The link of a file opens on this device only.
+  byId("share").hidden = !/^https?:$/.test(location.protocol);
+  addEventListener("beforeprint", dateSheets);
   byId("peek").addEventListener("click", () => byId("result-heading").focus());
   addEventListener("hashchange", () => {
     readAddress();

@@ -1,4 +1,4 @@
-// Pictures of a risk, as SVG: a hundred dots, and a bar with its range. Shapes tell what colours tell.
+// Pictures of a risk, as SVG: a hundred dots, and a scale with a bracket for its range. Shapes tell what colours tell.
 
 function svg(name, attributes, children = []) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -7,28 +7,23 @@ function svg(name, attributes, children = []) {
   return element;
 }
 
-const DOT_KINDS = {
-  sure: "in the range of what it could be, the fewest",
-  likely: "expected besides these",
-  possible: "more, if it is at the top of the range",
-  none: "without it",
-};
-
-// Dots of one kind after another: the range's low end, up to the mean, up to the range's high end, the others.
-function dotCounts({ mean, lower, upper }) {
-  const dots = (risk) => (risk * 100 < 0.95 ? 0 : Math.round(risk * 100));
-  const [low, middle, high] = [dots(lower), dots(mean), dots(upper)];
-  return { sure: low, likely: middle - low, possible: high - middle, none: 100 - high };
-}
-
+// Full: with it. Hatched: with it, were the assumption right. Empty: without it.
 function dot(kind, x, y) {
-  return svg("circle", { class: `dot ${kind}`, cx: x, cy: y, r: kind === "none" ? 2.4 : 3.7 });
+  const circle = svg("circle", { class: `dot ${kind}`, cx: x, cy: y, r: kind === "without" ? 2.4 : 3.7 });
+  const lines = kind === "assumed" ? [-3, 0, 3].map((by) => hatch(x + by / 2, y + by / 2, 3.2 - Math.abs(by) / 3)) : [];
+  return svg("g", {}, [circle, ...lines]);
 }
 
-function dotsPicture(answer, what) {
-  const kinds = Object.entries(dotCounts(answer)).flatMap(([kind, count]) => Array(count).fill(kind));
+function hatch(x, y, half) {
+  const reach = half * Math.SQRT1_2;
+  return svg("line", { class: "hatch", x1: x - reach, x2: x + reach, y1: y + reach, y2: y - reach });
+}
+
+function dotsPicture(told) {
+  const having = told.mean < 0.0095 ? 0 : Math.round(told.mean * 100);
+  const kinds = Array.from({ length: 100 }, (_, i) => (i >= having ? "without" : told.assumed ? "assumed" : "with"));
   const dots = kinds.map((kind, i) => dot(kind, 5 + 10 * (i % 10), 5 + 10 * Math.floor(i / 10)));
-  const label = `100 dots for 100 such patients. ${what}: ${riskInWords(answer.mean)}, ${rangeInWords(answer)}.`;
+  const label = `100 dots for 100 such patients. ${told.what}: ${told.risk}.`;
   return svg("svg", { viewBox: "0 0 100 100", role: "img", "aria-label": label }, dots);
 }
 
@@ -36,12 +31,21 @@ function dotSwatch(kind) {
   return svg("svg", { viewBox: "0 0 10 10", class: "swatch", "aria-hidden": "true" }, [dot(kind, 5, 5)]);
 }
 
-function barPicture({ mean, lower, upper }, average) {
-  const at = (risk) => 2 + 196 * risk;
-  return svg("svg", { viewBox: "0 0 200 14", class: "bar", "aria-hidden": "true", preserveAspectRatio: "none" }, [
-    svg("line", { class: "axis", x1: at(0), x2: at(1), y1: 7, y2: 7 }),
-    svg("rect", { class: "interval", x: at(lower), width: Math.max(at(upper) - at(lower), 1), y: 4, height: 6 }),
-    svg("line", { class: "average", x1: at(average), x2: at(average), y1: 0, y2: 14 }),
-    svg("rect", { class: "mean", x: at(mean) - 1.5, width: 3, y: 2, height: 10 }),
-  ]);
+const TICKS = [0, 0.25, 0.5, 0.75, 1];
+
+// From 0 to 100, with ticks: a bracket for the range, a block for the risk (hollow where it is assumed), a triangle for the count.
+function scalePicture({ mean, lower, upper, assumed }, published) {
+  const at = (risk) => 4 + 192 * risk;
+  const line = (kind, x1, x2, y1, y2) => svg("line", { class: kind, x1, x2, y1, y2 });
+  const [low, high] = [at(lower), at(upper)];
+  const parts = [
+    line("axis", at(0), at(1), 13, 13),
+    ...TICKS.map((risk) => line("axis", at(risk), at(risk), 11, 15)),
+    line("bracket", low, high, 6, 6),
+    line("bracket", low, low, 3, 9),
+    line("bracket", high, high, 3, 9),
+    svg("rect", { class: "mean", x: at(mean) - 2, width: 4, y: 2, height: 8 }),
+  ];
+  if (published !== null) parts.push(svg("path", { class: "counted", d: `M${at(published)} 14l3.2 5h-6.4z` }));
+  return svg("svg", { viewBox: "0 0 200 20", class: `scale${assumed ? " assumed" : ""}`, "aria-hidden": "true" }, parts);
 }

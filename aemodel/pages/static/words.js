@@ -1,57 +1,167 @@
-// Risks in words. Nothing here knows of the page.
+// Answers and their sentences. Nothing here knows of the document. Risks are out of 100 throughout, small ones as decimals.
+
+const STATISTICS = 3;
 
 const SUPPORT_WORDS = {
-  data: "What sets this risk apart from the average rests mostly on published numbers of this very toxicity.",
-  pooled: "What sets this risk apart from the average was mostly learned from published numbers of other toxicities.",
-  prior: "What sets this risk apart from the average mostly rests on no published number: it is an assumption of the model.",
+  data: "The difference from the cohort rests mostly on published numbers of this very toxicity.",
+  pooled: "The difference from the cohort was mostly learned from published numbers of other toxicities.",
+  prior: "The difference from the cohort mostly rests on no published number: it is an assumption of the model.",
 };
 
-const UNPUBLISHED = "The publication does not give this toxicity at this grade: this answer is an assumption of the model.";
+const UNPUBLISHED = "The publication does not give this toxicity at this grade: all of this answer is an assumption of the model.";
 
 const NUMBERS = new Intl.NumberFormat("en-US");
 
-// Patients out of `base`. Whoever rounds to nobody is "fewer than 1", never 0: a risk is never nil.
-function patients(risk, base) {
-  const expected = risk * base;
-  if (expected < 0.95) return "fewer than 1";
-  if (expected > base - 0.95) return `more than ${NUMBERS.format(base - 1)}`;
-  return NUMBERS.format(Math.round(expected));
+// A risk that would round to nobody is below 0.1, never 0; only what was counted can be nil.
+function hundred(risk, fine = risk < 0.0095 || risk > 0.9905) {
+  const expected = risk * 100;
+  if (expected < 0.05) return "fewer than 0.1";
+  if (expected > 99.95) return "more than 99.9";
+  return fine ? expected.toFixed(1) : String(Math.round(expected));
 }
 
-// Small risks keep the one denominator that makes toxicities comparable, and say the rest out of 1,000.
-function baseOf(risk) {
-  return risk * 100 < 0.95 ? 1000 : 100;
+function inHundred(risk) {
+  return `${hundred(risk)} in 100`;
 }
 
-function riskInWords(risk) {
-  return `${patients(risk, 100)} in 100`;
+function rangeInWords({ lower, upper }) {
+  const [low, high] = [hundred(lower), hundred(upper)];
+  if (high.startsWith("fewer")) return "risk below 0.1 in 100";
+  if (low.startsWith("more")) return "risk above 99.9 in 100";
+  if (low.startsWith("fewer")) return `risk below ${high} in 100`;
+  if (high.startsWith("more")) return `risk above ${low} in 100`;
+  return low === high ? `risk about ${low} in 100` : `risk between ${low} and ${high} in 100`;
 }
 
-function rangeInWords({ mean, lower, upper }) {
-  const base = baseOf(mean);
-  const [low, high] = [patients(lower, base), patients(upper, base)];
-  const range = low === high ? low : `${low} to ${high}`;
-  return `could be ${range}${base === 100 ? "" : ` in ${NUMBERS.format(base)}`}`;
+// Profiles are counted with the last covariate fastest; "not known" comes after the levels.
+function answerOf(model, chosen, event, grade) {
+  const profile = model.covariates.reduce((row, covariate, k) => row * (covariate.levels.length + 1) + chosen[k], 0);
+  const place = (profile * model.events.length + event) * model.grades.length + grade;
+  const [mean, lower, upper] = model.risks.slice(STATISTICS * place, STATISTICS * (place + 1));
+  return { mean, lower, upper, support: model.supports[Number(model.support[place])], patients: model.expected[profile] };
 }
 
-function bothWays({ mean }) {
-  const base = baseOf(mean);
-  const have = patients(mean, base);
-  const number = Number(have.replace(/\D/g, ""));
-  const not = /^\d/.test(have) ? `${NUMBERS.format(base - number)} would not` : "the others would not";
-  return `Of ${NUMBERS.format(base)} such patients, ${/^\d/.test(have) ? "about " : ""}${have} would have it and ${not}.`;
+// Death is one thing, whatever the class of grades.
+function gradeOf(model, event, grade) {
+  return model.events[event].only ?? grade;
 }
 
-// Two sentences: the comparison, and how sure it is.
-function comparison(answer, average, nothingChosen) {
-  if (nothingChosen) return ["Nothing is chosen yet: this is the average over the cohort.", ""];
-  const ratio = answer.mean / average;
-  const base = baseOf(average);
-  const usual = `the cohort's average (${patients(average, base)} in ${NUMBERS.format(base)})`;
-  const times = ratio < 0.1 ? "Less than a tenth of" : `About ${ratio.toFixed(ratio < 10 ? 1 : 0)} times`;
-  const inside = average >= answer.lower && average <= answer.upper;
-  return [
-    ratio > 0.9 && ratio < 1.1 ? `About the same as ${usual}.` : `${times} ${usual}.`,
-    `The average lies ${inside ? "within" : "outside"} the range of what this patient's risk could be.`,
-  ];
+function knownOf(model, chosen) {
+  return model.covariates.flatMap((covariate, k) => (chosen[k] < covariate.levels.length ? [k] : []));
+}
+
+// Published rows that count this patient: for each set of covariates, the one of fewest levels.
+function rowsOf(model, chosen, event, grade) {
+  const closest = new Map();
+  for (const row of model.counts[event][grade]) {
+    const places = Object.entries(row.at);
+    if (!places.every(([k, levels]) => levels.includes(chosen[k]))) continue;
+    const key = Object.keys(row.at).join();
+    const size = places.reduce((product, [, levels]) => product * levels.length, 1);
+    if (!closest.has(key) || size < closest.get(key).size) closest.set(key, { ...row, key, size });
+  }
+  return [...closest.values()];
+}
+
+function countInWords({ low, high, n }) {
+  return `${low === high ? "" : `${NUMBERS.format(low)} to `}${NUMBERS.format(high)} of ${NUMBERS.format(n)}`;
+}
+
+function shareInWords({ low, high, n }) {
+  return low !== high || !n ? "" : `${low ? hundred(low / n) : "0"} in 100`;
+}
+
+function countSentence(row) {
+  return `${row.label}: ${[countInWords(row), shareInWords(row)].filter(Boolean).join(", ")}`;
+}
+
+// The risk against what was counted of everybody: both, the difference between them as shown, and a ratio of what is not rare.
+function difference(mean, usual) {
+  const fine = Math.min(mean, usual) < 0.0095 || Math.max(mean, usual) > 0.9905;
+  const [own, base] = [hundred(mean, fine), usual ? hundred(usual, fine) : "0"];
+  const apart = Number(own) - Number(base);
+  const enough = fine ? 0.05 : 0.5;
+  const same = own === base || Math.abs(mean - usual) * 100 < enough;
+  const amount = Number.isNaN(apart) ? `${hundred(Math.abs(mean - usual), true)}` : Math.abs(apart).toFixed(fine ? 1 : 0);
+  const times = mean / usual;
+  const ratio = Math.min(mean, usual) < 0.01 || (times > 0.95 && times < 1.05) ? "" : `, ${times.toFixed(1)} times as many`;
+  return { own, base, same, words: `${amount} ${mean > usual ? "more" : "fewer"}${ratio}` };
+}
+
+// All that is said of one answer. What rests on assumption says so first, and is not compared.
+function sentencesOf(model, chosen, event, grade) {
+  const answer = answerOf(model, chosen, event, grade);
+  const rows = rowsOf(model, chosen, event, grade);
+  const total = rows.find((row) => row.key === "");
+  const known = knownOf(model, chosen);
+  const assumed = answer.support === "prior";
+  const time = model.period ? ` in ${model.period}` : "";
+  const label = model.grade_labels[grade];
+  const at = model.events[event].only === null ? `, ${label.charAt(0).toLowerCase()}${label.slice(1)}` : "";
+  const start = assumed ? "Assumption: " : "";
+  const compared = comparison(model, { answer, total, known, assumed, time, event, grade });
+  return {
+    ...answer,
+    assumed,
+    what: `${start}${model.events[event].label}${at}${time && `,${time}`}`,
+    risk: inHundred(answer.mean),
+    range: rangeInWords(answer),
+    compared: compared.words,
+    both: assumed ? "" : bothWays(answer, time),
+    meaning: supportMeaning(model, { answer, known, same: compared.same, event, grade }),
+    few: known.length && answer.patients < 10 ? fewInWords(model, answer) : "",
+    counted: rows.map(countSentence),
+    uncounted: uncounted(model, known, rows),
+    notes: model.notes_on[event].filter((note) => appliesTo(note, model.grades[grade], chosen)).map((note) => note.text),
+  };
+}
+
+function comparison(model, { answer, total, known, assumed, time, event, grade }) {
+  const exact = total && total.low === total.high && total.n;
+  const counted = total ? `${countInWords(total)}${exact ? ` (${shareInWords(total)})` : ""}` : "";
+  if (!known.length) {
+    return { same: true, words: counted ? `Nothing is chosen: this is the whole cohort, of whom ${counted} had it${time}.` : "" };
+  }
+  if (assumed) {
+    return { words: counted ? `Of all patients ${counted} had it${time}: that was counted. How this patient differs was not.` : "" };
+  }
+  const usual = exact ? total.low / total.n : answerOf(model, unknownOf(model), event, grade).mean;
+  const { own, base, same, words } = difference(answer.mean, usual);
+  const whose = exact ? `overall (${countInWords(total)})` : "overall by the model";
+  const inside = usual >= answer.lower && usual <= answer.upper;
+  const range = same ? "" : ` The overall figure lies ${inside ? "inside" : "outside"} the range of this patient's risk${time}.`;
+  return { same, words: `${own} in 100, against ${base} in 100 ${whose}: ${same ? "about the same" : words}${time}.${range}` };
+}
+
+function unknownOf(model) {
+  return model.covariates.map((covariate) => covariate.levels.length);
+}
+
+function supportMeaning(model, { answer, known, same, event, grade }) {
+  if (!model.published[event][grade]) return UNPUBLISHED;
+  if (!known.length) return "";
+  return same && answer.support !== "prior" ? "" : SUPPORT_WORDS[answer.support];
+}
+
+function bothWays({ mean }, time) {
+  const have = hundred(mean, false);
+  const number = Math.round(mean * 100);
+  if (mean < 0.0095) return `Of 100 such patients, fewer than 1 is expected to have it${time}.`;
+  if (mean > 0.9905) return `Of 100 such patients, fewer than 1 is expected not to have it${time}.`;
+  return `Of 100 such patients, about ${have} would have it${time} and ${100 - number} would not.`;
+}
+
+function fewInWords(model, { patients }) {
+  const number = patients < 0.95 ? "fewer than 1" : `about ${Math.round(patients)}`;
+  return `Fewer than 10 of the ${NUMBERS.format(model.patients)} patients are like this: ${number}.`;
+}
+
+function uncounted(model, known, rows) {
+  const counted = new Set(rows.flatMap((row) => Object.keys(row.at)));
+  const labels = known.filter((k) => !counted.has(String(k))).map((k) => model.covariates[k].label.toLowerCase());
+  return labels.length ? `Not published for this toxicity at this grade: by ${labels.join(", ")}.` : "";
+}
+
+function appliesTo({ grade, at }, shown, chosen) {
+  return (!grade || grade === shown) && Object.entries(at).every(([k, levels]) => levels.includes(chosen[k]));
 }
