@@ -12,6 +12,7 @@ from aemodel.publication.tables import load_tables
 from validation.arms import FITS, arm_table, make_arm_laboratory, one_round, profile_table
 from validation.figures import read_all, write_results
 from validation.first_model import make_first_laboratory
+from validation.flags import flag_table, one_event
 from validation.full_rows import one_regression
 from validation.laboratory import make_laboratory
 from validation.runs import run_rounds
@@ -109,6 +110,20 @@ def withheld(out: Path, publication: str, processes: int) -> None:
     numbers = range(1, len(clusters(load_tables(publication))) + 1)
     found = run_rounds(publication, out / "withheld", numbers, what=one_cluster, processes=processes)
     click.echo(elpd_table(found).round(2).to_string(index=False))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results; `flags` is made in it.")
+@click.option("--publication", default="aall1331", show_default=True)
+@click.option("--events", type=int, help="How many events; by default all.")
+@click.option("--processes", type=int, default=2, show_default=True)
+def flags(out: Path, publication: str, events: int | None, processes: int) -> None:
+    """Support's measure against refits without an event's own rows: variances of effects, and one rank correlation."""
+    numbers = range(1, (events or len(load_tables(publication).events)) + 1)
+    make = partial(make_laboratory, product=False)
+    table = flag_table(run_rounds(publication, out / "flags", numbers, what=one_event, make=make, processes=processes))
+    click.echo(table.round(2).to_string(index=False))
+    click.echo(f"\nRank correlation over {len(table)} pairs: {table.attrs['rank_correlation']:.2f}")
 
 
 @main.command()

@@ -17,7 +17,7 @@ import pytest
 import xarray as xr
 from scipy.signal import convolve2d
 from scipy.special import gammaln
-from scipy.stats import chi2_contingency, ks_2samp, multinomial, norm
+from scipy.stats import chi2_contingency, ks_2samp, multinomial, norm, spearmanr
 
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.effects import make_centring
@@ -26,6 +26,7 @@ from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.intervals import pack
 from aemodel.inference.model import build_model, coordinates, prior_logits
 from validation.figures import read_all, write_results
+from validation.flags import flag_table, one_event
 from validation.laboratory import laboratory_model, make_laboratory, table_tests
 from validation.ranks import RANKED, _table_logliks, one_round, simulated_round
 from validation.runs import read_rounds, run_rounds
@@ -355,6 +356,20 @@ def test_a_cluster_is_predicted(laboratory, withheld_stage):
     table = elpd_table([one, one])
     assert table["cluster"].tolist()[2:] == ["all by covariate", "all events"]
     assert table["over overall rate"].iloc[2] == pytest.approx(2 * (one["elpd"]["joint"] - one["elpd"]["overall rate"]))
+
+
+@pytest.mark.slow
+def test_effects_are_wider_without_an_events_rows_and_the_measure_says_so(laboratory, invented):
+    """Of the covariates by which the event is published; correlations are of pairs, means over grades."""
+    told = [{r.covariate for r in invented.rows if r.event == e.name and not r.derived} - {"total"} for e in invented.events]
+    number = next(i for i, (e, of) in enumerate(zip(invented.events, told, strict=True), start=1) if of and not e.parent)
+    found = one_event(laboratory, number, draws=150, tune=250)
+    rows = [row for row in found["rows"] if row["covariate"] in told[number - 1]]
+    assert rows
+    assert all(row["refit"] > 0.2 and row["measure"] > 0.2 for row in rows)
+    table = flag_table([found, found | {"event": "other", "rows": found["rows"]}])
+    assert len(table) == 2 * len(invented.covariates)
+    assert table.attrs["rank_correlation"] == spearmanr(table["refit"], table["measure"])[0]
 
 
 @pytest.mark.slow
