@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
     from aemodel.answers.risk_plots import plot_effects, plot_profiles, plot_risk
     from aemodel.answers.second_cohort import validate
-    from aemodel.answers.sensitivity import sensitivity_table
+    from aemodel.answers.sensitivity import robustness_table, sensitivity_table
     from aemodel.answers.table_uncertainty import table_uncertainty
     from aemodel.inference.adam import read_adam
     from aemodel.inference.ard import read_ard
@@ -81,6 +81,7 @@ _HOME = {
     "read_adam": "inference.adam",
     "read_ard": "inference.ard",
     "risk_table": "answers.risk",
+    "robustness_table": "answers.sensitivity",
     "save_model": "saved.writer",
     "score": "scoring.score",
     "score_cohort": "scoring.cohort",
@@ -129,6 +130,7 @@ __all__ = [
     "read_adam",
     "read_ard",
     "risk_table",
+    "robustness_table",
     "save_model",
     "score",
     "score_cohort",

@@ -13,7 +13,7 @@ import pytest
 from aemodel.inference.design import all_margins, make_design, zero_sum_basis
 from aemodel.inference.effects import branch_logits, branch_shares, effect_scales, make_centring, reference_states
 from aemodel.inference.evidence import choose_evidence
-from aemodel.inference.forward import _additive_residual
+from aemodel.inference.forward import additive_residual
 from aemodel.inference.model import build_model, coordinates, prior_logits
 from aemodel.publication.families import make_families
 from aemodel.publication.schema import Event
@@ -209,7 +209,7 @@ def test_saturated_design_leaves_no_deviation(invented):
         matrix=zero_sum_basis(levels.max() + 1)[levels],
         cells=replace(design.cells, n=np.where(_first(levels), 10.0, 0.0)),
     )
-    residual = _additive_residual(one)
+    residual = additive_residual(one)
     there = one.cells.n > 0
     assert not residual[np.ix_(there, there)].any()
 
@@ -223,7 +223,7 @@ def test_empty_cells_are_not_blown_up(aall1331):
     design = make_design(aall1331)
     n = design.cells.n.copy()
     n[::5] = 0.0
-    residual = _additive_residual(replace(design, cells=replace(design.cells, n=n)))
+    residual = additive_residual(replace(design, cells=replace(design.cells, n=n)))
     assert np.average((residual**2).sum(axis=1), weights=n) <= 1 + 1e-9
     np.testing.assert_allclose((residual[::5] ** 2).sum(axis=1), 1)
 

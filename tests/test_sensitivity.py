@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import halfnorm, norm, spearmanr
 
 import aemodel
-from aemodel.answers.sensitivity import _intercept_logp, _quantities, _scale_logp, _shift, sensitivity_table
+from aemodel.answers.risk import read_patients
+from aemodel.answers.sensitivity import (
+    LARGEST,
+    _intercept_logp,
+    _quantities,
+    _scale_logp,
+    _shift,
+    robustness_table,
+    sensitivity_table,
+)
 from aemodel.answers.states import make_model_forward
 from aemodel.inference import fitting, priors
-from aemodel.inference.forward import logit
+from aemodel.inference.design import make_design
+from aemodel.inference.forward import additive_residual, logit
 from aemodel.inference.idata import power_scaling
+from tests.reports import drawn_model
+from tests.test_any_table import CELLS, trial
 
 pytestmark = pytest.mark.xdist_group("fits")
 
@@ -141,6 +155,111 @@ def test_a_publication_that_counts_half_matters_half(shipped, table):
     clear = table["data"] > 0.1
     assert np.median(half["data"][clear] / table["data"][clear]) == pytest.approx(0.5, abs=0.1)
     np.testing.assert_allclose(half["scales"], table["scales"])
+
+
+# Departure from additivity.
+
+PROFILES = pd.DataFrame(
+    {
+        "age_band": ["19-30", "19-30", "1-9", "1-9", None],
+        "relapse_group": ["bm_early", "bm_early", "iem_late", None, None],
+        "sex": ["female", None, None, None, None],
+        "race_ethnicity": ["hispanic", None, None, None, None],
+    },
+    dtype=object,
+)
+
+
+@pytest.fixture(scope="module")
+def robustness(shipped):
+    return robustness_table(shipped, PROFILES).set_index(["patient", "event", "grade"]).sort_index()
+
+
+def departed(risks, sets, rng, sd, residual):
+    """Log odds of profiles, (sample, profile, event and grade), their cells off additivity afresh in each sample."""
+    cells = len(residual)
+    odds = logit(risks.draws[:, :cells]).reshape(len(risks.draws), cells, -1)
+    off = np.einsum("cd,sde->sce", residual, rng.standard_normal(odds.shape))
+    return logit(np.einsum("pc,sce->spe", risks.weights(sets)[:, :cells], 1 / (1 + np.exp(-odds - sd * off))))
+
+
+def test_departure_that_doubles_an_interval_is_found_by_simulation(shipped, robustness):
+    """Four covariates known, or two: a departure of the tabled size, drawn, doubles the standard deviation, within 15 %."""
+    sets, _ = read_patients(shipped.risks.covariates, PROFILES, None)
+    residual, rng = additive_residual(make_design(shipped.tables)), np.random.default_rng(1)
+    before = departed(shipped.risks, sets, rng, 0.0, residual).std(axis=0)
+    checked = 0
+    for i, (event, grade) in enumerate([(e, g) for e in shipped.risks.events for g in shipped.risks.grades]):
+        for patient, few in ((0, LARGEST), (1, 0.9), (2, 0.9)):
+            sd = robustness.loc[(patient, event, grade), "doubled_sd"]
+            if sd < few:
+                after = departed(shipped.risks, sets[[patient]], rng, sd, residual).std(axis=0)[0, i]
+                assert after / before[patient, i] == pytest.approx(2, rel=0.15), (patient, event, grade)
+                checked += 1
+    assert checked > 15
+
+
+def test_forward_map_departs_as_the_table_says(shipped, robustness):
+    """An event that is one branch: the variance that the model's own deviation adds, at a small scale, within 25 %."""
+    forward, draws, seed = make_model_forward(shipped)
+    sets, _ = read_patients(shipped.risks.covariates, PROFILES, None)
+    weights, having = shipped.risks.weights(sets), forward.events_having([("hyperglycemia", "3-5")]).astype(float)[0]
+
+    def log_odds(deviation):
+        states = replace(forward.forward, deviation=deviation).states(draws, seed)
+        return np.array([logit(weights @ (having @ p)) for p in states])
+
+    added = np.mean((log_odds(0.05) - log_odds(0.0)) ** 2, axis=0) / 0.05**2
+    variance = logit(shipped.risks.risks(sets)[:, :, shipped.risks.events.index("hyperglycemia"), 0]).var(axis=0)
+    expected = 3 * variance / robustness.xs(("hyperglycemia", "3-5"), level=("event", "grade"))["doubled_sd"] ** 2
+    np.testing.assert_allclose(added[:3], expected[:3], rtol=0.25)
+    assert (added[3:] < 0.01).all()
+
+
+def test_contrast_loses_its_sign_at_an_interaction_of_the_tabled_size(shipped):
+    """Half the departure leaves 1 outside of the interval, half as much again does not; it is on it within 15 %."""
+    risks = shipped.risks
+    who = PROFILES.iloc[[1]]
+    reference = {"age_band": "1-9", "relapse_group": "iem_late"}
+    table = robustness_table(shipped, who, reference)
+    sets, _ = read_patients(risks.covariates, pd.concat([who, pd.DataFrame([reference])]).astype(object), None)
+    residual, found = additive_residual(make_design(shipped.tables)), 0
+    for i, row in enumerate(table.itertuples()):
+        if not 0.1 < row.open_sd < 1.5:
+            continue
+        for times in (0.5, 1.0, 1.5):
+            odds = departed(risks, sets, np.random.default_rng(2), times * row.open_sd, residual)[:, :, i]
+            lower, middle, upper = np.quantile(odds[:, 0] - odds[:, 1], (0.05, 0.5, 0.95))
+            near, half = (lower, middle - lower) if row.odds_ratio > 1 else (-upper, upper - middle)
+            assert (near > 0) == (times < 1) or times == 1, (row.event, row.grade, times)
+            assert times != 1 or abs(near) < 0.15 * half
+        found += 1
+    assert found >= 3
+
+
+def test_cohort_and_single_levels_do_not_depend_on_additivity(robustness):
+    """Their cells' departures average out: margins could see what is left. Nothing known differs from nobody."""
+    assert np.isinf(robustness.loc[[3, 4], "doubled_sd"]).all()
+    assert (robustness.loc[4, ["odds_ratio", "open_or"]] == 1).all(axis=None)
+    assert np.isfinite(robustness.loc[0, "doubled_sd"]).mean() > 0.9
+
+
+def test_interaction_that_is_published_is_no_departure():
+    """By margins an answer for two levels together depends on additivity, by their cross-tabulation it does not."""
+    margins = ["rash,3-5,arm,a,20,4", "rash,3-5,arm,b,20,9", "rash,3-5,age,young,19,6", "rash,3-5,age,60+,21,7"]
+    crossed = [f"rash,3-5,arm*age,{'*'.join(cell)},{CELLS[cell]},{y}" for cell, y in zip(CELLS, (1, 3, 5, 4), strict=True)]
+    who = pd.DataFrame({"arm": ["a"], "age": ["young"]})
+    one, other = (
+        robustness_table(drawn_model(trial(rows, "rash,Rash,,,3-5,all").texts), who)["doubled_sd"]
+        for rows in (margins, crossed)
+    )
+    assert np.isfinite(one).all()
+    assert np.isinf(other).all()
+
+
+def test_reference_is_checked_as_a_contrasts_is(shipped):
+    with pytest.raises(aemodel.InputError, match="reference: unknown columns"):
+        robustness_table(shipped, PROFILES, {"weight": 3})
 
 
 # Refits.

@@ -46,7 +46,7 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     """
     interval = check_interval(interval)
     risks: RiskDraws = model.risks
-    sets = _sets("to", to, risks), _sets("reference", reference, risks)
+    sets = level_sets("to", to, risks), level_sets("reference", reference, risks)
     everything = risks.everything
     fixed = [np.flatnonzero(one != everything).tolist() for one in sets]
     if fixed[0] != fixed[1] or not fixed[0]:
@@ -74,7 +74,7 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     return pd.DataFrame(rows, columns=["event", "grade", "risk", "reference_risk", *ends, "p_higher", "support"])
 
 
-def _sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> NDArray[np.int64]:
+def level_sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> NDArray[np.int64]:
     """Sets of levels (covariate,); a covariate that is not spoken of has all."""
     if not isinstance(values, Mapping):
         raise TypeError(f"{argument}: expected a mapping from columns to values, not {type(values).__name__}")

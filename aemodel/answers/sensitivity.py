@@ -1,7 +1,8 @@
-"""What would change with the priors: power-scaling of the draws, without another fit."""
+"""What would change with the priors, and were effects not additive: from the draws, without another fit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,24 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from aemodel.answers.contrasts import level_sets
+from aemodel.answers.risk import read_patients
 from aemodel.answers.states import make_model_forward
 from aemodel.inference import priors
-from aemodel.inference.design import Design, all_margins, family_averages
-from aemodel.inference.forward import logit, make_forward
+from aemodel.inference.design import Design, all_margins, family_averages, make_design
+from aemodel.inference.forward import additive_residual, logit, make_forward
 from aemodel.inference.idata import power_scaling
+from aemodel.inference.information import DRAWS
 from aemodel.inference.intervals import pack
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.publication.tables import Tables
-from aemodel.scoring.risks import RiskDraws
+from aemodel.scoring.risks import RiskDraws, check_interval
 
 SENSITIVE = 0.05
 """Power-scaling sensitivity from which a prior or the data matter (Kallioinen et al. 2024)."""
+
+LARGEST = 3.0
+"""Departure from additivity (log odds) beyond which none is told: an odds ratio of 20."""
 
 
 def sensitivity_table(model: Any) -> pd.DataFrame:
@@ -118,3 +125,86 @@ def _shift(quantities: NDArray[np.float64], log_prior: NDArray[np.float64]) -> N
     centred = quantities - quantities.mean(axis=0)
     slope = (log_prior - log_prior.mean()) @ centred / len(centred)
     return np.asarray(np.log(0.25) * slope / quantities.std(axis=0))
+
+
+def robustness_table(
+    model: Any,
+    patients: Any,
+    reference: Mapping[str, Any] | None = None,
+    *,
+    interval: float = 0.9,
+    id_column: str | None = None,
+) -> pd.DataFrame:
+    """How far from additive effects must be before an answer is worth little: from the draws, without another fit.
+
+    Were the log odds of an event in each cell (combination of all covariates' levels) off what adds up by a normal departure
+    of standard deviation s, independent from cell to cell, less what it adds to the cohort's mean and to main effects, the
+    log odds of an answer that lies in cells with weights w would vary by s^2 times the sum of squares of its derivatives
+    w p (1 - p) / [r (1 - r)], with p the risk in a cell and r the answer: little where many cells are averaged over. That is
+    exact for one cell, and to first order otherwise: too much for large departures. The table gives the s, beyond what the
+    model itself allows for, at which intervals stretch so far, and exp(s) as an odds ratio between what is and what adds up.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    patients, id_column
+        As for `posterior_epred`.
+    reference
+        Values of patient columns, as for `contrast_table`, of those whom each patient is compared with; by default the cohort.
+    interval
+        Probability of the equal-tailed intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per patient, event and grade: patient, event, grade, odds_ratio (posterior median, the patient's against the
+        reference's), doubled_sd (the s at which the interval of the log odds is twice as long), doubled_or (as odds ratio),
+        open_sd and open_or (the s at which the interval of odds_ratio holds 1; 0 and 1 where it does already). Infinite where
+        beyond an odds ratio of 20: such an answer does not depend on additivity.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `posterior_epred` and `contrast_table`, or the interval is not between 0 and 1.
+    """
+    interval = check_interval(interval)
+    risks: RiskDraws = model.risks
+    sets, names = read_patients(risks.covariates, patients, id_column)
+    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+    other = level_sets("reference", reference, risks)[None] if reference is not None else risks.everything[None]
+    answers, others = (logit(risks.risks(one)) for one in (profiles, other))
+    difference, moved = answers - others, _moved(make_design(model.tables), risks, np.vstack([profiles, other]))
+    low, middle, high = np.quantile(difference, ((1 - interval) / 2, 0.5, (1 + interval) / 2), axis=0)
+    near = np.where(middle > 0, middle - low, high - middle)
+    stretch = abs(middle) / np.maximum(near, 1e-12)
+    found = {
+        "doubled": _departure(answers.std(axis=0), moved[0], 2.0),
+        "open": _departure(difference.std(axis=0), moved[1], stretch),
+    }
+    columns = {f"{name}_{unit}": how(s) for name, s in found.items() for unit, how in (("sd", np.array), ("or", np.exp))}
+    keys = pd.MultiIndex.from_product([names, risks.events, risks.grades], names=["patient", "event", "grade"])
+    table = pd.DataFrame({name: values[row].ravel() for name, values in columns.items()}, index=keys)
+    table.insert(0, "odds_ratio", np.exp(middle)[row].ravel())
+    return table.reset_index()
+
+
+def _moved(design: Design, risks: RiskDraws, sets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Variance of log odds by departures of unit variance, and of what sets them apart from the last one's, but for that.
+
+    (2, profile, event, grade), averaged over draws.
+    """
+    residual, projected = np.eye(len(risks.levels)), additive_residual(design)
+    residual[: len(projected), : len(projected)] = projected
+    weights, found = risks.weights(sets), []
+    for p in risks.draws[:: max(1, len(risks.draws) // DRAWS)].astype(float):
+        answers = np.einsum("pc,ceg->peg", weights, p)[..., None]
+        moved = np.einsum("pc,ceg->pegc", weights, p * (1 - p)) / (answers * (1 - answers)) @ residual
+        found.append([(by_cell[:-1] ** 2).sum(axis=-1) for by_cell in (moved, moved - moved[-1])])
+    return np.mean(found, axis=0)
+
+
+def _departure(sd: NDArray[np.float64], moved: NDArray[np.float64], stretch: Any) -> NDArray[np.float64]:
+    """Standard deviation of departures at which log odds of so much have intervals so many times as long."""
+    found = sd * np.sqrt(np.maximum(np.square(stretch) - 1, 0) / np.maximum(moved, 1e-24))
+    return np.where(found > LARGEST, np.inf, found)

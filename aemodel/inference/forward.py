@@ -46,7 +46,7 @@ class Forward:
 
     def logits(self, draws: xr.Dataset, seed: int) -> Iterator[NDArray[np.float32]]:
         """Branch logits (branch, cell) for each sample of ``draws``: in single precision, in which models are saved."""
-        residual = _additive_residual(self.design)
+        residual = additive_residual(self.design)
         arrays = flat(draws)
         for i in range(arrays["intercept"].shape[0]):
             rng = np.random.default_rng([seed, i])
@@ -109,7 +109,7 @@ def flat(draws: xr.Dataset) -> dict[str, Floats]:
     return {n: draws[n].values.astype(np.float64).reshape(samples, *draws[n].shape[2:]) for n in sorted(PARAMETERS)}
 
 
-def _additive_residual(design: Design) -> Floats:
+def additive_residual(design: Design) -> Floats:
     """Takes from a deviation whatever the margins could see of it: cohort-weighted main effects and the mean.
 
     What is left is prior whatever the margins say, so it needs no place in the sampler. In a saturated design nothing is
