@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aemodel.answers.prior_check import prior_predictive_table
     from aemodel.answers.profiles import profile_table
     from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
-    from aemodel.answers.risk_plots import plot_effects, plot_profiles, plot_risk
+    from aemodel.answers.risk_plots import plot_cohort, plot_effects, plot_patient, plot_profiles
     from aemodel.answers.second_cohort import validate
     from aemodel.answers.sensitivity import robustness_table, sensitivity_table
     from aemodel.answers.table_uncertainty import table_uncertainty
@@ -68,12 +68,13 @@ _HOME = {
     "ordering_table": "answers.evidence",
     "p_value_table": "publication.p_values",
     "plot_calibration": "answers.plots",
+    "plot_cohort": "answers.risk_plots",
     "plot_differences": "answers.plots",
     "plot_effects": "answers.risk_plots",
     "plot_identification": "answers.plots",
+    "plot_patient": "answers.risk_plots",
     "plot_prior": "answers.plots",
     "plot_profiles": "answers.risk_plots",
-    "plot_risk": "answers.risk_plots",
     "posterior_epred": "answers.risk",
     "posterior_predict": "answers.risk",
     "prior_predictive_table": "answers.prior_check",
@@ -117,12 +118,13 @@ __all__ = [
     "ordering_table",
     "p_value_table",
     "plot_calibration",
+    "plot_cohort",
     "plot_differences",
     "plot_effects",
     "plot_identification",
+    "plot_patient",
     "plot_prior",
     "plot_profiles",
-    "plot_risk",
     "posterior_epred",
     "posterior_predict",
     "prior_predictive_table",

@@ -300,18 +300,21 @@ def show(model: str, form: str) -> None:
     Examples:
       aemodel calculator risks.html
       aemodel calculator models/mine risks.html
+      aemodel calculator models/mine risks.html --beside models/without-nulls
     """,
 )
 @click.argument("arguments", nargs=-1, metavar="")
+@click.option("--beside", metavar="MODEL", help="Another fit of the same counts: each answer tells what that one says, too.")
 @one_line_errors
-def calculator(arguments: tuple[str, ...]) -> None:
+def calculator(arguments: tuple[str, ...], beside: str | None) -> None:
     from aemodel.pages.calculator import write_calculator
     from aemodel.saved.reader import load_model
 
     if len(arguments) not in (1, 2):
         raise click.UsageError(f"expected [MODEL] OUT, not {len(arguments)} arguments")
     *model, out = arguments
-    path = write_calculator(load_model(model[0] if model else "aall1331"), out)
+    other = None if beside is None else load_model(beside)
+    path = write_calculator(load_model(model[0] if model else "aall1331"), out, other)
     tell(f"Calculator written into {path} ({path.stat().st_size / 1000:.0f} kB).")
 
 
@@ -324,24 +327,24 @@ def calculator(arguments: tuple[str, ...]) -> None:
     \b
     Examples:
       aemodel report aall1331 report.html
-      aemodel report models/mine report.html --compare models/margins-only
+      aemodel report models/mine report.html --compare models/no-nulls --compare models/counts-only
     """,
 )
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--compare", metavar="MODEL", help="Another fit of the same publication, to show beside it.")
+@click.option("--compare", metavar="MODEL", multiple=True, help="Another fit of the same publication, to show beside it.")
 @click.option("--tables", type=int, default=20, show_default=True, help="Tables of the covariates to draw; 0 for none.")
 @one_line_errors
-def report(model: str, out: Path, compare: str | None, tables: int) -> None:
+def report(model: str, out: Path, compare: tuple[str, ...], tables: int) -> None:
     import time
 
     from aemodel.pages.report import write_report
     from aemodel.saved.reader import load_model
 
     started = time.monotonic()
-    loaded, other = load_model(model), None if compare is None else load_model(compare)
+    loaded, others = load_model(model), [load_model(other) for other in compare]
     tell(f"Working out the report of {loaded.name}.")
-    path = write_report(loaded, out, other, tables=tables)
+    path = write_report(loaded, out, others, tables=tables)
     size, seconds = path.stat().st_size / 1000, time.monotonic() - started
     tell(f"Report written into {path} ({size:.0f} kB) after {seconds:.0f} s.")
 

@@ -36,8 +36,9 @@ alpha = 0.05
 def invented_texts(*, patients=240):
     """The invented publication, with evidence in words and a discrepancy."""
     texts = publication_texts(simulate_patients(seed=11, patients=patients))
+    about = texts["publication.toml"].replace("citation =", 'setting = "Two cycles, 2001-2003"\ncitation =')
     return texts | {
-        "publication.toml": texts["publication.toml"] + EVIDENCE,
+        "publication.toml": about + EVIDENCE,
         "discrepancies.csv": texts["discrepancies.csv"] + "rash,3-5,,,Table 2,about ten,eleven,taken as printed\n",
     }
 

@@ -16,7 +16,10 @@ from click.testing import CliRunner
 import aemodel
 from aemodel import cli
 from aemodel.pages import calculator
+from aemodel.pages.description import beside_words
 from tests.calculators import BOLD, hostile_model, invented_model, page_data, scored
+from tests.publications import publication_texts, simulate_patients
+from tests.reports import drawn_model, invented_texts
 from tests.test_imports import HEAVY, loaded_after, without
 
 
@@ -91,6 +94,55 @@ def test_checks_that_failed_are_told(tmp_path):
         aemodel.write_calculator(invented_model(divergences=7), tmp_path / "page.html").read_text(encoding="utf-8")
     )
     assert any("7" in failure for failure in data["failures"])
+
+
+# Two fits in one page.
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return drawn_model(invented_texts()), drawn_model(invented_texts(), seed=2, selection=False)
+
+
+def test_the_other_fit_s_answers_are_those_of_score(pair, tmp_path):
+    data = page_data(aemodel.write_calculator(pair[0], tmp_path / "page.html", pair[1]).read_text(encoding="utf-8"))
+    assert data["beside"]["words"] == "when nothing is assumed of what the publication leaves out"
+    for model, held in zip(pair, (data, data["beside"]), strict=True):
+        risks, support = scored(model)
+        np.testing.assert_allclose(np.reshape(held["risks"], risks.shape), risks, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(np.array(data["supports"])[[int(digit) for digit in held["support"]]], support.ravel())
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"ordering": None}, "when nothing is assumed of the order of groups that the publication states"),
+        (
+            {"ordering": None, "selection": False},
+            "when nothing is assumed of the order of groups that the publication states and of what the publication leaves out",
+        ),
+        (
+            {"selection": False, "prior_scale": 2.0},
+            "in the other fit (Evidence used beside the margins: orderings of groups, with significant tests at both grades. "
+            "Prior scales of effects times 2)",
+        ),
+        ({"ordering": "order"}, "in the other fit (Evidence used beside the margins: orderings of groups and tests that "),
+    ],
+)
+def test_what_the_other_fit_holds_under_is_true_of_its_settings(pair, changed, words):
+    assert beside_words(pair[0].settings, {**pair[0].settings, **changed}).startswith(words)
+
+
+def test_a_fit_of_other_counts_is_not_set_beside(pair, shipped, tmp_path):
+    other = drawn_model(publication_texts(simulate_patients(seed=12, patients=240)))
+    for beside, message in (
+        (shipped, "the two models must have the same"),
+        (other, "it was fitted to other counts"),
+        (1, "expected"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"^beside: {message}"):
+            aemodel.write_calculator(pair[0], tmp_path / "page.html", beside)
+    assert os.listdir(tmp_path) == []
 
 
 # The page.
@@ -230,6 +282,16 @@ def test_command_writes_the_page(page, shipped, tmp_path):
 def test_command_takes_the_shipped_model_by_default(page, tmp_path):
     assert run(tmp_path / "page.html").exit_code == 0
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+
+
+def test_command_sets_another_fit_beside(pair, tmp_path):
+    for name, model in zip("ab", pair, strict=True):
+        aemodel.save_model(model, tmp_path / name)
+    result = run(tmp_path / "a", tmp_path / "page.html", "--beside", tmp_path / "b")
+    assert result.exit_code == 0, result.output
+    aemodel.write_calculator(aemodel.load_model(tmp_path / "a"), tmp_path / "same.html", aemodel.load_model(tmp_path / "b"))
+    assert (tmp_path / "page.html").read_bytes() == (tmp_path / "same.html").read_bytes()
+    assert "--beside: the two models must" in run(tmp_path / "page.html", "--beside", tmp_path / "b").output
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 import aemodel
 from tests.browser import chromium, needs_chromium
 from tests.calculators import BOLD, LONG, hostile_model, invented_model, page_data, profiles, scored
+from tests.reports import drawn_model, invented_texts
+from tests.test_figures import contrast
 
 pytestmark = needs_chromium
 
@@ -30,11 +33,18 @@ def shipped():
 
 
 @pytest.fixture(scope="module")
-def written(shipped, tmp_path_factory):
+def written(shipped, pair, tmp_path_factory):
     """Addresses of pages: of the shipped model, of one with hostile texts, and of one whose checks failed."""
     folder = tmp_path_factory.mktemp("calculator")
-    models = {"shipped": shipped, "hostile": hostile_model(), "failed": invented_model(divergences=7)}
-    return {name: aemodel.write_calculator(model, folder / f"{name}.html").as_uri() for name, model in models.items()}
+    models = {"shipped": (shipped,), "hostile": (hostile_model(),), "failed": (invented_model(divergences=7),), "pair": pair}
+    pages = {name: folder / f"{name}.html" for name in models}
+    return {name: aemodel.write_calculator(fits[0], pages[name], *fits[1:]).as_uri() for name, fits in models.items()}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two fits, the other one without what is assumed of what is left out, and with a sampler that failed."""
+    return drawn_model(invented_texts()), drawn_model(invented_texts(), seed=2, selection=False, divergences=7)
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +109,15 @@ READ_ALL = """async (addresses) => {
 
 
 @pytest.fixture(scope="module")
-def told(browser, shipped, written):
-    """All that is said of every profile, event and grade that the page shows, worked out in one evaluation, with its data."""
+def told(browser, written):
+    return all_told(browser, written["shipped"])
+
+
+def all_told(browser, address):
+    """All that is said of every profile, event and grade that a page shows, worked out in one evaluation, with its data."""
     source = (files("aemodel.pages") / "static" / "words.js").read_text(encoding="utf-8")
     page = browser.new_page()
-    page.goto(written["shipped"])
+    page.goto(address)
     data = page_data(page.content())
     places = [(e, g) for e, event in enumerate(data["events"]) for g in range(2) if event["only"] is None or g == event["only"]]
     chosen = list(itertools.product(*(range(len(c["levels"]) + 1) for c in data["covariates"])))
@@ -163,6 +177,32 @@ def test_every_sentence_keeps_to_the_rules(told, shipped):
                 assert f"{usual[key].observed_low} of {usual[key].n}" in s["compared"]
             if nothing or "about the same" in s["compared"]:
                 assert "difference" not in s["meaning"]
+
+
+def test_a_page_of_two_fits_tells_both_of_every_answer(browser, show, pair, written):
+    *_, said = all_told(browser, written["pair"])
+    risks, support = scored(pair[1])
+    words = "when nothing is assumed of what the publication leaves out"
+    for i, sentences in enumerate(said):
+        assert len(sentences) == risks[i, ..., 0].size - 1  # death is one thing
+        for s in sentences:
+            assert s["beside"].startswith(f"{s['risk']}; ")
+            assert f"in 100, risk {s['beside'].split(', risk ')[1].split(',')[0]}, {words}" in s["beside"]
+            assert ("an assumption there" in s["beside"]) == (s["other"]["support"] == "prior")
+    page = show("pair", chosen={"arm": "high", "show.event": "rash"})
+    mean, other = (cell(page, "rash", "3-5").locator(f".{which}").get_attribute("value") for which in ("risk", "other"))
+    profile = profiles(pair[1]).index({"arm": "high", "stage": None, "region": None})
+    rash = pair[1].risks.events.index("rash")
+    assert float(other) == pytest.approx(risks[profile, rash, 0, 0], abs=1e-6)
+    assert float(mean) != float(other)
+    assert (
+        page.locator("#beside")
+        .text_content()
+        .endswith(f"{words}{' (an assumption there)' * (support[profile, rash, 0] == 'prior')}.")
+    )
+    assert f"Other fit: {words}." in page.locator("#caption").text_content()
+    assert "The fit of the other model failed its checks" in page.locator("#failed").text_content()
+    assert show().locator("#beside").is_hidden()
 
 
 def test_published_counts_of_chosen_levels_are_those_of_the_tables(told, shipped):
@@ -515,6 +555,26 @@ def test_nothing_is_wider_than_the_screen(show, name, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark", "print"])
+def test_every_mark_stands_out_three_to_one(show, scheme):
+    """Lines and fills of scales, dots and icons against what they are drawn on, of chosen and of other cells."""
+    page = show(chosen=PATIENT, scheme="dark" if scheme == "print" else scheme)
+    if scheme == "print":
+        page.emulate_media(media="print")
+    found = page.evaluate("""() => [...document.querySelectorAll(".scale *, .dot, .hatch, .glyph")].map((mark) => {
+        const style = getComputedStyle(mark);
+        const colours = mark instanceof SVGElement ? [style.stroke, style.fill] : [style.borderTopColor];
+        let behind = mark.parentElement;
+        while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
+        return [mark.getAttribute("class"), colours.filter((c) => /^rgb\\(/.test(c)), getComputedStyle(behind).backgroundColor];
+    })""")
+    assert {"axis", "bracket", "mean", "counted", "glyph data", "glyph pooled"} <= {kind for kind, _, _ in found}
+    for kind, colours, behind in {(kind, tuple(colours), behind) for kind, colours, behind in found}:
+        paper, *marks = ([int(n) / 255 for n in re.findall(r"\d+", c)] for c in (behind, *colours))
+        assert marks, kind
+        assert max(contrast(mark, paper) for mark in marks) >= 3, (kind, colours, behind)
+
+
 def test_the_dark_page_is_dark(show):
     colours = {
         scheme: show(scheme=scheme).evaluate(
@@ -534,3 +594,20 @@ def test_on_paper_the_limits_and_the_patient_are_there_and_the_controls_are_not(
     for selector in ("#patient", "#shown", "#copy", "#peek"):
         assert page.locator(selector).is_hidden(), selector
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_every_sheet_has_choices_date_and_digest_and_the_answer_comes_before_the_limits(show, shipped):
+    page = show(chosen=PATIENT, size=(688, 1000))
+    page.emulate_media(media="print")
+    sheet = page.locator("#sheet").text_content()
+    for words in (
+        "19-30 years; Marrow relapse before 36 months; Female; Hispanic",
+        str(date.today()),
+        shipped.tables.digest[:16],
+    ):
+        assert words in sheet
+    # A heading of a table, of which the body is the rest of the page: browsers repeat it on every sheet.
+    assert page.locator("#sheet").evaluate("sheet => getComputedStyle(sheet).display") == "table-header-group"
+    assert page.evaluate("getComputedStyle(document.body).display") == "table"
+    tops = [page.locator(part).bounding_box()["y"] for part in ("#sheet", "#headline", "#all", "#limits", "#about")]
+    assert tops == sorted(tops)

@@ -33,6 +33,7 @@ def tables(model):
         "effects": aemodel.odds_ratio_table(model),
         "profiles": aemodel.profile_table(model, ["arm", "stage"]),
         "risk": aemodel.risk_table(model, patients),
+        "cohort": aemodel.score_cohort(model, pd.concat([patients] * 40).assign(site=["A", "B"] * 20), by="site"),
     }
 
 
@@ -47,7 +48,8 @@ def figures(tables, labels):
         "prior odds": aemodel.plot_prior(tables["prior"], quantity="odds ratio arm", grade="4-5", labels=labels),
         "effects": aemodel.plot_effects(tables["effects"], covariate="stage", labels=labels),
         "profiles": aemodel.plot_profiles(tables["profiles"], event="anemia", labels=labels),
-        "risk": aemodel.plot_risk(tables["risk"], event="anemia", labels=labels),
+        "risk": aemodel.plot_patient(tables["risk"], labels=labels),
+        "cohort": aemodel.plot_cohort(tables["cohort"], labels=labels),
     }
 
 
@@ -62,7 +64,7 @@ def texts(figure):
     return " | ".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text) if text.get_text())
 
 
-@pytest.mark.parametrize("name", ["calibration", "differences", "identification", "prior", "effects"])
+@pytest.mark.parametrize("name", ["calibration", "differences", "identification", "prior", "effects", "risk", "cohort"])
 def test_figures_speak_in_the_publication_s_words(drawn, name):
     assert "Anemia or low platelets" in texts(drawn[name])
     assert "blood_toxicity" not in texts(drawn[name])
@@ -87,13 +89,19 @@ def test_tables_serve_as_labels_as_models_do(tables, model):
     )
 
 
+@pytest.mark.parametrize("name", ["calibration", "differences", "identification", "prior", "effects"])
+def test_a_model_is_drawn_as_its_table_is(drawn, model, name):
+    options = {"covariate": "stage"} if name == "effects" else {}
+    assert texts(getattr(aemodel, f"plot_{name}")(model, **options)) == texts(drawn[name])
+
+
 def test_labels_that_have_none_are_refused(tables):
     with pytest.raises(TypeError, match="labels: expected a model or tables, not dict"):
         aemodel.plot_prior(tables["prior"], labels={"anemia": "Anemia"})
 
 
 @pytest.mark.parametrize(
-    "name", ["calibration", "calibration 4-5", "identification", "prior", "prior odds", "effects", "profiles", "risk"]
+    "name", ["calibration", "calibration 4-5", "identification", "prior", "prior odds", "effects", "profiles", "risk", "cohort"]
 )
 def test_legends_cover_no_axes(drawn, name):
     figure = drawn[name]
@@ -170,18 +178,31 @@ def test_effects_draw_medians_with_the_mark_of_their_source(drawn, tables):
     for axis, level in zip(drawn["effects"].axes, levels, strict=True):
         marks = [(line.get_xdata()[0], line.get_marker()) for line in axis.lines if line.get_marker() not in ("None", None)]
         part = rows[rows["level"] == level]
-        expected = [(row.odds_ratio, SOURCES[row.source][1]) for row in part.itertuples()]
+        expected = [(row.odds_ratio, SOURCES[row.support][1]) for row in part.itertuples()]
         assert [m for _, m in marks] == [m for _, m in expected]
         assert [x for x, _ in marks] == pytest.approx([x for x, _ in expected])
 
 
-def test_dots_are_a_hundred_and_as_many_as_the_table_says(drawn, tables):
-    row = tables["risk"].set_index(KEYS).loc[("anemia", "3-5")]
-    counts = [len(line.get_xdata()) for line in drawn["risk"].axes[0].lines]
-    ends = [round(100 * row[name]) for name in ("lower", "risk", "upper")]
-    assert counts == [ends[0], ends[1] - ends[0], ends[2] - ends[1], 100 - ends[2]]
-    assert f"{ends[1]} in 100, could be {ends[0]} to {ends[2]}" in texts(drawn["risk"])
-    assert f"Rests on: {row['support']}" in texts(drawn["risk"])
+@pytest.mark.parametrize(("name", "middle", "times"), [("risk", "risk", 100), ("cohort", "expected", 1)])
+def test_risks_and_numbers_are_those_of_the_table_and_assumptions_are_hollow(drawn, tables, name, middle, times):
+    rows = tables[name][tables[name]["grade"] == "3-5"]
+    marks = [line for line in drawn[name].axes[0].lines if line.get_marker() not in ("None", None, "")]
+    found = sorted((line.get_xdata()[0], line.get_markerfacecolor() == "none") for line in marks)
+    expected = sorted(zip(times * rows[middle], rows["support"] == "prior", strict=True))
+    assert [hollow for _, hollow in found] == [hollow for _, hollow in expected]
+    assert [x for x, _ in found] == pytest.approx([x for x, _ in expected])
+
+
+def test_another_patient_stands_beside_as_ticks(model):
+    patients = pd.DataFrame(
+        {"arm": ["high", None], "stage": [None, None], "region": ["coast", None]}, index=["hers", "anybody"]
+    )
+    table = aemodel.risk_table(model, patients)
+    figure = aemodel.plot_patient(table, patient="hers", reference="anybody", grade="4-5")
+    ticks = next(line for line in figure.axes[0].lines if line.get_marker() == "|")
+    rows = table[(table["patient"] == "anybody") & (table["grade"] == "4-5")]
+    assert ticks.get_xdata() == pytest.approx(100 * rows["risk"].to_numpy())
+    assert "anybody" in texts(figure)
 
 
 def test_profiles_draw_a_line_for_each_level(drawn, tables):
@@ -207,8 +228,13 @@ def test_profiles_draw_a_line_for_each_level(drawn, tables):
             lambda t: aemodel.plot_profiles(t["risk"].drop(columns="patient"), event="rash"),
             "table: expected risks by one or two",
         ),
-        (lambda t: aemodel.plot_risk(t["risk"], event="cough"), "are 0 rows of the table"),
-        (lambda t: aemodel.plot_risk(pd.concat([t["risk"]] * 2), event="rash"), "are 2 rows of the table"),
+        (lambda t: aemodel.plot_patient(t["risk"], patient=7), "patient: rows of 0 patients at grade '3-5'; name .* 0"),
+        (lambda t: aemodel.plot_patient(t["risk"], reference=7), "reference: rows of 0 patients"),
+        (
+            lambda t: aemodel.plot_patient(pd.concat([t["risk"], t["risk"].assign(patient=1)])),
+            "patient: rows of 2 patients .* 0, 1",
+        ),
+        (lambda t: aemodel.plot_cohort(t["cohort"], grade="1"), "grade: nothing to draw at grade '1'; choose from 3-5, 4-5"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(tables, call, message):
@@ -222,7 +248,7 @@ def test_what_cannot_be_drawn_is_refused(tables, call, message):
         (lambda t: aemodel.plot_profiles(t["profiles"], event=["anemia", "rash"]), "event"),
         (lambda t: aemodel.plot_profiles(t["profiles"], event="anemia", grade=["3-5"]), "grade"),
         (lambda t: aemodel.plot_effects(t["effects"], covariate=["arm"]), "covariate"),
-        (lambda t: aemodel.plot_risk(t["risk"], event=["anemia"]), "event"),
+        (lambda t: aemodel.plot_patient(t["risk"], grade=["3-5"]), "grade"),
     ],
 )
 def test_more_than_one_name_is_refused(tables, call, argument):
@@ -275,7 +301,7 @@ def test_odds_ratios_are_those_of_standardised_risks(model, tables):
 
 
 def test_odds_ratios_rest_on_what_contrasts_say(model, tables):
-    found = tables["effects"].query("covariate == 'arm' and level == 'high'").set_index(KEYS)["source"]
+    found = tables["effects"].query("covariate == 'arm' and level == 'high'").set_index(KEYS)["support"]
     expected = aemodel.contrast_table(model, {"arm": "high"}, {"arm": "low"}).set_index(KEYS)["support"]
     assert found.to_dict() == expected.to_dict()
 

@@ -108,17 +108,17 @@ def test_level_effects_are_standardised_log_odds_less_the_cohorts(model):
 def test_race_of_no_event_is_data(effects):
     race = effects[effects["covariate"] == "race_ethnicity"]
     assert set(race["event"]) == set(effects["event"])
-    assert "data" not in set(race["source"])
+    assert "data" not in set(race["support"])
 
 
 @pytest.mark.parametrize("event", ["infections", "sepsis", "hyperglycemia"])
 def test_age_of_tabulated_events_is_data(effects, event):
     rows = effects[(effects["event"] == event) & (effects["covariate"] == "age_band") & (effects["grade"] == "3-5")]
-    assert set(rows["source"]) == {"data"}
+    assert set(rows["support"]) == {"data"}
 
 
 def test_table_of_effects_has_a_row_for_each_level_event_and_grade(model, effects):
-    measures = ["prior_sd", "posterior_mean", "posterior_sd", "contraction", "own", "pooled", "source"]
+    measures = ["prior_sd", "posterior_mean", "posterior_sd", "contraction", "own", "pooled", "support"]
     assert list(effects.columns) == ["event", "grade", "covariate", "level", *measures, "assumption"]
     levels = sum(len(c.levels) for c in model.risks.covariates)
     assert len(effects) == len(effects.drop_duplicates(["event", "grade", "covariate", "level"])) == levels * 11 * 2
@@ -141,7 +141,7 @@ def test_tests_and_orderings_are_kinds_of_assumption(model, effects):
         null = (row.event, row.grade, row.covariate) in nulls
         words = ["null"] * null + ["ordering"] * (row.covariate == "race_ethnicity")
         assert row.assumption == " and ".join(words)
-    assert set(effects["source"]) <= set(SUPPORT)
+    assert set(effects["support"]) <= set(SUPPORT)
 
 
 def test_without_evidence_nothing_is_assumed(model):
@@ -165,14 +165,14 @@ def test_flags_of_risks_are_those_of_epred(model, profiles, every_profile):
     support = aemodel.posterior_epred(model, every_profile)["support"]
     for (event, grade), rows in profiles.groupby(["event", "grade"], sort=False):
         found = support.sel(event=event, grade=grade).values
-        np.testing.assert_array_equal(found, rows["source"].to_numpy())
+        np.testing.assert_array_equal(found, rows["support"].to_numpy())
 
 
 def test_flags_of_risks_are_those_of_score(model, profiles, every_profile):
     """One flag for both grades: the weaker."""
     scored = aemodel.score(model, every_profile)
     for event, rows in profiles.groupby("event", sort=False):
-        flags = rows.pivot_table(index=rows.columns[2:6].tolist(), columns="grade", values="source", aggfunc="first")
+        flags = rows.pivot_table(index=rows.columns[2:6].tolist(), columns="grade", values="support", aggfunc="first")
         worst = flags.map(SUPPORT.index).max(axis=1)
         wanted = worst.loc[pd.MultiIndex.from_frame(every_profile)].map(lambda i: SUPPORT[i])
         assert scored[f"{event}_support"].tolist() == wanted.tolist(), event

@@ -7,16 +7,22 @@ import hashlib
 import html
 import os
 import re
+import tomllib
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 import aemodel
 from aemodel import cli
 from aemodel.answers.calibration import differences_table
+from aemodel.pages.description import cohort_sizes
+from aemodel.pages.render import source
 from aemodel.pages.report_tables import point
+from aemodel.publication.markup import in_range, per_cent
 from tests.browser import chromium, needs_chromium
 from tests.calculators import BOLD, LONG, page_data
 from tests.reports import drawn_model, hostile_texts, invented_texts, own_grades
@@ -70,7 +76,7 @@ def test_every_section_is_there_and_in_the_contents(page):
     assert keys == re.findall('<li><a href="#([^"]*)">', page["both"])
     assert keys == [
         *("summary", "what", "frequencies", "discrepancies", "diagnostics", "calibration", "evidence", "identification"),
-        *("prior", "sensitivity", "tables", "contrasts", "limits"),
+        *("prior", "sensitivity", "tables", "contrasts", "equation", "limits", "checklist"),
     ]
 
 
@@ -154,26 +160,124 @@ def test_every_null_is_told_with_and_without(page, model, other):
         assert [cell for cell in line if re.fullmatch(r"\d+\.\d\d", cell)] == [f"{number:.2f}" for number in numbers]
 
 
-def test_odds_ratios_stand_beside_those_of_the_other_fit(page, model, other):
-    found = rows(page["both"], "evidence", "Odds ratios of each covariate")
-    for line, fit in zip(found[1:3], (model, other), strict=True):
-        table = aemodel.odds_ratio_table(fit)
-        row = table[(table["event"] == "any_toxicity") & (table["covariate"] == "arm") & (table["level"] == "high")].iloc[0]
-        assert line[-3] == f"{row['odds_ratio']:.2f} ({row['lower']:.2f} to {row['upper']:.2f})"
-    assert "Treatment arm: High dose against Low dose" in found[0]
+def test_risks_that_assumptions_move_most_stand_in_every_fit(page, model, other):
+    found = rows(page["both"], "sensitivity", "The risks that these assumptions move most")
+    assert found[0][-2:] == ["this fit", "fit 2, counts only"]
+    risks = [
+        pd.concat([aemodel.profile_table(fit, [name]).rename(columns={name: "level"}) for name in ("arm", "stage", "region")])
+        for fit in (model, other)
+    ]
+    most = int((risks[0]["risk"] - risks[1]["risk"]).abs().to_numpy().argmax())
+    assert len(found) == 11
+    for cell, table in zip(found[1][-2:], risks, strict=True):
+        row = table.iloc[most]
+        assert cell == in_range(row["risk"], row["lower"], row["upper"])
+    assert "fits that differ in their assumptions" in section(page["both"], "sensitivity")
+    assert "No other fit was given to this report" in section(page["alone"], "sensitivity")
+
+
+def test_bounds_are_those_of_the_commonest_patients(page, model):
+    risks = model.risks
+    usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
+    levels = risks.levels[usual][risks.weight[usual].argmax()]
+    patient = pd.DataFrame({c.name: [c.names[i]] for c, i in zip(risks.covariates, levels, strict=True)})
+    found = rows(page["both"], "identification", "The commonest patients")[1:]
+    for line, row in zip(found, aemodel.bounds_table(model.tables, patient).itertuples(), strict=True):
+        assert line[-2] == f"{per_cent(row.lower).removesuffix(' %')} to {per_cent(row.upper)}"
+
+
+def test_the_equation_gives_the_model_s_risks(page, model):
+    """Worked out from the page's tables alone, in every combination of levels, to what the page says."""
+    branches = rows(page["both"], "equation", "Branches")[1:]
+    states = rows(page["both"], "equation", "States")[1:]
+    off = float(re.search(r"at most ([0-9.]+) in\s+100", section(page["both"], "equation"))[1]) / 100
+    labels = [level.label for c in model.risks.covariates for level in c.levels]
+    parts = []
+    for first in range(1, len(branches) + 1, 8):
+        found = rows(page["both"], "equation", f"Effects of levels on branches p{first} to")
+        here = min(8, len(branches) + 1 - first)
+        assert [line[-here - 1] for line in found[1:]] == labels
+        parts.append([[float(cell) for cell in line[-here:]] for line in found[1:]])
+    numbers = np.hstack(parts)
+    words = {event.label: event.name for event in model.tables.events}
+    farthest = 0.0
+    for cell, levels in enumerate(model.risks.levels):
+        if any(i == len(c.levels) for i, c in zip(levels, model.risks.covariates, strict=True)):
+            continue
+        mine = [labels.index(c.levels[i].label) for i, c in zip(levels, model.risks.covariates, strict=True)]
+        log_odds = np.array([float(line[-1]) for line in branches]) + numbers[mine].sum(axis=0)
+        p = 1 / (1 + np.exp(-log_odds))
+        found = np.zeros(model.risks.published.shape)
+        for *_, has, product in states:
+            terms = [1 - p[int(n) - 1] if minus else p[int(n) - 1] for minus, n in re.findall(r"(\(1 - )?p(\d+)", product)]
+            for event, grade in re.findall(r"(?:^|; )(.+?) (\d)(?=;|$)", has):
+                e = model.risks.events.index(words[event])
+                found[e] += np.prod(terms) * np.array([int(grade) >= 3, int(grade) >= 4])
+        farthest = max(farthest, abs(found - model.risks.draws[:, cell].mean(axis=0)).max())
+    assert farthest == pytest.approx(off, abs=0.0011)
+
+
+def element(page, key):
+    """All that an element of an id holds, as text."""
+
+    class Inside(HTMLParser):
+        depth, text = 0, ""
+
+        def handle_starttag(self, tag, attrs):
+            if self.depth or dict(attrs).get("id") == key:
+                self.depth += 1
+
+        def handle_endtag(self, tag):
+            self.depth -= self.depth > 0
+
+        def handle_data(self, data):
+            self.text += data * (self.depth > 0)
+
+    found = Inside()
+    found.feed(page)
+    return " ".join(found.text.split())
+
+
+def test_every_item_of_the_checklist_is_answered_where_it_says_or_not_done(page):
+    items = tomllib.loads(source("templates", "tripod.toml"))["items"]
+    assert len({item["item"] for item in items}) == len(items) == 52
+    told = rows(page["both"], "checklist", "What TRIPOD+AI asks")[1:]
+    for item, (number, asks, answer) in zip(items, told, strict=True):
+        assert (number, asks) == (item["item"], item["asks"])
+        if "at" in item:
+            assert answer.startswith(f'<a href="#{item["at"]}">answered')
+            assert item["says"] in element(page["both"], item["at"]), item
+        else:
+            assert answer == f"not done, because {item['why']}"
+
+
+def test_what_the_publication_does_not_tell_answers_no_item(tmp_path):
+    texts = invented_texts()
+    about = re.sub("(?m)^setting = .*\n", "", texts["publication.toml"])
+    path = aemodel.write_report(drawn_model(texts | {"publication.toml": about}), tmp_path / "page.html", tables=0)
+    told = rows(path.read_text(encoding="utf-8"), "checklist", "What TRIPOD+AI asks")
+    assert ["5b", "Dates of enrolment and follow-up", "not done, because the publication's folder has no setting"] in told
 
 
 def test_profiles_are_counted_by_what_carries_them(page, model):
     table = aemodel.identification_table(model, "risks")
     found = rows(page["both"], "identification", "Combinations of levels")[1:]
     counts = [sum(int(line[i]) for line in found) for i in (-3, -2, -1)]
-    assert counts == [int((table["source"] == flag).sum()) for flag in ("data", "pooled", "prior")]
+    assert counts == [int((table["support"] == flag).sum()) for flag in ("data", "pooled", "prior")]
 
 
-def test_contrasts_are_those_of_the_table(page, model):
-    table = aemodel.contrast_table(model, {"stage": "distant_large"}, {"stage": "local_small"})
-    found = rows(page["both"], "contrasts", "Stage: Distant, large (last) against Local, small (first)")[1:]
-    assert [line[-2] for line in found] == [f"{p:.2f}" for p in table["p_higher"]]
+def test_contrasts_are_those_of_the_table_against_the_level_of_most_patients(page, model):
+    sizes = cohort_sizes(model.risks, 1)
+    stage = model.risks.covariates[1]
+    usual = stage.names[sizes.index(max(sizes))]
+    level = next(name for name in stage.names if name != usual)
+    table = aemodel.contrast_table(model, {"stage": level}, {"stage": usual})
+    labels = dict(zip(stage.names, (each.label for each in stage.levels), strict=True))
+    found = rows(page["both"], "contrasts", "Stage: every level against that of most patients")[1:]
+    mine = [line for line in found if f"{labels[level]}, against {labels[usual]}" in line]
+    assert [line[-2] for line in mine] == [f"{p:.2f}" for p in table["p_higher"]]
+    assert all((line[-3] == "") == (line[-1] == "prior") for line in found)
+    assert len(rows(page["both"], "contrasts", "Of each level")) == 1 + sum(len(c.levels) - 1 for c in model.risks.covariates)
 
 
 def test_uncertainty_of_the_tables_can_be_left_out(page):
@@ -276,7 +380,7 @@ def test_no_zero_has_a_sign(page):
 
 def test_every_figure_says_what_it_is(page):
     figures = re.findall("<svg.*?>", page["both"])
-    assert len(figures) == 1 + 2 + 2 + 3 + 2 + 1
+    assert len(figures) == 2 + 2 + 2 + 3 + 2 + 1
     assert all('role="img"' in figure and re.search(r'aria-label="[^"]{20,}"', figure) for figure in figures)
 
 
@@ -390,7 +494,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_worked_out(model, tmp_p
 
 def test_a_model_of_another_publication_is_not_compared(model, tmp_path):
     shipped = SimpleNamespace(risks=aemodel.load_model("aall1331").risks, settings={})
-    with pytest.raises(ValueError, match="compare: the two models must have the same events, covariates and levels"):
+    with pytest.raises(ValueError, match="compare: the two models must have the same events, grades, covariates and levels"):
         aemodel.write_report(model, tmp_path / "page.html", shipped)
 
 
@@ -400,8 +504,8 @@ def test_a_model_of_another_publication_is_not_compared(model, tmp_path):
 def test_command_hands_on_what_it_was_given(monkeypatch, tmp_path):
     from aemodel.pages import report
 
-    def note(model, path, other, *, tables):
-        path.write_text(f"{model.name} {other.name} {tables}")
+    def note(model, path, others, *, tables):
+        path.write_text(f"{model.name} {' '.join(other.name for other in others)} {tables}")
         return path
 
     monkeypatch.setattr(report, "write_report", note)

@@ -238,7 +238,7 @@ def test_no_margin_identifies_race_and_ethnicity(identification, shipped, event,
     rows = identification.query("covariate == 'race_ethnicity' and event == @event and grade == @grade")
     null = (event, grade) in {(n.event, n.grade) for n in shipped.tables.nulls if n.covariate == "race_ethnicity"}
     assert set(rows["assumption"]) == {"null and ordering" if null else "ordering"}
-    assert set(rows["source"]) == {"prior"}
+    assert set(rows["support"]) == {"prior"}
     names = [c.name for c in shipped.risks.covariates]
     source = shipped.risks.source[names.index("race_ethnicity"), EVENTS.index(event), GRADES.index(grade)]
     assert SUPPORT[source] == "prior"
@@ -247,13 +247,13 @@ def test_no_margin_identifies_race_and_ethnicity(identification, shipped, event,
 @pytest.mark.parametrize("event", ["infections", "sepsis", "hyperglycemia"])
 def test_age_effects_with_published_margins_are_learned(identification, event):
     rows = identification.query("covariate == 'age_band' and event == @event and grade == '3-5'")
-    assert set(rows["source"]) == {"data"}
+    assert set(rows["support"]) == {"data"}
     assert rows["contraction"].min() > 0.5
 
 
 def test_an_unlisted_pair_has_its_null_beside_its_flag(identification, shipped):
     rows = identification.query("covariate == 'sex' and event == 'infections' and grade == '3-5'")
-    assert set(zip(rows["source"], rows["assumption"], strict=True)) == {("pooled", "null")}
+    assert set(zip(rows["support"], rows["assumption"], strict=True)) == {("pooled", "null")}
     sex = [c.name for c in shipped.risks.covariates].index("sex")
     assert SUPPORT[shipped.risks.source[sex, EVENTS.index("infections"), 0]] == "pooled"
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from aemodel.publication.words import Words, words_of
 
 INK = "#1b2026"
 SOFT = "#767676"
@@ -25,7 +28,7 @@ SOURCES = {
     "pooled": ("#009e73", "s", "pooled: other published rows"),
     "prior": ("#d55e00", "v", "prior: assumptions"),
 }
-"""Colour, marker and words of what an effect rests on."""
+"""Colour, marker and words of what an answer rests on."""
 
 LINE = 0.15
 """Inches that a line of text takes."""
@@ -92,9 +95,22 @@ def key(label: str, **look: Any) -> Any:
     return Line2D([], [], label=label, **look)
 
 
-def shade_groups(axis: Any, sizes: list[int]) -> None:
+def table_and_words(given: Any, make: Callable[[Any], pd.DataFrame], labels: Any) -> tuple[pd.DataFrame, Words]:
+    """The table as given, or made of the model that is given, whose words are used unless other ``labels`` are."""
+    if isinstance(given, pd.DataFrame):
+        return given, words_of(labels)
+    return make(given), words_of(given if labels is None else labels)
+
+
+def look_of(colour: str, marker: str, source: str) -> dict[str, Any]:
+    """How a mark and its line look: hollow and dotted where they rest on assumption."""
+    assumed = source == "prior"
+    face, line = ("none", ":") if assumed else (colour, "-")
+    return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": line, "markersize": 6}
+
+
+def shade_groups(axis: Any, sizes: Sequence[float], start: float = 0) -> None:
     """Every second group of rows on a faint band, so that eyes keep to their line."""
-    start = -0.5
     for i, size in enumerate(sizes):
         if i % 2:
             axis.axhspan(start, start + size, color=SOFT, alpha=0.09, linewidth=0)

@@ -40,7 +40,7 @@ def identification_table(model: Any, of: Literal["effects", "risks"] = "effects"
     pandas.DataFrame
         Columns event, grade; covariate and level, or one column per covariate; prior_sd, posterior_mean, posterior_sd
         (log odds), contraction; own and pooled, the shares of what sets the level or profile apart that the event's own
-        published rows tell by themselves, and that all others add (NaN in models saved before they were worked out); source,
+        published rows tell by themselves, and that all others add (NaN in models saved before they were worked out); support,
         the word that follows from these, as `score` gives it: ``data``, ``pooled`` or ``prior``. For effects also assumption:
         what else speaks of them, ``null`` (a test of this very pair that was not significant, or not listed) or
         ``ordering`` (a published ordering of the covariate's levels), or both; otherwise empty.
@@ -110,11 +110,11 @@ def _measured(risks: RiskDraws, after: Floats, prior: Floats, sets: NDArray[np.i
     return pd.DataFrame(names | dict(zip(MEASURES, values, strict=True)) | support_columns(risks, sets))
 
 
-def support_columns(risks: RiskDraws, sets: NDArray[np.int64], flag: str = "source") -> dict[str, NDArray[Any]]:
+def support_columns(risks: RiskDraws, sets: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Shares and flags of profiles' answers, flat: profile, event, grade."""
     shape = (2, len(sets) * risks.published.size)
     own, pooled = np.full(shape, np.nan) if risks.variances is None else risks.told(sets).reshape(shape)
-    return {"own": own, "pooled": pooled, flag: np.array(SUPPORT)[risks.support(sets).ravel()]}
+    return {"own": own, "pooled": pooled, "support": np.array(SUPPORT)[risks.support(sets).ravel()]}
 
 
 def _sorted(table: pd.DataFrame, risks: RiskDraws) -> pd.DataFrame:

@@ -28,8 +28,8 @@ def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns event, grade, covariate, level, reference (the first level), odds_ratio (posterior median), lower, upper,
-        p_higher (posterior probability of odds higher than the reference's) and source (``data``, ``pooled`` or ``prior``: what
-        the difference between the two rests on).
+        p_higher (posterior probability of odds higher than the reference's) and support (``data``, ``pooled`` or ``prior``:
+        what the difference between the two rests on).
 
     Raises
     ------
@@ -49,5 +49,5 @@ def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
                     log_odds = effects[:, position, i, j] - effects[:, 0, i, j]
                     values = (*np.exp(np.quantile(log_odds, probabilities)), (log_odds > 0).mean(), source[position, i, j])
                     rows.append((event, grade, covariate.name, level, covariate.names[0], *values))
-    names = ["event", "grade", "covariate", "level", "reference", "odds_ratio", "lower", "upper", "p_higher", "source"]
+    names = ["event", "grade", "covariate", "level", "reference", "odds_ratio", "lower", "upper", "p_higher", "support"]
     return pd.DataFrame(rows, columns=names)

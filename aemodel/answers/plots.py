@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from aemodel.answers.drawing import BLUE, INK, SOFT, SOURCES, drawn, key, legend_above, row_height, shade_groups, wrapped
+from aemodel.answers.calibration import calibration_table, differences_table
+from aemodel.answers.drawing import (
+    BLUE,
+    INK,
+    SOFT,
+    SOURCES,
+    drawn,
+    key,
+    legend_above,
+    look_of,
+    row_height,
+    shade_groups,
+    table_and_words,
+    wrapped,
+)
+from aemodel.answers.identification import identification_table
+from aemodel.answers.prior_check import prior_predictive_table
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
-from aemodel.publication.words import words_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def plot_calibration(table: pd.DataFrame, *, grade: str | None = None, labels: Any = None) -> Any:
+def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None) -> Figure:
     """Observed against predicted frequencies with 50 % and 90 % predictive intervals.
 
     Parameters
     ----------
     table
-        From `calibration_table`.
+        From `calibration_table`, or a model, of which it is then made.
     grade
         Which grade to draw; by default the first.
     labels
-        A model or tables, to name events and levels in the publication's words.
+        A model or tables, to name events and levels in the publication's words; by default the model that is drawn.
 
     Returns
     -------
@@ -35,7 +53,8 @@ def plot_calibration(table: pd.DataFrame, *, grade: str | None = None, labels: A
     ValueError
         The table has nothing at the grade.
     """
-    words, grade = words_of(labels), grade_of(table, grade)
+    table, words = table_and_words(table, calibration_table, labels)
+    grade = grade_of(table, grade)
     rows = _at(table[~table["derived"]], grade)
     events = list(dict.fromkeys(rows["event"]))
     rows = rows.iloc[np.argsort(rows["event"].map(events.index).to_numpy(), kind="stable")].reset_index(drop=True)
@@ -46,14 +65,14 @@ def plot_calibration(table: pd.DataFrame, *, grade: str | None = None, labels: A
     with drawn(1, 1, (8.0, height * len(rows) + 1.1)) as (figure, axes):
         axis = axes[0]
         y = np.arange(len(rows))
-        shade_groups(axis, sizes)
+        shade_groups(axis, sizes, -0.5)
         for width, line, shade in ((90, 2.0, 0.45), (50, 5.0, 0.75)):
             ends = [100 * rows[f"{end}{width}"] / rows["n"] for end in ("lower", "upper")]
             axis.hlines(y, *ends, color=BLUE, linewidth=line, alpha=shade)
         axis.hlines(y, *(100 * rows[f"observed_{end}"] / rows["n"] for end in ("low", "high")), color=INK, linewidth=2)
         axis.plot(100 * rows["observed_rate"], y, "o", color=INK, markersize=4)
         axis.set_yticks(y, levels)
-        _name_groups(axis, list(zip(names, sizes, strict=True)))
+        _name_groups(axis, list(zip(names, map(float, sizes), strict=True)), -0.5)
         axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{words.grade(grade)}: patients with the event, per cent")
         axis.set_xlim(left=0)
         handles = [
@@ -65,31 +84,34 @@ def plot_calibration(table: pd.DataFrame, *, grade: str | None = None, labels: A
     return figure
 
 
-def plot_differences(table: pd.DataFrame, *, labels: Any = None) -> Any:
+def plot_differences(table: Any, *, labels: Any = None) -> Figure:
     """Published differences between levels against their 90 % predictive intervals.
 
     Parameters
     ----------
     table
-        From `differences_table`.
+        From `differences_table`, or a model, of which it is then made.
     labels
-        A model or tables, to name events, grades and levels in the publication's words.
+        A model or tables, to name events, grades and levels in the publication's words; by default the model that is drawn.
 
     Returns
     -------
     matplotlib.figure.Figure
         A line for each difference, events and grades under their names.
     """
-    words = words_of(labels)
+    table, words = table_and_words(table, differences_table, labels)
     pairs = list(zip(table["event"], table["grade"], strict=True))
     groups = list(dict.fromkeys(pairs))
     told = zip(table["covariate"], table["level"], table["reference"], strict=True)
-    names = [wrapped(f"{words.level(c, a)} less {words.level(c, b)}", 44) for c, a, b in told]
-    titles = [wrapped(f"{words.event(event)}, {words.grade(grade)}", 24) for event, grade in groups]
-    sizes = [pairs.count(group) for group in groups]
-    height = max(row_height(0.24, names), row_height(0.24, titles, sizes))
-    with drawn(1, 1, (8.4, height * len(table) + 1.1)) as (figure, axes):
-        axis, y = axes[0], np.arange(len(table))
+    names = [wrapped(f"{words.level(c, a)} less {words.level(c, b)}", 50) for c, a, b in told]
+    titles = [wrapped(f"{words.event(event)}, {words.grade(grade)}", 30) for event, grade in groups]
+    heights = np.array([row_height(0.22, [name]) for name in names])
+    for title, group in zip(titles, groups, strict=True):
+        mine = np.array([pair == group for pair in pairs])
+        heights[mine] *= max(1.0, row_height(0.0, [title]) / heights[mine].sum())
+    sizes = [float(heights[[pair == group for pair in pairs]].sum()) for group in groups]
+    with drawn(1, 1, (9.0, heights.sum() + 1.1)) as (figure, axes):
+        axis, y = axes[0], np.cumsum(heights) - heights / 2
         shade_groups(axis, sizes)
         axis.axvline(0, color=SOFT, linewidth=0.8)
         axis.hlines(y, 100 * table["lower"], 100 * table["upper"], color=BLUE, linewidth=2.5, alpha=0.6)
@@ -97,7 +119,7 @@ def plot_differences(table: pd.DataFrame, *, labels: Any = None) -> Any:
         axis.plot(100 * table["observed"], y, "o", color=INK, markersize=4)
         axis.set_yticks(y, names)
         _name_groups(axis, list(zip(titles, sizes, strict=True)))
-        axis.set(ylim=(len(table) - 0.5, -0.5), xlabel="Difference in patients with the event, percentage points")
+        axis.set(ylim=(heights.sum(), 0), xlabel="Difference in patients with the event, percentage points")
         handles = [
             key("published", marker="o", color=INK, linestyle="", markersize=4),
             key("predicted", marker="|", color=BLUE, linestyle="", markersize=9, markeredgewidth=2),
@@ -107,17 +129,17 @@ def plot_differences(table: pd.DataFrame, *, labels: Any = None) -> Any:
     return figure
 
 
-def plot_identification(table: pd.DataFrame, *, grade: str | None = None, labels: Any = None) -> Any:
+def plot_identification(table: Any, *, grade: str | None = None, labels: Any = None) -> Figure:
     """How much of each covariate's effects was learned: contraction by event, with what speaks of it.
 
     Parameters
     ----------
     table
-        From `identification_table` of effects.
+        From `identification_table` of effects, or a model, of which it is then made.
     grade
         Which grade to draw; by default the first.
     labels
-        A model or tables, to name events and covariates in the publication's words.
+        A model or tables, to name events and covariates in the publication's words; by default the model that is drawn.
 
     Returns
     -------
@@ -129,41 +151,43 @@ def plot_identification(table: pd.DataFrame, *, grade: str | None = None, labels
     ValueError
         The table has nothing at the grade.
     """
-    words, grade = words_of(labels), grade_of(table, grade)
+    table, words = table_and_words(table, identification_table, labels)
+    grade = grade_of(table, grade)
     rows = _at(table, grade)
     covariates, events = list(dict.fromkeys(rows["covariate"])), list(dict.fromkeys(rows["event"]))
-    mean = rows.groupby(["covariate", "event"], sort=False).agg(contraction=("contraction", "mean"), source=("source", "first"))
+    told = {"contraction": ("contraction", "mean"), "support": ("support", "first")}
+    mean = rows.groupby(["covariate", "event"], sort=False).agg(**told)
     names = [wrapped(words.event(event), 30) for event in events]
     size = (1.45 * len(covariates) + 2.0, row_height(0.34, names) * len(events) + 1.5)
     with drawn(1, len(covariates), size, sharey=True) as (figure, axes):
         for axis, covariate in zip(axes, covariates, strict=True):
-            shade_groups(axis, [1] * len(events))
+            shade_groups(axis, [1] * len(events), -0.5)
             axis.axvline(0, color=SOFT, linewidth=0.8)
             part = mean.loc[covariate].reindex(events)
-            for y, (value, source) in enumerate(zip(part["contraction"], part["source"], strict=True)):
-                colour, marker, _ = SOURCES[source]
-                axis.plot([0, value], [y, y], color=colour, linewidth=1.5)
-                axis.plot(value, y, marker, color=colour, markersize=6)
+            for y, (value, source) in enumerate(zip(part["contraction"], part["support"], strict=True)):
+                look = look_of(*SOURCES[source][:2], source)
+                axis.plot([0, value], [y, y], linewidth=1.5, **look | {"marker": ""})
+                axis.plot(value, y, **look)
             lower = min(-0.1, 1.1 * mean["contraction"].min())
             axis.set(xlim=(lower, 1.05), xticks=[0, 0.5, 1], xticklabels=["0", "\u00bd", "1"], ylim=(len(events) - 0.5, -0.5))
             axis.set_title(wrapped(words.covariate(covariate), 16))
         axes[0].set_yticks(range(len(events)), names)
         figure.supxlabel(f"{words.grade(grade)}: contraction of the effects, 0 is all prior, 1 is learned", fontsize=9)
-        legend_above(figure, source_keys(set(mean["source"])))
+        legend_above(figure, source_keys(set(mean["support"])))
     return figure
 
 
-def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str | None = None, labels: Any = None) -> Any:
+def plot_prior(table: Any, *, quantity: str = "cohort risk", grade: str | None = None, labels: Any = None) -> Figure:
     """Prior against posterior of one quantity, event by event.
 
     Parameters
     ----------
     table
-        From `prior_predictive_table`.
+        From `prior_predictive_table`, or a model, of which it is then made.
     quantity, grade
         Which rows of it to draw; by default the first grade.
     labels
-        A model or tables, to name events in the publication's words.
+        A model or tables, to name events in the publication's words; by default the model that is drawn.
 
     Returns
     -------
@@ -175,7 +199,8 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
     ValueError
         The table has no such quantity.
     """
-    words, grade = words_of(labels), grade_of(table, grade)
+    table, words = table_and_words(table, prior_predictive_table, labels)
+    grade = grade_of(table, grade)
     rows = table[(table["quantity"] == quantity) & (table["grade"] == grade)].reset_index(drop=True)
     if rows.empty:
         known = ", ".join(dict.fromkeys(table["quantity"]))
@@ -184,7 +209,7 @@ def plot_prior(table: pd.DataFrame, *, quantity: str = "cohort risk", grade: str
     names = [wrapped(words.event(event), 34) for event in rows["event"]]
     with drawn(1, 1, (6.4, row_height(0.36, names) * len(rows) + 1.2)) as (figure, axes):
         axis = axes[0]
-        shade_groups(axis, [1] * len(rows))
+        shade_groups(axis, [1] * len(rows), -0.5)
         y = np.arange(len(rows))
         for name, colour, marker, shift in (("prior", SOFT, "o", -0.17), ("posterior", BLUE, "s", 0.17)):
             axis.hlines(y + shift, rows[f"{name}_lower"], rows[f"{name}_upper"], color=colour, linewidth=2)
@@ -221,7 +246,7 @@ def ratio_axis(axis: Any, lowest: float, highest: float) -> None:
 def source_keys(sources: set[str]) -> list[Any]:
     """Legend entries of what effects rest on, those there are."""
     return [
-        key(words, marker=marker, color=colour, markersize=6, linewidth=1.5)
+        key(words, linewidth=1.5, **look_of(colour, marker, source))
         for source, (colour, marker, words) in SOURCES.items()
         if source in sources
     ]
@@ -241,14 +266,13 @@ def _at(table: pd.DataFrame, grade: str) -> pd.DataFrame:
     return rows
 
 
-def _name_groups(axis: Any, groups: list[tuple[str, int]]) -> None:
-    """Names of groups of rows, each beside its first, in a column of their own at the right."""
-    start = 0
+def _name_groups(axis: Any, groups: list[tuple[str, float]], start: float = 0) -> None:
+    """Names of groups of rows, each beside their middle, in a column of their own at the right."""
     right = axis.secondary_yaxis("right")
     right.spines["right"].set_visible(False)
     places, names = [], []
     for name, size in groups:
-        places.append(start + (size - 1) / 2)
+        places.append(start + size / 2)
         names.append(name)
         start += size
     right.set_yticks(places, names, fontweight="bold")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from aemodel.answers.drawing import (
-    BLUE,
     COLOURS,
     INK,
     MARKERS,
@@ -17,25 +16,29 @@ from aemodel.answers.drawing import (
     drawn,
     key,
     legend_above,
+    look_of,
     row_height,
     shade_groups,
+    table_and_words,
     wrapped,
 )
+from aemodel.answers.odds_ratios import odds_ratio_table
 from aemodel.answers.plots import grade_of, ratio_axis, source_keys
 from aemodel.publication.errors import InputError
-from aemodel.publication.texts import shown
+from aemodel.publication.texts import listed, shown
 from aemodel.publication.words import words_of
 
-DOTS = ("sure", "likely", "possible", "none")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str | None = None, labels: Any = None) -> Any:
+def plot_effects(table: Any, *, covariate: str, grade: str | None = None, labels: Any = None) -> Figure:
     """Odds ratios of a covariate's levels on every event, with what they rest on.
 
     Parameters
     ----------
     table
-        From `odds_ratio_table`.
+        From `odds_ratio_table`, or a model, of which it is then made.
     covariate, grade
         Which rows of it to draw; by default the first grade.
     labels
@@ -51,7 +54,8 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str | None = Non
     TypeError, ValueError
         Not one covariate and grade, or the table has none such.
     """
-    words, grade = words_of(labels), grade_of(table, grade)
+    table, words = table_and_words(table, odds_ratio_table, labels)
+    grade = grade_of(table, grade)
     _check_one(covariate=covariate, grade=grade)
     rows = table[(table["covariate"] == covariate) & (table["grade"] == grade)]
     if rows.empty:
@@ -63,22 +67,20 @@ def plot_effects(table: pd.DataFrame, *, covariate: str, grade: str | None = Non
     size = (1.55 * len(levels) + 2.3, row_height(0.34, names) * len(events) + 1.7)
     with drawn(1, len(levels), (max(size[0], 5.0), size[1]), sharey=True) as (figure, axes):
         for axis, level in zip(axes, levels, strict=True):
-            shade_groups(axis, [1] * len(events))
+            shade_groups(axis, [1] * len(events), -0.5)
             part = rows[rows["level"] == level].set_index("event").reindex(events)
             for y, row in enumerate(part.itertuples(index=False)):
-                colour, marker, _ = SOURCES[row.source]
-                axis.hlines(y, row.lower, row.upper, color=colour, linewidth=2)
-                axis.plot(row.odds_ratio, y, marker, color=colour, markersize=6)
+                _range(axis, y, (row.lower, row.odds_ratio, row.upper), look_of(*SOURCES[row.support][:2], row.support))
             ratio_axis(axis, float(rows["lower"].min()), float(rows["upper"].max()))
             axis.set_ylim(len(events) - 0.5, -0.5)
             axis.set_title(wrapped(words.level(covariate, level), 20))
         axes[0].set_yticks(range(len(events)), names)
         figure.supxlabel(wrapped(f"{words.grade(grade)}: odds ratio against {reference}", 90), fontsize=9)
-        legend_above(figure, source_keys(set(rows["source"])), columns=2 if len(levels) < 3 else 3)
+        legend_above(figure, source_keys(set(rows["support"])), columns=2 if len(levels) < 3 else 3)
     return figure
 
 
-def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, labels: Any = None) -> Any:
+def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, labels: Any = None) -> Figure:
     """Risk by the levels of one covariate, a line for each level of another.
 
     Parameters
@@ -133,63 +135,122 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
     return figure
 
 
-def plot_risk(table: pd.DataFrame, *, event: str, grade: str | None = None, patient: Any = None, labels: Any = None) -> Any:
-    """One patient's risk as dots out of a hundred, with its range.
+def plot_patient(
+    table: pd.DataFrame, *, grade: str | None = None, patient: Any = None, reference: Any = None, labels: Any = None
+) -> Figure:
+    """One patient's risks of all events with their intervals, and what they rest on; assumptions are hollow and dotted.
 
     Parameters
     ----------
     table
         From `risk_table`.
-    event, grade, patient
-        Which row of it to draw, by default at the first grade; the patient may be left out where there is only one.
+    grade, patient
+        Which rows of it to draw, by default at the first grade; the patient may be left out where there is only one.
+    reference
+        Another patient of the table, such as one of whom nothing is known, whose risks stand beside as ticks.
     labels
-        A model or tables, to name the event in the publication's words.
+        A model or tables, to name events in the publication's words.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Filled dots up to the interval's lower end, pale ones up to the mean, rings up to its upper end.
+        A line for each event: mean and interval.
 
     Raises
     ------
     TypeError, ValueError
-        Not one event and grade, or the table has no such row, or more than one.
+        Not one grade, or the table has no such rows, or those of more than one patient.
     """
-    grade = grade_of(table, grade)
-    _check_one(event=event, grade=grade)
-    rows = table[(table["event"] == event) & (table["grade"] == grade)]
-    if patient is not None:
-        rows = rows[rows["patient"] == patient]
-    if len(rows) != 1:
-        raise InputError(
-            "event, grade, patient",
-            f"{shown(event)} at {shown(grade)} of patient {shown(patient)} are {len(rows)} rows of the "
-            "table; name one patient, event and grade that it has",
-        )
-    row = rows.iloc[0]
-    lower, middle, upper = (round(100 * float(row[name])) for name in ("lower", "risk", "upper"))
-    kinds = np.repeat(DOTS, [lower, middle - lower, upper - middle, 100 - upper])
-    sure: dict[str, Any] = {"marker": "o", "markerfacecolor": BLUE, "markeredgecolor": BLUE}
-    likely: dict[str, Any] = {"marker": "o", "markerfacecolor": "#9dc3de", "markeredgecolor": BLUE, "markeredgewidth": 1.4}
-    possible: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": BLUE, "markeredgewidth": 1.4}
-    none: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": SOFT, "markeredgewidth": 0.7}
-    looks = dict(zip(DOTS, (sure, likely, possible, none), strict=True))
-    with drawn(1, 1, (4.8, 3.4)) as (figure, axes):
-        axis = axes[0]
-        places = np.arange(100)
-        for kind, look in looks.items():
-            mine = places[kinds == kind]
-            axis.plot(mine % 10, mine // 10, linestyle="", markersize=6.5 if kind == "none" else 10, **look)
-        axis.set(xlim=(-0.6, 9.6), ylim=(9.6, -0.6), aspect="equal", xticks=[], yticks=[])
-        axis.spines[["left", "bottom"]].set_visible(False)
-        said = f"{middle or 'fewer than 1'} in 100, could be {lower or 'fewer than 1'} to {upper or 'fewer than 1'}"
-        named = words_of(labels)
-        axis.set_title(f"{wrapped(named.event(event), 40)}\n{wrapped(named.grade(grade), 40)}: {said}", color=INK)
-        words = ("the fewest it could be", "up to what is expected", "up to the most it could be", "without it")
-        handles = [key(word, linestyle="", markersize=8, **looks[kind]) for kind, word in zip(DOTS, words, strict=True)]
-        handles.append(key(f"Rests on: {row['support']}", linestyle=""))
-        figure.legend(handles=handles, loc="outside right center")
+    words, grade = words_of(labels), grade_of(table, grade)
+    _check_one(grade=grade)
+    rows = _of_patient(table, grade, patient, "patient")
+    names = [wrapped(words.event(event), 30) for event in rows["event"]]
+    with drawn(1, 1, (7.0, row_height(0.3, names) * len(rows) + 1.3)) as (figure, axes):
+        axis, handles = axes[0], source_keys(set(rows["support"]))
+        shade_groups(axis, [1] * len(rows), -0.5)
+        for y, row in enumerate(rows.itertuples()):
+            risks = 100 * row.lower, 100 * row.risk, 100 * row.upper
+            _range(axis, y, risks, look_of(*SOURCES[row.support][:2], row.support))
+        if reference is not None:
+            axis.plot(100 * _of_patient(table, grade, reference, "reference")["risk"], range(len(rows)), "|", **TICK)
+            handles.append(key(wrapped(str(reference), 40), marker="|", linestyle="", **TICK))
+        _label_rows(axis, names, f"{words.grade(grade)}: risk, per cent (mean and interval)")
+        legend_above(figure, handles, columns=2)
     return figure
+
+
+def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, labels: Any = None) -> Figure:
+    """Expected numbers of patients with each event, of one cohort or of several beside each other.
+
+    Parameters
+    ----------
+    table
+        From `score_cohort`, of a pandas frame.
+    grade
+        Which grade to draw; by default the first.
+    labels
+        A model or tables, to name events in the publication's words.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A line for each event and group: expected number and predictive interval. Assumptions are hollow and dotted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not one grade, or the table has nothing at it.
+    """
+    words, grade = words_of(labels), grade_of(table, grade)
+    _check_one(grade=grade)
+    rows = table[table["grade"] == grade]
+    if rows.empty:
+        raise InputError("grade", f"nothing to draw at grade {shown(grade)}; choose from {listed(table['grade'].unique())}")
+    by = list(table.columns[: list(table.columns).index("event")])
+    groups = list(rows.groupby(by, sort=False, dropna=False)) if by else [((), rows)]
+    events = list(dict.fromkeys(rows["event"]))
+    names = [wrapped(words.event(event), 30) for event in events]
+    with drawn(1, 1, (7.0, max(row_height(0.3, names), 0.16 * len(groups)) * len(events) + 1.3)) as (figure, axes):
+        axis, handles = axes[0], []
+        shade_groups(axis, [1] * len(events), -0.5)
+        for i, (values, part) in enumerate(groups):
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            shift = 0.7 * ((i + 0.5) / len(groups) - 0.5)
+            for row in part.itertuples():
+                counts = row.lower, row.expected, row.upper
+                _range(axis, events.index(row.event) + shift, counts, look_of(colour, marker, row.support))
+            told = f"{' '.join(map(str, values))}{': ' if by else ''}{part['patients'].iloc[0]} patients"
+            handles.append(key(wrapped(told, 60), **look_of(colour, marker, "")))
+        if (rows["support"] == "prior").any():
+            handles.append(key("hollow: an assumption", **look_of(SOFT, "o", "prior")))
+        _label_rows(axis, names, f"{words.grade(grade)}: patients with the event (expected, and predictive interval)")
+        legend_above(figure, handles, columns=2)
+    return figure
+
+
+TICK: dict[str, Any] = {"color": INK, "markersize": 12, "markeredgewidth": 1.8}
+
+
+def _of_patient(table: pd.DataFrame, grade: str, patient: Any, argument: str) -> pd.DataFrame:
+    rows = table[table["grade"] == grade]
+    rows = rows if patient is None else rows[rows["patient"] == patient]
+    if (found := rows["patient"].nunique()) != 1:
+        known = listed(map(str, dict.fromkeys(table["patient"])))
+        raise InputError(argument, f"rows of {found} patients at grade {shown(grade)}; name one of the table's, {known}")
+    return rows
+
+
+def _range(axis: Any, y: float, values: tuple[float, float, float], look: dict[str, Any]) -> None:
+    """A mark between the ends of its interval."""
+    lower, middle, upper = values
+    axis.hlines(y, lower, upper, color=look["color"], linewidth=2, linestyle=look["linestyle"])
+    axis.plot(middle, y, **look)
+
+
+def _label_rows(axis: Any, names: list[str], xlabel: str) -> None:
+    axis.set_yticks(range(len(names)), names)
+    axis.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel.replace("$", r"\$"))
+    axis.set_xlim(left=0)
 
 
 def _check_one(**names: Any) -> None:

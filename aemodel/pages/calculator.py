@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.pages.description import cohort_sizes
-from aemodel.pages.render import check_page, source, write_page
+from aemodel.pages.description import beside_words, cohort_sizes
+from aemodel.pages.render import check_comparable, check_page, source, write_page
 from aemodel.publication.arguments import path_in
 from aemodel.publication.errors import InputError
 from aemodel.publication.rules import TOTAL, sets_of, split
@@ -37,7 +37,7 @@ STYLES = ("theme.css", "layout.css", "print.css")
 SCRIPTS = ("words.js", "pictures.js", "calculator.js")
 
 
-def write_calculator(model: Any, path: str | Path) -> Path:
+def write_calculator(model: Any, path: str | Path, beside: Any = None) -> Path:
     """Write a self-contained web page that answers for one patient.
 
     The page needs no network and no server: it forbids itself both. Its risks, 90 % intervals and support flags equal
@@ -49,6 +49,9 @@ def write_calculator(model: Any, path: str | Path) -> Path:
         From `load_model` or `fit`.
     path
         The page, ending in ``.html``; what is there is replaced, once the new page is whole.
+    beside
+        Another fit of the same counts, such as one with ``selection=False``: each answer then also tells what that one says,
+        and what it does not assume.
 
     Returns
     -------
@@ -58,19 +61,28 @@ def write_calculator(model: Any, path: str | Path) -> Path:
     Raises
     ------
     TypeError
-        ``model`` is not a model.
+        ``model`` or ``beside`` is not a model.
     ValueError
-        The path does not end in ``.html``, or the model has too many combinations of levels for one page.
+        The path does not end in ``.html``, the model has too many combinations of levels for one page, or ``beside`` was
+        fitted to something else.
     OSError
         The path is a folder, its folder is not there, or it cannot be written; what was there stays.
     """
     path = path_in("path", path)
     check_page(model, path)
-    write_page(path, "calculator.html", STYLES, _script(), data=_json(_data(model)))
+    if beside is not None:
+        check_comparable("beside", model, beside)
+        if _counted(model) != _counted(beside):
+            raise InputError("beside", "it was fitted to other counts; name a fit of the same publication")
+    write_page(path, "calculator.html", STYLES, _script(), data=_json(_data(model, beside)))
     return path
 
 
-def _data(model: Any) -> dict[str, Any]:
+def _counted(model: Any) -> list[tuple[Any, ...]]:
+    return sorted((*row.key, row.n, row.observed_low, row.observed_high) for row in model.tables.rows)
+
+
+def _data(model: Any, beside: Any) -> dict[str, Any]:
     """All that the page says of the model."""
     about = model.tables.about
     words = words_of(model)
@@ -92,8 +104,15 @@ def _data(model: Any) -> dict[str, Any]:
         "counts": [[_counts(model, words, event, grade) for grade in risks.grades] for event in risks.events],
         "notes_on": [_notes(model, event) for event in risks.events],
         "supports": list(SUPPORT),
-        **_answers(risks),
+        **_answers(risks, 1 if beside is None else 2),
+        "beside": None if beside is None else _beside(model, beside),
     }
+
+
+def _beside(model: Any, other: Any) -> dict[str, Any]:
+    """The answers of another fit, under what they hold, and what is wrong with it."""
+    words = beside_words(model.settings, other.settings)
+    return {"name": other.name, "words": words, "failures": other.diagnostics.failures(), **_answers(other.risks, 2)}
 
 
 def _covariate(model: Any, k: int) -> dict[str, Any]:
@@ -149,12 +168,12 @@ def _positions(sets: Mapping[int, int]) -> dict[int, list[int]]:
     return {k: [i for i in range(levels.bit_length()) if levels >> i & 1] for k, levels in sets.items()}
 
 
-def _answers(risks: RiskDraws) -> dict[str, Any]:
+def _answers(risks: RiskDraws, fits: int) -> dict[str, Any]:
     """Mean, lower and upper of each profile, event and grade end to end, and a digit of support for each of these.
 
-    Also how many patients of the cohort are expected to be of each profile.
+    Also how many patients of the cohort are expected to be of each profile. The page holds so many ``fits``.
     """
-    sets = _profiles(risks)
+    sets = _profiles(risks, fits)
     usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
     inside = ((sets[:, None, :] >> risks.levels[usual]) & 1).all(axis=2)
     summary = np.stack(risks.summary(sets, INTERVAL), axis=-1)
@@ -165,11 +184,11 @@ def _answers(risks: RiskDraws) -> dict[str, Any]:
     }
 
 
-def _profiles(risks: RiskDraws) -> NDArray[np.int64]:
+def _profiles(risks: RiskDraws, fits: int) -> NDArray[np.int64]:
     """Sets of levels (profile, covariate): every level, then not known; the last covariate changes fastest."""
     options = [[*(1 << i for i in range(len(c.levels))), c.everything] for c in risks.covariates]
     profiles = math.prod(map(len, options))
-    numbers = 3 * profiles * len(risks.events) * len(risks.grades)
+    numbers = 3 * fits * profiles * len(risks.events) * len(risks.grades)
     if numbers > MOST_NUMBERS:
         raise InputError(
             "model",

@@ -13,12 +13,17 @@ import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.record import manifest_digest
+from aemodel.inference.summary import evidence_words
 from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import words_of
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 
+UNTOLD = {"ordering": None, "selection": False, "prior_scale": 1.0, "patients": 0, "overlap": None, "power": 1.0}
+"""Settings that say what a fit was told, as models have them that were saved before there was a choice."""
+LEFT_OUT = {"selection": "what the publication leaves out", "ordering": "the order of groups that the publication states"}
+"""Assumptions that a fit can do without."""
 ABOUT = ("title", "citation", "doi", "licence", "setting", "grading")
 
 
@@ -59,6 +64,19 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         "samples": manifest["samples"],
         "files": manifest["files"],
     }
+
+
+def without(mine: Mapping[str, Any], its: Mapping[str, Any]) -> list[str]:
+    """The assumptions in `LEFT_OUT` that another fit does without, if its settings differ in nothing else; else none."""
+    changed = [key for key, untold in UNTOLD.items() if mine.get(key, untold) != its.get(key, untold)]
+    return changed if all(key in LEFT_OUT and not its.get(key) for key in changed) else []
+
+
+def beside_words(mine: Mapping[str, Any], its: Mapping[str, Any]) -> str:
+    """What an answer of another fit holds under, to end a sentence with."""
+    if left := without(mine, its):
+        return f"when nothing is assumed of {' and of '.join(LEFT_OUT[key] for key in left)}"
+    return f"in the other fit ({evidence_words(its).removesuffix('.')})"
 
 
 def _data(tables: Tables) -> dict[str, Any]:

@@ -175,6 +175,7 @@ def _as_typed(message: str, argument: str | None) -> str:
         "patients": "PATIENTS",
         "folder": "--out",
         "compare": "--compare",
+        "beside": "--beside",
         "tables": "--tables",
         "summary": "--summary",
     }

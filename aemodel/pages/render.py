@@ -46,6 +46,22 @@ def check_page(model: Any, path: Path) -> None:
         raise FileNotFoundError(f"path: no folder {str(path.parent)!r}; make it first")
 
 
+def check_comparable(argument: str, model: Any, other: Any) -> None:
+    """Refuse to set a model beside one of other events, grades, covariates or levels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``other`` is no model, or speaks of other things.
+    """
+    if not hasattr(other, "risks") or not hasattr(other, "settings"):
+        raise TypeError(f"{argument}: expected a model from load_model or fit, not {type(other).__name__}")
+    mine, its = ((r.events, r.grades, [(c.name, c.names) for c in r.covariates]) for r in (model.risks, other.risks))
+    if mine != its:
+        problem = "the two models must have the same events, grades, covariates and levels; name fits of one publication"
+        raise InputError(argument, problem)
+
+
 def card(facts: Mapping[str, Any], states: Mapping[str, Any] | None = None) -> str:
     """The model card as Markdown, of `aemodel.pages.description.model_facts`; with the ``states`` of its files, if given."""
     return rendered("card.md", facts=facts, states=states)

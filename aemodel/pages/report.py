@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from aemodel.answers.bounds import bounds_table
 from aemodel.answers.calibration import calibration_table, coverage, differences_table
 from aemodel.answers.calibration_slopes import calibration_slopes
 from aemodel.answers.contrasts import contrast_table
+from aemodel.answers.equation import model_equation
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
 from aemodel.answers.identification import identification_table
 from aemodel.answers.odds_ratios import odds_ratio_table
 from aemodel.answers.plots import plot_calibration, plot_differences, plot_identification, plot_prior
 from aemodel.answers.prior_check import COHORT, prior_predictive_table
 from aemodel.answers.profiles import profile_table
+from aemodel.answers.risk import risk_table
 from aemodel.answers.risk_plots import plot_effects, plot_profiles
 from aemodel.answers.sensitivity import SENSITIVE, sensitivity_table
 from aemodel.answers.table_uncertainty import table_uncertainty
 from aemodel.inference.record import make_manifest
 from aemodel.inference.summary import evidence_words
 from aemodel.pages import report_tables as rows
-from aemodel.pages.description import model_facts
-from aemodel.pages.render import card, check_page, write_page
+from aemodel.pages.checklist import checklist
+from aemodel.pages.description import cohort_sizes, model_facts, without
+from aemodel.pages.render import card, check_comparable, check_page, write_page
 from aemodel.pages.svg import figure_svg
 from aemodel.publication.arguments import path_in, whole_number
 from aemodel.publication.errors import InputError
@@ -44,11 +50,19 @@ DRAWS = 300
 """Draws of the model that are reweighted under each table of the covariates."""
 PARTED = ("rows", "draw", "drawn_at")
 """What every part of the page adds to: rows of tables, figures to draw, and the grades at which."""
+LESS = {
+    ("selection",): "without tests not listed",
+    ("ordering",): "without orderings",
+    ("ordering", "selection"): "counts only",
+}
+"""What fits with fewer assumptions are called, by what they do without."""
+NOTHING = 0.005
+"""Bounds of a frequency this near to 0 and 1 allow anything."""
 MOST_ROWS = 30
 """Rows of a table of findings that are printed; the rest are counted."""
 
 
-def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: int = 20) -> Path:
+def write_report(model: Any, path: str | Path, compare: Any | Sequence[Any] = (), *, tables: int = 20) -> Path:
     """Write a report of a model: one self-contained web page, readable on a screen of any width and on paper.
 
     The page needs no network and no server, and has no script; it forbids itself all of them. It takes half a minute or
@@ -61,7 +75,8 @@ def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: i
     path
         The page, ending in ``.html``; what is there is replaced, once the new page is whole.
     compare
-        Another fit of the same publication, with or without some of its evidence, to show beside this one.
+        Another fit of the same publication, or a list of them, with or without some of its evidence, to show beside this one:
+        all of them in the table of risks that assumptions move most, the first in tables of evidence.
     tables
         How many tables of the covariates to draw for `table_uncertainty`, about a second each; 0 leaves that section out.
 
@@ -79,44 +94,31 @@ def write_report(model: Any, path: str | Path, compare: Any = None, *, tables: i
     """
     path = path_in("path", path)
     check_page(model, path)
-    if compare is not None:
-        check_comparable(model, compare)
+    others = [*compare] if isinstance(compare, (list, tuple)) else [] if compare is None else [compare]
+    for other in others:
+        check_comparable("compare", model, other)
     if (tables := whole_number("tables", tables, -1)) in (-1, 1):
         raise InputError("tables", f"expected 0, or 2 or more, not {tables}")
-    write_page(path, "report.html", STYLES, **_page(model, compare, tables))
+    write_page(path, "report.html", STYLES, **_page(model, others, tables))
     return path
 
 
-def check_comparable(model: Any, compare: Any) -> None:
-    """Refuse to compare models of different events, covariates or levels.
-
-    Raises
-    ------
-    TypeError, ValueError
-        ``compare`` is no model, or speaks of other things.
-    """
-    if not hasattr(compare, "risks") or not hasattr(compare, "settings"):
-        raise TypeError(f"compare: expected a model from load_model or fit, not {type(compare).__name__}")
-    mine, its = model.risks, compare.risks
-    if mine.events != its.events or [(c.name, c.names) for c in mine.covariates] != [(c.name, c.names) for c in its.covariates]:
-        raise InputError(
-            "compare", "the two models must have the same events, covariates and levels; name fits of one publication"
-        )
-
-
-def _page(model: Any, compare: Any, tables: int) -> dict[str, Any]:
+def _page(model: Any, compare: Sequence[Any], tables: int) -> dict[str, Any]:
     """Everything the report's template tells of a model, worked out once; ``tables`` of the covariates are drawn."""
     words, publication, risks = words_of(model), model.tables, model.risks
-    other = None if compare is None else _as_of(model, compare)
+    others = [_as_of(model, other) for other in compare]
     facts = _facts(model)
     parts = [
         _summary(model, words, facts, tables),
         _calibration(model, words),
-        _evidence(model, other, words),
+        _evidence(model, others[0] if others else None, words),
         _identification(model, words),
+        _bounds(model, words),
+        _assumptions(model, others, words),
         _priors(model, words),
-        _what_if(model, other, words),
+        _what_if(model, words),
         _between(model, words, tables),
+        _equation(model, words),
     ]
     return {name: {key: value for part in parts for key, value in part.pop(name, {}).items()} for name in PARTED} | {
         **{key: value for part in parts for key, value in part.items()},
@@ -128,7 +130,7 @@ def _page(model: Any, compare: Any, tables: int) -> dict[str, Any]:
         "made": f"Written by aemodel {version('aemodel')}.",
         "card": dict(part.split("\n\n", 1) for part in card(facts).split("\n## ")[1:]),
         "counted_rows": sum(not row.derived for row in publication.rows),
-        "profiles": _profiles(model, words),
+        "checklist": checklist(publication.about),
         "figure_svg": lambda *arguments: Markup(figure_svg(*arguments)),
         "html_table": lambda *arguments, **options: Markup(html_table(*arguments, **options)),
         "markdown": lambda text: Markup(MARKDOWN.render(text.replace("&lt;", "<"))),
@@ -166,11 +168,10 @@ def _calibration(model: Any, words: Words) -> dict[str, Any]:
             "calibration": rows.calibration(published, words),
         },
         "draw": {
-            "differences": lambda: plot_differences(differences, labels=model),
+            "differences": lambda grade: plot_differences(differences[differences["grade"] == grade], labels=model),
             "calibration": lambda grade: plot_calibration(calibration, grade=grade, labels=model),
         },
-        "drawn_at": {"calibration": _grades(model, published)},
-        "has_differences": len(differences) > 0,
+        "drawn_at": {"calibration": _grades(model, published), "differences": _grades(model, differences)},
         "coverage": coverage(calibration),
         "low": int((published["tail_probability"] < 0.05).sum()),
     }
@@ -196,7 +197,7 @@ def _identification(model: Any, words: Words) -> dict[str, Any]:
         "rows": {"contraction": rows.contraction(effects, words), "support": rows.support(profiles, words)},
         "draw": {"identification": lambda grade: plot_identification(effects, grade=grade, labels=model)},
         "drawn_at": {"identification": _grades(model, effects)},
-        "shares": {flag: float((profiles["source"] == flag).mean()) for flag in SUPPORT},
+        "shares": {flag: float((profiles["support"] == flag).mean()) for flag in SUPPORT},
     }
 
 
@@ -222,20 +223,83 @@ def _priors(model: Any, words: Words) -> dict[str, Any]:
     }
 
 
-def _what_if(model: Any, other: Any, words: Words) -> dict[str, Any]:
-    """Odds ratios, and contrasts of each covariate's last level with its first."""
-    covariates, grade = model.risks.covariates, model.risks.grades[0]
-    with waiting("Contrasts"):
-        odds = {rows.THIS: odds_ratio_table(model)} | ({} if other is None else {rows.OTHER: odds_ratio_table(other)})
-        contrasts = [(c, contrast_table(model, *({c.name: c.names[i]} for i in (-1, 0)))) for c in covariates]
+def _bounds(model: Any, words: Words) -> dict[str, Any]:
+    """What the counts alone allow of the patients whom the cohort has most of."""
+    risks = model.risks
+    if not risks.covariates:
+        return {"rows": {"bounds": []}, "commonest": None}
+    commonest = risks.levels[np.where(_usual(risks), risks.weight, 0).argmax()]
+    chosen = [(c.name, c.names[i]) for c, i in zip(risks.covariates, commonest, strict=True)]
+    patient = pd.DataFrame({name: [level] for name, level in chosen})
+    with waiting("Bounds from the counts alone"):
+        found = bounds_table(model.tables, patient)
+    table = risk_table(model, patient).assign(least=found["lower"], most=found["upper"])
+    open_ones = int(((table["least"] < NOTHING) & (table["most"] > 1 - NOTHING)).sum())
+    label = "; ".join(words.level(*each) for each in chosen)
+    return {"rows": {"bounds": rows.bounds(table, words)}, "commonest": (label, found["patients"][0], open_ones)}
+
+
+def _assumptions(model: Any, others: Sequence[Any], words: Words) -> dict[str, Any]:
+    """Risks of patients of whom one level is known, in each fit."""
+    fits = {rows.THIS: model}
+    for i, each in enumerate(others, start=2):
+        left = LESS.get(tuple(without(model.settings, each.settings)))
+        fits[f"fit {i}" + (f", {left}" if left else "")] = each
+    told = [
+        profile_table(fit, [c.name]).rename(columns={c.name: "level"}).assign(covariate=c.name, fit=name)
+        for name, fit in fits.items()
+        for c in model.risks.covariates
+    ]
     return {
-        "rows": {"odds": rows.odds(odds, words)},
-        "draw": {"effects": lambda i: plot_effects(odds[rows.THIS], covariate=covariates[i].name, grade=grade, labels=model)},
-        "covariates": [
-            (words.covariate(c.name), [words.level(c.name, c.names[i]) for i in (-1, 0)], rows.contrasts(table, words))
-            for c, table in contrasts
-        ],
+        "rows": {"assumptions": rows.assumptions(pd.concat(told), words) if others and told else []},
+        "fits": {name: evidence_words(fit.settings) for name, fit in fits.items()},
     }
+
+
+def _what_if(model: Any, words: Words) -> dict[str, Any]:
+    """Odds ratios, and every level of each covariate against that of most patients."""
+    risks, grade = model.risks, model.risks.grades[0]
+    contrasts: dict[str, pd.DataFrame] = {}
+    with waiting("Contrasts"):
+        odds = odds_ratio_table(model)
+        for k, c in enumerate(risks.covariates):
+            usual = c.names[int(np.argmax(cohort_sizes(risks, k)))]
+            others = [name for name in c.names if name != usual]
+            pairs = [
+                contrast_table(model, {c.name: level}, {c.name: usual}).assign(covariate=c.name, level=level, reference=usual)
+                for level in others
+            ]
+            if pairs:
+                contrasts[c.name] = pd.concat(pairs).sort_values(
+                    ["event", "grade"], key=lambda names: names.map([*risks.events, *risks.grades].index), kind="stable"
+                )
+    everything = pd.concat(contrasts.values()) if contrasts else pd.DataFrame(columns=["covariate", "level"])
+    clearest = [_clearest(group) for _, group in everything.groupby(["covariate", "level"], sort=False)]
+    return {
+        "rows": {"clearest": rows.contrasts(pd.concat(clearest), words) if clearest else []},
+        "draw": {"effects": lambda name: plot_effects(odds, covariate=name, grade=grade, labels=model)},
+        "covariates": {name: (words.covariate(name), rows.contrasts(table, words)) for name, table in contrasts.items()},
+        "profiles": _profiles(model, everything, words),
+    }
+
+
+def _clearest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The difference that is largest for its interval, among those that rest on most."""
+    best = rows[rows["support"].map(SUPPORT.index) == rows["support"].map(SUPPORT.index).min()]
+    clear = best["difference"].abs() / (best["difference_upper"] - best["difference_lower"])
+    return best.iloc[[int(clear.to_numpy().argmax())]]
+
+
+def _equation(model: Any, words: Words) -> dict[str, Any]:
+    """The model as an equation, with its numbers."""
+    with waiting("Equation"):
+        found = model_equation(model)
+    told = {
+        "branches": rows.branches(found, words),
+        "effects": list(rows.effects(found, model.risks.covariates)),
+        "states": rows.states(found, words),
+    }
+    return {"rows": told, "apart": found.apart}
 
 
 def _between(model: Any, words: Words, tables: int) -> dict[str, Any]:
@@ -265,13 +329,23 @@ def _facts(model: Any) -> dict[str, Any]:
     return model_facts(make_manifest(model, {}, None) if manifest is None else manifest, model.tables, model.risks)
 
 
-def _profiles(model: Any, words: Words) -> tuple[str, str, Any] | None:
-    """The event whose margins are published by most covariates, the first two of these, and its risks by them, drawn."""
+def _profiles(model: Any, contrasts: pd.DataFrame, words: Words) -> tuple[str, str, Any] | None:
+    """The event whose margins are published by most covariates, the first two of these, and its risks by them, drawn.
+
+    Of several such events, the one that has the largest of its smaller differences.
+    """
     risks = model.risks
-    data = (risks.source == SUPPORT.index("data")).any(axis=2)
-    event = int(data.sum(axis=0).argmax()) if len(risks.covariates) else 0
-    names = [c.name for c, own in zip(risks.covariates, data[:, event], strict=True) if own][:2]
-    if not names:
+    own = contrasts[(contrasts["support"] == "data") & (contrasts["grade"] == risks.grades[0])] if len(contrasts) else contrasts
+    if own.empty:
         return None
-    drawn = plot_profiles(profile_table(model, names), event=risks.events[event], grade=risks.grades[0], labels=model)
-    return words.event(risks.events[event]), " and ".join(map(words.covariate, names)), drawn
+    largest = own.assign(size=own["difference"].abs()).groupby(["event", "covariate"], sort=False)["size"].max()
+    by_event = largest.groupby("event", sort=False).agg(["size", "min"]).sort_values(["size", "min"], kind="stable")
+    event = by_event.index[-1]
+    names = [c.name for c in risks.covariates if (event, c.name) in largest.index][:2]
+    drawn = plot_profiles(profile_table(model, names), event=event, grade=risks.grades[0], labels=model)
+    return words.event(event), " and ".join(map(words.covariate, names)), drawn
+
+
+def _usual(risks: Any) -> Any:
+    """Which cells are of levels that the publication has, (cell,)."""
+    return (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)

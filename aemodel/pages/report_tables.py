@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from aemodel.answers.calibration import told
+from aemodel.answers.equation import Equation
 from aemodel.answers.prior_check import COHORT, RANGE
 from aemodel.inference.diagnostics import GATE
 from aemodel.publication.markup import in_range, per_cent
+from aemodel.publication.schema import Covariate
 from aemodel.publication.summary import frequency_lines
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import Words
@@ -20,6 +22,10 @@ Row = dict[str, Any]
 THIS, OTHER = "this fit", "other fit"
 FEW = 5
 """How many of a kind the summary names."""
+ACROSS = 8
+"""Branches that stand beside each other."""
+KEY = 10
+"""Risks that are told in every fit."""
 
 
 def frequencies(tables: Tables, words: Words) -> list[Row]:
@@ -148,34 +154,21 @@ def nulls(rows: pd.DataFrame, words: Words) -> list[Row]:
     return lines
 
 
-def odds(fits: Mapping[str, pd.DataFrame], words: Words) -> list[Row]:
-    lines: list[Row] = []
-    for event, grade in dict.fromkeys(zip(fits[THIS]["event"], fits[THIS]["grade"], strict=True)):
-        for fit, table in fits.items():
-            mine = table[(table["event"] == event) & (table["grade"] == grade)].drop_duplicates("covariate", keep="last")
-            line = {"Event": words.event(event), "Grade": words.grade(grade)} | ({"Fit": fit} if len(fits) > 1 else {})
-            for row in mine.itertuples():
-                levels = f"{words.level(row.covariate, row.level)} against {words.level(row.covariate, row.reference)}"
-                line[f"{words.covariate(row.covariate)}: {levels}"] = _ratio(row.odds_ratio, row.lower, row.upper)
-            lines.append(line)
-    return lines
-
-
 def contraction(effects: pd.DataFrame, words: Words) -> list[Row]:
     keys = ["event", "grade", "covariate"]
-    mean = effects.groupby(keys, sort=False).agg(contraction=("contraction", "mean"), source=("source", "first"))
+    mean = effects.groupby(keys, sort=False).agg(contraction=("contraction", "mean"), support=("support", "first"))
     return [
         {
             "Event": words.event(event),
             "Grade": words.grade(grade),
-            **{words.covariate(row.Index[2]): f"{row.contraction:z.2f} {row.source}" for row in group.itertuples()},
+            **{words.covariate(row.Index[2]): f"{row.contraction:z.2f} {row.support}" for row in group.itertuples()},
         }
         for (event, grade), group in mean.groupby(level=["event", "grade"], sort=False)
     ]
 
 
 def support(risks: pd.DataFrame, words: Words) -> list[Row]:
-    counts = risks.groupby(["event", "grade"], sort=False)["source"].value_counts().unstack(fill_value=0)
+    counts = risks.groupby(["event", "grade"], sort=False)["support"].value_counts().unstack(fill_value=0)
     return [
         {"Event": words.event(event), "Grade": words.grade(grade)}
         | {flag: int(counts.loc[(event, grade)].get(flag, 0)) for flag in SUPPORT}
@@ -229,19 +222,85 @@ def uncertainty(rows: pd.DataFrame, words: Words) -> list[Row]:
 
 
 def contrasts(rows: pd.DataFrame, words: Words) -> list[Row]:
+    """What sets levels apart; of what rests on assumption no ratio, which would be read as a finding."""
     return [
         {
             "Event": words.event(row.event),
             "Grade": words.grade(row.grade),
-            "First": per_cent(row.reference_risk),
-            "Last": per_cent(row.risk),
+            "Were all": f"{words.level(row.covariate, row.level)}, against {words.level(row.covariate, row.reference)}",
+            "Risk": per_cent(row.risk),
             "Difference, points": points(row.difference, row.difference_lower, row.difference_upper),
-            "Ratio": _ratio(row.ratio, row.ratio_lower, row.ratio_upper),
+            "Ratio": "" if row.support == "prior" else _ratio(row.ratio, row.ratio_lower, row.ratio_upper),
             "P higher": f"{row.p_higher:.2f}",
             "Rests on": row.support,
         }
         for row in rows.itertuples()
     ]
+
+
+def assumptions(risks: pd.DataFrame, words: Words) -> list[Row]:
+    """Risks in each of several fits, those that move most first: a row for each, a column for each fit."""
+    keys = ["covariate", "level", "event", "grade"]
+    wide = risks.pivot(index=keys, columns="fit", values="risk")
+    moved = (wide.max(axis=1) - wide.min(axis=1)).sort_values(ascending=False, kind="stable")
+    found = {(*row[:4], row.fit): row for row in risks[[*keys, "fit", "risk", "lower", "upper"]].itertuples(index=False)}
+    return [
+        {"Event": words.event(event), "Grade": words.grade(grade), "Patients": words.level(covariate, level)}
+        | {fit: in_range(*found[covariate, level, event, grade, fit][5:]) for fit in dict.fromkeys(risks["fit"])}
+        for covariate, level, event, grade in moved.head(KEY).index
+    ]
+
+
+def bounds(rows: pd.DataFrame, words: Words) -> list[Row]:
+    return [
+        {
+            "Event": words.event(row.event),
+            "Grade": words.grade(row.grade),
+            "The model": in_range(row.risk, row.lower, row.upper),
+            "The counts alone": f"{per_cent(row.least).removesuffix(' %')} to {per_cent(row.most)}",
+            "Rests on": row.support,
+        }
+        for row in rows.itertuples()
+    ]
+
+
+def branches(equation: Equation, words: Words) -> list[Row]:
+    return [
+        {"p": f"p{i}", "Branch": _in_words(name, words), "Log odds, of the cohort's average": f"{value:z.3f}"}
+        for i, (name, value) in enumerate(zip(equation.branches, equation.intercept, strict=True), start=1)
+    ]
+
+
+def effects(equation: Equation, covariates: Sequence[Covariate]) -> Iterator[tuple[str, list[Row]]]:
+    """Of so many branches at a time as a sheet of paper is wide."""
+    levels = [(c.label, level.label) for c in covariates for level in c.levels]
+    for first in range(0, len(equation.branches) if levels else 0, ACROSS):
+        part = equation.effects[:, first : first + ACROSS]
+        yield (
+            f"p{first + 1} to p{first + part.shape[1]}",
+            [
+                {"Covariate": covariate, "Level": level} | {f"p{first + i}": f"{x:z.3f}" for i, x in enumerate(values, start=1)}
+                for (covariate, level), values in zip(levels, part, strict=True)
+            ],
+        )
+
+
+def states(equation: Equation, words: Words) -> list[Row]:
+    """Each state's events, with grades, and the product that its probability is."""
+    return [
+        {
+            "Family": words.event(name),
+            "What a patient has": "; ".join(f"{words.event(e)} {grade}" for e, grade in state.grades.items()) or "nothing",
+            "Probability": " ".join([*(f"p{i}" for i in state.taken), *(f"(1 - p{i})" for i in state.refused)]),
+        }
+        for name, family in equation.families.items()
+        for state in family
+    ]
+
+
+def _in_words(branch: str, words: Words) -> str:
+    """A branch's name with events in words: what occurs, in what, and from which grade on."""
+    return " ".join(words.events.get(part, part) for part in branch.split())
 
 
 def points(middle: float, lower: float, upper: float) -> str:

@@ -129,9 +129,12 @@ function makeTexts() {
   document.title = `Risk calculator: ${MODEL.title}`;
   setText("title", MODEL.title);
   setText("setting", [`${NUMBERS.format(MODEL.patients)} patients`, MODEL.setting, MODEL.grading].filter(Boolean).join(". ") + ".");
-  setText("failed", MODEL.failures.length ? `The fit of this model failed its checks (${MODEL.failures.join("; ")}): do not use it.` : "");
+  const fits = [["this model", MODEL.failures], ["the other model", MODEL.beside?.failures ?? []]].filter(([, wrong]) => wrong.length);
+  setText("failed", fits.map(([which, wrong]) => `The fit of ${which} failed its checks (${wrong.join("; ")}): do not use it.`).join(" "));
   const time = MODEL.period ? ` in ${MODEL.period}` : "";
-  setText("caption", `Of 100 such patients, how many are expected to have it${time}, and the range of the risk (${percent} interval).`);
+  setText("caption", `Of 100 such patients, how many are expected to have it${time}, and the range of the risk (${percent} interval).${
+    MODEL.beside ? ` Other fit: ${MODEL.beside.words}.` : ""
+  }`);
   setText("counted-heading", `The publication counted${time}`);
   setText("interval", `(${percent} interval)`);
   setText("bars-key", "Scales run from 0 to 100: block, the risk (hollow where it is an assumption); bracket, its range; triangle, the share of all patients that was counted.");
@@ -147,7 +150,9 @@ function makeTexts() {
     byId("citation").append(" ", make("a", { href, rel: "noreferrer", textContent: `doi:${MODEL.doi}` }));
   }
   setText("licence", MODEL.licence);
-  setText("made", `Model ${MODEL.name}, data ${MODEL.digest.slice(0, 16)}; written by aemodel ${MODEL.version}.`);
+  setText("made", `Model ${MODEL.name}, data ${MODEL.digest.slice(0, 16)}${
+    MODEL.beside ? `; other fit: ${MODEL.beside.name}, ${MODEL.beside.words}` : ""
+  }; written by aemodel ${MODEL.version}.`);
 }
 
 function supportNodes(name) {
@@ -185,7 +190,7 @@ function renderProfile(nothing, few) {
 
 function renderAnswer(told) {
   byId("result").classList.toggle("assumed", told.assumed);
-  for (const name of ["what", "compared"]) setText(name, told[name]);
+  for (const name of ["what", "compared", "beside"]) setText(name, told[name]);
   setData("risk", told.risk, told.mean);
   setData("range", told.range, `${told.lower} ${told.upper}`);
   setText("both-ways", told.both);
@@ -229,6 +234,7 @@ function renderCell(e, g) {
     make("data", { className: "range", value: `${told.lower} ${told.upper}`, textContent: told.range }),
     make("span", { className: "support" }, supportNodes(told.support)),
   );
+  if (told.other) cell.append(make("data", { className: "other note", value: String(told.other.mean), textContent: `other fit: ${inHundred(told.other.mean)}` }));
 }
 
 // What each printed sheet says of itself.

@@ -41,6 +41,17 @@ function answerOf(model, chosen, event, grade) {
   return { mean, lower, upper, support: model.supports[Number(model.support[place])], patients: model.expected[profile] };
 }
 
+// The same answer of the other fit, on a page of two.
+function besideOf(model, chosen, event, grade) {
+  return model.beside && answerOf({ ...model, ...model.beside }, chosen, event, grade);
+}
+
+function besideInWords(model, answer, other) {
+  if (!other) return "";
+  const assumed = other.support === "prior" ? " (an assumption there)" : "";
+  return `${inHundred(answer.mean)}; ${inHundred(other.mean)}, ${rangeInWords(other)}, ${model.beside.words}${assumed}.`;
+}
+
 // Death is one thing, whatever the class of grades.
 function gradeOf(model, event, grade) {
   return model.events[event].only ?? grade;
@@ -99,6 +110,7 @@ function sentencesOf(model, chosen, event, grade) {
   const label = model.grade_labels[grade];
   const at = model.events[event].only === null ? `, ${label.charAt(0).toLowerCase()}${label.slice(1)}` : "";
   const start = assumed ? "Assumption: " : "";
+  const other = besideOf(model, chosen, event, grade);
   const compared = comparison(model, { answer, total, known, assumed, time, event, grade });
   return {
     ...answer,
@@ -107,6 +119,8 @@ function sentencesOf(model, chosen, event, grade) {
     risk: inHundred(answer.mean),
     range: rangeInWords(answer),
     compared: compared.words,
+    other,
+    beside: besideInWords(model, answer, other),
     both: assumed ? "" : bothWays(answer, time),
     meaning: supportMeaning(model, { answer, known, same: compared.same, event, grade }),
     few: known.length && answer.patients < 10 ? fewInWords(model, answer) : "",

@@ -1,0 +1,86 @@
+"""A model as an equation: mean log odds of its branches as sums over levels, and the states that risks add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aemodel.answers.states import model_states
+from aemodel.inference.design import Design
+from aemodel.inference.effects import state_probabilities
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a patient has, by event the lowest grade, and the branches, by number from 1, that are taken and refused."""
+
+    grades: dict[str, int]
+    taken: tuple[int, ...]
+    refused: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """Log odds of each branch: its intercept, of the cohort's average, and an effect for each level of each covariate.
+
+    They are those of the branches' probabilities given that they are come to, posterior means, in every cell.
+    ``effects`` is (level, branch), levels of all covariates end to end; ``families`` has the
+    states of each by its root's name. ``apart`` is how far risks by the equation are from
+    the posterior means, at most, and in half of all cells, events and grades, as probabilities.
+    """
+
+    branches: tuple[str, ...]
+    intercept: Floats
+    effects: Floats
+    families: dict[str, tuple[State, ...]]
+    apart: tuple[float, float]
+
+
+def model_equation(model: Any) -> Equation:
+    """The sums over levels that are nearest to the log odds of a model's branches in all cells.
+
+    The model's own equation is additive but for what rare events do to others they lie in, and for cells' small departures
+    (`aemodel.inference.effects`): how little leaving these out changes is told with it.
+    """
+    forward, states = model_states(model)
+    design, risks = forward.forward.design, model.risks
+    cells, (taken, refused) = design.cells.levels, design.paths
+    mean = np.mean(list(states), axis=0)[:, : len(cells)]
+    logits = np.log(taken.T @ mean) - np.log(refused.T @ mean)
+    sizes = [len(c.levels) for c in risks.covariates]
+    inside = np.hstack([np.ones((len(cells), 1)), *(np.eye(size)[cells[:, k]] for k, size in enumerate(sizes))])
+    found = np.linalg.lstsq(inside, logits.T, rcond=None)[0]
+    intercept, effects = found[0], found[1:]
+    first = 0
+    for k, size in enumerate(sizes):
+        average = np.bincount(cells[:, k], weights=design.share, minlength=size) @ effects[first : first + size]
+        intercept, effects[first : first + size] = intercept + average, effects[first : first + size] - average
+        first += size
+    p = state_probabilities(*design.paths, intercept[:, None] + (inside[:, 1:] @ effects).T, np)
+    having = forward.events_having([(event, grade) for event in risks.events for grade in risks.grades])
+    off = abs(risks.draws[:, : len(cells)].mean(axis=0).reshape(len(cells), -1) - (having @ p).T)
+    names = tuple(branch.name for branch in design.branches)
+    return Equation(names, intercept, effects, dict(_states(design)), (float(off.max()), float(np.median(off))))
+
+
+def _states(design: Design) -> Iterator[tuple[str, tuple[State, ...]]]:
+    """The states of each family."""
+    for i, family in enumerate(design.families):
+        first = design.branch_slice(i).start + 1
+        names = [event.name for event in family.events]
+        yield (
+            family.root,
+            tuple(
+                State(
+                    {name: int(grade) for name, grade in zip(names, grades, strict=True) if grade},
+                    *(tuple((np.flatnonzero(way) + first).tolist()) for way in (taken, refused)),
+                )
+                for grades, taken, refused in zip(family.grades, family.taken, family.refused, strict=True)
+            ),
+        )
