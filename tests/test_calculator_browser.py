@@ -282,6 +282,7 @@ def test_a_link_is_offered_only_where_it_can_be_opened(show, browser, written):
 def test_a_grade_that_was_not_published_says_so(show):
     page = show(chosen=PATIENT | {"show.event": "febrile_neutropenia", "show.grade": "4-5"})
     assert "prior. The publication does not give this toxicity at this grade" in page.locator("#support").text_content()
+    assert page.locator("#counted-heading").is_hidden()
 
 
 def test_a_small_risk_is_never_zero(show):

@@ -153,6 +153,13 @@ def test_marks_stand_out_on_light_and_on_dark(colour, paper):
     assert contrast(colour, paper) >= 3
 
 
+def test_no_interval_is_paler_than_its_colour(drawn):
+    from matplotlib.collections import LineCollection
+
+    for name, figure in drawn.items():
+        assert all(lines.get_alpha() is None for lines in figure.findobj(LineCollection)), name
+
+
 def test_text_stands_out_on_light():
     assert contrast(INK, "#ffffff") >= 7
 

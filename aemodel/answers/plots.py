@@ -66,19 +66,19 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
         axis = axes[0]
         y = np.arange(len(rows))
         shade_groups(axis, sizes, -0.5)
-        for width, line, shade in ((90, 2.0, 0.45), (50, 5.0, 0.75)):
+        for width, line in ((90, 1.5), (50, 5.0)):
             ends = [100 * rows[f"{end}{width}"] / rows["n"] for end in ("lower", "upper")]
-            axis.hlines(y, *ends, color=BLUE, linewidth=line, alpha=shade)
+            axis.hlines(y, *ends, color=BLUE, linewidth=line)
         axis.hlines(y, *(100 * rows[f"observed_{end}"] / rows["n"] for end in ("low", "high")), color=INK, linewidth=2)
-        axis.plot(100 * rows["observed_rate"], y, "o", color=INK, markersize=4)
+        axis.plot(100 * rows["observed_rate"], y, "o", color=INK, markersize=5)
         axis.set_yticks(y, levels)
         _name_groups(axis, list(zip(names, map(float, sizes), strict=True)), -0.5)
         axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{words.grade(grade)}: patients with the event, per cent")
         axis.set_xlim(left=0)
         handles = [
             key("published", marker="o", color=INK, linestyle="", markersize=4),
-            key("50 % predictive interval", color=BLUE, linewidth=5, alpha=0.75),
-            key("90 %", color=BLUE, linewidth=2, alpha=0.45),
+            key("50 % predictive interval", color=BLUE, linewidth=5),
+            key("90 %", color=BLUE, linewidth=1.5),
         ]
         legend_above(figure, handles)
     return figure
@@ -114,7 +114,7 @@ def plot_differences(table: Any, *, labels: Any = None) -> Figure:
         axis, y = axes[0], np.cumsum(heights) - heights / 2
         shade_groups(axis, sizes)
         axis.axvline(0, color=SOFT, linewidth=0.8)
-        axis.hlines(y, 100 * table["lower"], 100 * table["upper"], color=BLUE, linewidth=2.5, alpha=0.6)
+        axis.hlines(y, 100 * table["lower"], 100 * table["upper"], color=BLUE, linewidth=1.5)
         axis.plot(100 * table["predicted"], y, "|", color=BLUE, markersize=9, markeredgewidth=2)
         axis.plot(100 * table["observed"], y, "o", color=INK, markersize=4)
         axis.set_yticks(y, names)
@@ -123,7 +123,7 @@ def plot_differences(table: Any, *, labels: Any = None) -> Figure:
         handles = [
             key("published", marker="o", color=INK, linestyle="", markersize=4),
             key("predicted", marker="|", color=BLUE, linestyle="", markersize=9, markeredgewidth=2),
-            key("90 % predictive interval", color=BLUE, linewidth=2.5, alpha=0.6),
+            key("90 % predictive interval", color=BLUE, linewidth=1.5),
         ]
         legend_above(figure, handles)
     return figure

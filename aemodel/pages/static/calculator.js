@@ -196,6 +196,7 @@ function renderAnswer(told) {
   setText("both-ways", told.both);
   byId("support").replaceChildren("Rests on ", ...supportNodes(told.support), `. ${told.meaning}`);
   fill("counted", told.counted);
+  byId("counted-heading").hidden = !told.counted.length;
   setText("uncounted", told.uncounted);
   fill("notes", told.notes);
   byId("dots").replaceChildren(dotsPicture(told));
