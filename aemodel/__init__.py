@@ -12,138 +12,92 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from aemodel.answers.bounds import bounds_table
-    from aemodel.answers.calibration import calibration_table, differences_table
-    from aemodel.answers.calibration_slopes import calibration_slopes
-    from aemodel.answers.contrasts import contrast_table
-    from aemodel.answers.evidence import ordering_table, selection_table
-    from aemodel.answers.expected import expected_slopes
-    from aemodel.answers.identification import identification_table
-    from aemodel.answers.odds_ratios import odds_ratio_table
-    from aemodel.answers.plots import plot_calibration, plot_differences, plot_identification, plot_prior
-    from aemodel.answers.prior_check import prior_predictive_table
-    from aemodel.answers.profiles import profile_table
-    from aemodel.answers.risk import posterior_epred, posterior_predict, risk_table
-    from aemodel.answers.risk_plots import plot_cohort, plot_effects, plot_patient, plot_profiles
-    from aemodel.answers.second_cohort import validate
-    from aemodel.answers.sensitivity import robustness_table, sensitivity_table
-    from aemodel.answers.table_uncertainty import table_uncertainty
-    from aemodel.inference.adam import read_adam
-    from aemodel.inference.ard import read_ard
-    from aemodel.inference.fitting import Fitted, fit
-    from aemodel.inference.likelihood import margin_loglik
-    from aemodel.pages.calculator import write_calculator
-    from aemodel.pages.report import write_report
-    from aemodel.publication.errors import InputError, PatientsError, PublicationError
-    from aemodel.publication.p_values import p_value_table
-    from aemodel.publication.tables import Tables, load_tables
-    from aemodel.saved.manifest import SavedModelError
-    from aemodel.saved.reader import LoadedModel, load_model
-    from aemodel.saved.writer import save_model
-    from aemodel.scoring.cohort import score_cohort
-    from aemodel.scoring.score import score
-    from aemodel.scoring.summary import score_summary
+if TYPE_CHECKING:  # the same for those who read types; a test holds the two together
+    from aemodel.answers.bounds import bounds_table as bounds_table
+    from aemodel.answers.calibration import (
+        calibration_slopes as calibration_slopes,
+        calibration_table as calibration_table,
+        differences_table as differences_table,
+    )
+    from aemodel.answers.contrasts import contrast_table as contrast_table, odds_ratio_table as odds_ratio_table
+    from aemodel.answers.evidence import ordering_table as ordering_table, selection_table as selection_table
+    from aemodel.answers.expected import expected_slopes as expected_slopes
+    from aemodel.answers.identification import (
+        identification_table as identification_table,
+        prior_predictive_table as prior_predictive_table,
+    )
+    from aemodel.answers.plots import (
+        plot_calibration as plot_calibration,
+        plot_differences as plot_differences,
+        plot_identification as plot_identification,
+        plot_prior as plot_prior,
+    )
+    from aemodel.answers.risk import (
+        posterior_epred as posterior_epred,
+        posterior_predict as posterior_predict,
+        profile_table as profile_table,
+        risk_table as risk_table,
+    )
+    from aemodel.answers.risk_plots import (
+        plot_cohort as plot_cohort,
+        plot_effects as plot_effects,
+        plot_patient as plot_patient,
+        plot_profiles as plot_profiles,
+    )
+    from aemodel.answers.second_cohort import validate as validate
+    from aemodel.answers.sensitivity import (
+        robustness_table as robustness_table,
+        sensitivity_table as sensitivity_table,
+        table_uncertainty as table_uncertainty,
+    )
+    from aemodel.inference.adam import read_adam as read_adam
+    from aemodel.inference.ard import read_ard as read_ard
+    from aemodel.inference.fitting import Fitted as Fitted, fit as fit
+    from aemodel.inference.likelihood import margin_loglik as margin_loglik
+    from aemodel.pages.calculator import write_calculator as write_calculator
+    from aemodel.pages.report import write_report as write_report
+    from aemodel.publication.errors import (
+        InputError as InputError,
+        PatientsError as PatientsError,
+        PublicationError as PublicationError,
+    )
+    from aemodel.publication.p_values import p_value_table as p_value_table
+    from aemodel.publication.tables import Tables as Tables, load_tables as load_tables
+    from aemodel.saved.manifest import SavedModelError as SavedModelError
+    from aemodel.saved.reader import LoadedModel as LoadedModel, load_model as load_model
+    from aemodel.saved.writer import save_model as save_model
+    from aemodel.scoring.cohort import score_cohort as score_cohort
+    from aemodel.scoring.score import score as score, score_summary as score_summary
 
-_HOME = {
-    "Fitted": "inference.fitting",
-    "InputError": "publication.errors",
-    "LoadedModel": "saved.reader",
-    "PatientsError": "publication.errors",
-    "PublicationError": "publication.errors",
-    "SavedModelError": "saved.manifest",
-    "Tables": "publication.tables",
-    "bounds_table": "answers.bounds",
-    "calibration_slopes": "answers.calibration_slopes",
-    "calibration_table": "answers.calibration",
-    "contrast_table": "answers.contrasts",
-    "differences_table": "answers.calibration",
-    "expected_slopes": "answers.expected",
-    "fit": "inference.fitting",
-    "identification_table": "answers.identification",
-    "load_model": "saved.reader",
-    "load_tables": "publication.tables",
-    "margin_loglik": "inference.likelihood",
-    "odds_ratio_table": "answers.odds_ratios",
-    "ordering_table": "answers.evidence",
-    "p_value_table": "publication.p_values",
-    "plot_calibration": "answers.plots",
-    "plot_cohort": "answers.risk_plots",
-    "plot_differences": "answers.plots",
-    "plot_effects": "answers.risk_plots",
-    "plot_identification": "answers.plots",
-    "plot_patient": "answers.risk_plots",
-    "plot_prior": "answers.plots",
-    "plot_profiles": "answers.risk_plots",
-    "posterior_epred": "answers.risk",
-    "posterior_predict": "answers.risk",
-    "prior_predictive_table": "answers.prior_check",
-    "profile_table": "answers.profiles",
-    "read_adam": "inference.adam",
-    "read_ard": "inference.ard",
-    "risk_table": "answers.risk",
-    "robustness_table": "answers.sensitivity",
-    "save_model": "saved.writer",
-    "score": "scoring.score",
-    "score_cohort": "scoring.cohort",
-    "score_summary": "scoring.summary",
-    "selection_table": "answers.evidence",
-    "sensitivity_table": "answers.sensitivity",
-    "table_uncertainty": "answers.table_uncertainty",
-    "validate": "answers.second_cohort",
-    "write_calculator": "pages.calculator",
-    "write_report": "pages.report",
+_NAMES = {
+    "answers.bounds": "bounds_table",
+    "answers.calibration": "calibration_slopes calibration_table differences_table",
+    "answers.contrasts": "contrast_table odds_ratio_table",
+    "answers.evidence": "ordering_table selection_table",
+    "answers.expected": "expected_slopes",
+    "answers.identification": "identification_table prior_predictive_table",
+    "answers.plots": "plot_calibration plot_differences plot_identification plot_prior",
+    "answers.risk": "posterior_epred posterior_predict profile_table risk_table",
+    "answers.risk_plots": "plot_cohort plot_effects plot_patient plot_profiles",
+    "answers.second_cohort": "validate",
+    "answers.sensitivity": "robustness_table sensitivity_table table_uncertainty",
+    "inference.adam": "read_adam",
+    "inference.ard": "read_ard",
+    "inference.fitting": "Fitted fit",
+    "inference.likelihood": "margin_loglik",
+    "pages.calculator": "write_calculator",
+    "pages.report": "write_report",
+    "publication.errors": "InputError PatientsError PublicationError",
+    "publication.p_values": "p_value_table",
+    "publication.tables": "Tables load_tables",
+    "saved.manifest": "SavedModelError",
+    "saved.reader": "LoadedModel load_model",
+    "saved.writer": "save_model",
+    "scoring.cohort": "score_cohort",
+    "scoring.score": "score score_summary",
 }
-
-__all__ = [
-    "Fitted",
-    "InputError",
-    "LoadedModel",
-    "PatientsError",
-    "PublicationError",
-    "SavedModelError",
-    "Tables",
-    "bounds_table",
-    "calibration_slopes",
-    "calibration_table",
-    "contrast_table",
-    "differences_table",
-    "expected_slopes",
-    "fit",
-    "identification_table",
-    "load_model",
-    "load_tables",
-    "margin_loglik",
-    "odds_ratio_table",
-    "ordering_table",
-    "p_value_table",
-    "plot_calibration",
-    "plot_cohort",
-    "plot_differences",
-    "plot_effects",
-    "plot_identification",
-    "plot_patient",
-    "plot_prior",
-    "plot_profiles",
-    "posterior_epred",
-    "posterior_predict",
-    "prior_predictive_table",
-    "profile_table",
-    "read_adam",
-    "read_ard",
-    "risk_table",
-    "robustness_table",
-    "save_model",
-    "score",
-    "score_cohort",
-    "score_summary",
-    "selection_table",
-    "sensitivity_table",
-    "table_uncertainty",
-    "validate",
-    "write_calculator",
-    "write_report",
-]
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,10 +8,8 @@ from typing import Any
 
 import click
 
-from aemodel.cli_scoring import export, listed_names, profiles, schema, score
+from aemodel.cli_scoring import FORMATS, export, listed_names, profiles, schema, score
 from aemodel.pages.errors import Commands, Failed, one_line_errors, tell
-
-FORMATS = click.Choice(["table", "json", "csv"])
 
 
 @click.group(
@@ -169,21 +167,7 @@ def _check_counts(read: Any) -> bool:
 )
 @one_line_errors
 def fit(
-    publication: str,
-    out: Path,
-    seed: int,
-    draws: int,
-    chains: int,
-    tune: int,
-    target_accept: float,
-    ordering: Any,
-    selection: bool,
-    prior_scale: float,
-    patients: Path | None,
-    overlap: Any,
-    na: str | None,
-    power: float,
-    refits: int,
+    publication: str, out: Path, ordering: Any, patients: Path | None, na: str | None, refits: int, **settings: Any
 ) -> None:
     import time
     import warnings
@@ -197,26 +181,13 @@ def fit(
     check_folder(out)
     read = load_tables(publication)
     own = None if patients is None else read_frame(patients, listed_names("na", na) or [])
-    tell(f"Fitting {read.name}: compiling (half a minute), then {chains} chains of {draws} draws.")
+    tell(f"Fitting {read.name}: compiling (half a minute), then {settings['chains']} chains of {settings['draws']} draws.")
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the verdict is printed below
-        fitted = fit_tables(
-            read,
-            seed=seed,
-            draws=draws,
-            chains=chains,
-            tune=tune,
-            target_accept=target_accept,
-            ordering=None if ordering == "none" else ordering,
-            selection=selection,
-            prior_scale=prior_scale,
-            patients=own,
-            overlap=overlap,
-            power=power,
-        )
+        fitted = fit_tables(read, ordering=None if ordering == "none" else ordering, patients=own, **settings)
     if refits:
-        fitted = expected_slopes(fitted, seed=seed, refits=refits)
+        fitted = expected_slopes(fitted, seed=settings["seed"], refits=refits)
     saved = save_model(fitted, out)
     tell(f"{fitted.diagnostics}.\nSaved in {saved.folder} after {time.monotonic() - started:.0f} s.")
     if not fitted.diagnostics.passed:

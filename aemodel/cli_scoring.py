@@ -134,7 +134,7 @@ def schema(model: str, form: str) -> None:
 @one_line_errors
 def export(model: str, out: Path, interval: float) -> None:
     from aemodel.saved.reader import load_model
-    from aemodel.scoring.lookup import write_lookup
+    from aemodel.scoring.exports import write_lookup
     from aemodel.scoring.whole import check_kind
 
     check_kind(out, "out")
@@ -167,9 +167,9 @@ def export(model: str, out: Path, interval: float) -> None:
 @one_line_errors
 def profiles(model: str, patients: Path, out: Path, smallest: int, na: str | None) -> None:
     from aemodel.saved.reader import load_model
+    from aemodel.scoring.exports import count_profiles
     from aemodel.scoring.files import open_patients, write_columns
-    from aemodel.scoring.profile_counts import count_profiles
-    from aemodel.scoring.summary import lineage
+    from aemodel.scoring.score import lineage
     from aemodel.scoring.whole import check_output
 
     check_output(out, patients)

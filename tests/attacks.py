@@ -119,27 +119,8 @@ def parent_of(manifest, path):
 
 
 ODD = [
-    *(
-        None,
-        True,
-        False,
-        0,
-        -1,
-        1,
-        7,
-        2**63,
-        10**30,
-        0.5,
-        1e308,
-        "",
-        "0",
-        "../../etc/passwd",
-        "\ud800",
-        "\0",
-        "\x1b[2J",
-        "x" * 5000,
-    ),
-    *([], {}, [None], [[]], {"": ""}, {"__class__": "os.system"}, [[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]),
+    *(None, True, False, 0, -1, 1, 7, 2**63, 10**30, 0.5, 1e308, "", "0", "../../etc/passwd", "\ud800", "\0", "\x1b[2J"),
+    *("x" * 5000, [], {}, [None], [[]], {"": ""}, {"__class__": "os.system"}, [[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]),
 ]
 
 
@@ -157,19 +138,22 @@ def growth(folder, rng):
     path.write_bytes(path.read_bytes() + rng.bytes(int(rng.integers(1, 5000))))
 
 
+def flipped(content, rng, most):
+    """With up to so many bits, at least one, turned around."""
+    content = bytearray(content)
+    for _ in range(int(rng.integers(1, most + 1))):
+        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+    return bytes(content)
+
+
 def bit_flips(folder, rng):
     path = some_file(folder, rng)
-    content = bytearray(path.read_bytes())
-    for _ in range(int(rng.integers(1, 9))):
-        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
-    path.write_bytes(content)
+    path.write_bytes(flipped(path.read_bytes(), rng, 8))
 
 
 def manifest_bit_flip(folder, rng):
     path = folder / "manifest.json"
-    content = bytearray(path.read_bytes())
-    content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
-    path.write_bytes(content)
+    path.write_bytes(flipped(path.read_bytes(), rng, 1))
 
 
 def zeroed_block(folder, rng):
@@ -282,22 +266,9 @@ def path_traversal(folder, rng):
     entry = manifest["files"][kind]
     outside = folder.parent / f"outside-{folder.name}{KIND[kind]}"
     shutil.copy(folder / entry["name"], outside)
-    entry["name"] = pick(
-        rng,
-        (
-            f"../{outside.name}",
-            str(outside),
-            f"./{entry['name']}",
-            f"x/../{entry['name']}",
-            f"..\\{outside.name}",
-            f"{entry['name']}\0",
-            f"{entry['name']}\n",
-            f"file://{outside}",
-            "/dev/zero",
-            "~/x",
-            "",
-        ),
-    )
+    name, far = entry["name"], outside.name
+    odd = (f"../{far}", str(outside), f"./{name}", f"x/../{name}", f"..\\{far}", f"{name}\0", f"{name}\n", f"file://{outside}")
+    entry["name"] = pick(rng, (*odd, "/dev/zero", "~/x", ""))
     write_manifest(folder, manifest, sealed=bool(rng.integers(2)))
 
 
@@ -338,9 +309,8 @@ def huge_shape(folder, rng):
     members = members_of(folder)
     name = pick(rng, members)
     array = array_of(members[name])
-    shape = pick(
-        rng, ((10**12,), (2**31, 2**31), (2**62, 4), (10**30,), (-1,), (0,), (1,) * 40, (True,), array.shape[::-1], ())
-    )
+    shapes = (10**12,), (2**31, 2**31), (2**62, 4), (10**30,), (-1,), (0,), (1,) * 40, (True,), array.shape[::-1], ()
+    shape = pick(rng, shapes)
     header = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + array.tobytes()
     forge_member(folder, name, data)
@@ -434,20 +404,16 @@ def forged_risks(folder, rng):
             weight[:] = 1e308
         case _:
             movement.flat[int(rng.integers(movement.size))] = pick(rng, (1e4, 3e38))
-    forge(
-        folder,
-        "scoring",
-        archive_of((members | {"draws.npy": npy(draws), "weight.npy": npy(weight), "movement.npy": npy(movement)}).items()),
-    )
+    forged = {"draws.npy": npy(draws), "weight.npy": npy(weight), "movement.npy": npy(movement)}
+    forge(folder, "scoring", archive_of((members | forged).items()))
 
 
 def forged_record(folder, rng):
     """Settings, diagnostics, performance or versions of kinds and sizes that no fit gives."""
     manifest = manifest_of(folder)
     top = pick(rng, [key for key in ("settings", "diagnostics", "performance", "versions") if key in manifest])
-    key = pick(
-        rng, [*manifest[top], *(("overlap", "ordering", "selection", "power", "prior_scale") if top == "settings" else ())]
-    )
+    more = ("overlap", "ordering", "selection", "power", "prior_scale") if top == "settings" else ()
+    key = pick(rng, [*manifest[top], *more])
     manifest[top][key] = pick(rng, [*ODD, -5.0, 1e300, "yes", "1"])
     write_manifest(folder, manifest, sealed=True)
 
@@ -488,10 +454,8 @@ def foreign_posterior(folder, rng):
 
 def damaged_posterior(folder, rng):
     """Flipped bits and cuts under digests that vouch for them: the library itself must withstand these."""
-    content = bytearray(file_of(folder, "posterior").read_bytes())
-    for _ in range(int(rng.integers(1, 9))):
-        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
-    forge(folder, "posterior", bytes(content[: pick(rng, (None, int(rng.integers(len(content)))))]))
+    content = flipped(file_of(folder, "posterior").read_bytes(), rng, 8)
+    forge(folder, "posterior", content[: pick(rng, (None, int(rng.integers(len(content)))))])
 
 
 def forged_posterior(folder, rng):
@@ -600,35 +564,15 @@ def another_model(folder, rng):
 CONTROLS = (nothing, another_model)
 GENERAL = (
     *(truncation, growth, bit_flips, manifest_bit_flip, zeroed_block, swapped_files, missing_file, edited_field, nudged_number),
-    *(
-        edited_rule,
-        dropped_key,
-        unknown_key,
-        duplicate_key,
-        strange_json,
-        other_encoding,
-        forged_field,
-        path_traversal,
-        link,
-        no_file,
-    ),
-    *(zip_bomb, compressed_member, huge_shape, object_dtype, other_dtype, strange_header, impossible_value, odd_members),
-    *(damaged_archive, foreign_posterior, forged_risks, forged_record),
+    *(edited_rule, dropped_key, unknown_key, duplicate_key, strange_json, other_encoding, forged_field, path_traversal, link),
+    *(no_file, zip_bomb, compressed_member, huge_shape, object_dtype, other_dtype, strange_header, impossible_value),
+    *(odd_members, damaged_archive, foreign_posterior, forged_risks, forged_record),
 )
 ATTACKS = {attack.__name__: attack for attack in (*GENERAL, damaged_posterior, forged_posterior, *CONTROLS)}
 ON_POSTERIOR = (
-    "truncation",
-    "growth",
-    "bit_flips",
-    "zeroed_block",
-    "swapped_files",
-    "missing_file",
-    "link",
-    "no_file",
-    "foreign_posterior",
-    "damaged_posterior",
-    "forged_posterior",
-)
+    "truncation growth bit_flips zeroed_block swapped_files missing_file link no_file foreign_posterior damaged_posterior "
+    "forged_posterior"
+).split()
 """Attacks on files that the posterior must withstand, too."""
 
 

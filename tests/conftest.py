@@ -9,8 +9,8 @@ import nutpie
 import pytest
 
 import aemodel
-from aemodel.answers.states import make_model_forward
 from aemodel.inference.design import all_margins, make_design
+from aemodel.inference.forward import make_model_forward
 from aemodel.inference.model import build_model
 from aemodel.publication.cells import make_cells
 from aemodel.publication.families import make_families
@@ -98,6 +98,6 @@ def shipped_states(shipped):
     """State probabilities (state, cell) at 20 posterior draws, and at the same with all effects larger."""
     forward, draws, seed = make_model_forward(shipped)
     few = draws.isel(draw=slice(None, None, draws.sizes["draw"] // 5)).isel(draw=slice(0, 5))
-    cells = len(forward.forward.design.cells.n)
+    cells = len(forward.design.cells.n)
     both = few, few.assign({name: 1.4 * few[name] for name in ("own", "shared")})
-    return [p[:, :cells] for some in both for p in forward.forward.states(some, seed)]
+    return [p[:, :cells] for some in both for p in forward.states(some, seed)]

@@ -114,6 +114,10 @@ class Written:
             self.file.close()
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 def forked(work):
     """Process id of a child that does the work, and ends with status 1 on any error."""
     child = os.fork()

@@ -13,6 +13,8 @@ import traceback
 import warnings
 from typing import NamedTuple
 
+from click.testing import CliRunner
+
 from aemodel import cli
 
 PATIENCE = 120
@@ -22,6 +24,11 @@ class Ended(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def run(*arguments):
+    """A command in this process, its streams kept apart."""
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
 def opened(kind, path):
@@ -79,12 +86,12 @@ def forked(arguments, handles, environment=None):
     code = 1
     try:
         signal.alarm(PATIENCE)
-        code = run(arguments, handles, environment or {})
+        code = run_afresh(arguments, handles, environment or {})
     finally:
         os._exit(code)
 
 
-def run(arguments, handles, environment):
+def run_afresh(arguments, handles, environment):
     for name in ("COLUMNS", "LINES", "NO_COLOR", "CI"):
         os.environ.pop(name, None)
     os.environ.update(environment)

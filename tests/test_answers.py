@@ -12,6 +12,8 @@ import xarray as xr
 
 import aemodel
 from aemodel.answers.calibration import rate_draws
+from aemodel.inference.design import make_design
+from aemodel.inference.forward import event_sums, make_forward, make_model_forward, risk_draws, thinned
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 from tests.reference import predictive_summary
 
@@ -22,16 +24,8 @@ FLOAT32 = 2e-6
 
 
 @pytest.fixture(scope="module")
-def shipped():
-    return aemodel.load_model("aall1331")
-
-
-@pytest.fixture(scope="module")
 def fitted(shipped):
     """The shipped model as `fit` returns it, with risk draws worked out afresh from its posterior and the flags it has."""
-    from aemodel.inference.design import make_design
-    from aemodel.inference.forward import make_forward, risk_draws, thinned
-
     forward, draws = make_forward(make_design(shipped.tables)), thinned(shipped.idata["posterior"])
     risks = risk_draws(shipped.tables, forward, draws, shipped.settings["seed"])
     risks = replace(risks, **{name: getattr(shipped.risks, name) for name in ("source", *RiskDraws.MEASURES)})
@@ -82,53 +76,24 @@ def by_hand(shipped, **levels):
 # posterior_epred: dims and coordinates.
 
 
-def test_epred_dims(epred):
+def test_epred_is_made_of_the_models_draws_of_each_patient_event_and_grade(epred, shipped):
+    risks = shipped.risks
     assert epred.dims == DIMS
-
-
-def test_epred_has_the_draws_of_the_saved_model(epred, shipped):
-    assert (epred.sizes["chain"], epred.sizes["draw"]) == (
-        shipped.risks.chains,
-        len(shipped.risks.draws) // shipped.risks.chains,
-    )
-
-
-def test_epred_events_and_grades(epred, shipped):
-    assert tuple(epred["event"].values) == shipped.risks.events
-    assert tuple(epred["grade"].values) == shipped.risks.grades
-
-
-def test_epred_patients_are_the_pandas_index(epred):
-    assert list(epred["patient"].values) == ["ann", "bea", "cyd"]
-
-
-def test_epred_patients_are_row_numbers_without_an_index(shipped):
-    found = aemodel.posterior_epred(shipped, pl.DataFrame([KNOWN, KNOWN]))
-    assert list(found["patient"].values) == [0, 1]
-
-
-@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
-def test_epred_patients_are_the_id_column(shipped, library):
-    found = aemodel.posterior_epred(shipped, library([KNOWN | {"id": "p7"}, KNOWN | {"id": "p2"}]), id_column="id")
-    assert list(found["patient"].values) == ["p7", "p2"]
-
-
-def test_epred_does_not_depend_on_the_library(shipped, patients, epred):
-    found = aemodel.posterior_epred(shipped, pl.from_pandas(patients.reset_index()), id_column="index")
-    xr.testing.assert_identical(found, epred)
-
-
-def test_epred_are_probabilities(epred):
-    assert float(epred.min()) > 0
-    assert float(epred.max()) < 1
-
-
-def test_epred_support_coordinate(epred):
+    assert epred.shape == (risks.chains, len(risks.draws) // risks.chains, 3, len(risks.events), len(risks.grades))
+    assert (tuple(epred["event"].values), tuple(epred["grade"].values)) == (risks.events, risks.grades)
+    assert 0 < float(epred.min()) < float(epred.max()) < 1
     assert epred["support"].dims == ("patient", "event", "grade")
     assert set(np.unique(epred["support"])) <= set(SUPPORT)
 
 
-def test_order_of_patients_does_not_matter(shipped, patients, epred):
+def test_epred_patients_are_the_index_the_row_numbers_or_an_id_column(shipped, patients, epred):
+    assert list(epred["patient"].values) == ["ann", "bea", "cyd"]
+    assert list(aemodel.posterior_epred(shipped, pl.DataFrame([KNOWN, KNOWN]))["patient"].values) == [0, 1]
+    for library in (pd.DataFrame, pl.DataFrame):
+        found = aemodel.posterior_epred(shipped, library([KNOWN | {"id": "p7"}, KNOWN | {"id": "p2"}]), id_column="id")
+        assert list(found["patient"].values) == ["p7", "p2"]
+    found = aemodel.posterior_epred(shipped, pl.from_pandas(patients.reset_index()), id_column="index")
+    xr.testing.assert_identical(found, epred)
     found = aemodel.posterior_epred(shipped, patients.iloc[::-1])
     xr.testing.assert_identical(found.sel(patient=epred["patient"]), epred)
 
@@ -150,38 +115,29 @@ def test_raw_columns_give_the_risks_of_their_levels(shipped):
     xr.testing.assert_identical(aemodel.posterior_epred(shipped, raw), levels)
 
 
-def test_nothing_known_is_the_cohorts_average(shipped):
-    np.testing.assert_allclose(draws_of(shipped), by_hand(shipped), atol=FLOAT32)
-
-
-@pytest.mark.parametrize("missing", ["age_band", "relapse_group", "sex", "race_ethnicity"])
-def test_missing_value_is_averaged_over_the_cohort_given_the_others(shipped, missing):
-    known = {name: (value,) for name, value in KNOWN.items() if name != missing}
-    np.testing.assert_allclose(draws_of(shipped, **(KNOWN | {missing: None})), by_hand(shipped, **known), atol=FLOAT32)
-
-
-def test_relapse_site_without_months_is_averaged_over_timing(shipped):
-    row = {"age_band": "1-9", "sex": "male", "race_ethnicity": "nh_white", "relapse_site": "iem", "months_to_relapse": None}
-    found = aemodel.posterior_epred(shipped, pd.DataFrame([row]).astype({"months_to_relapse": float}))
-    known = {
-        "age_band": ("1-9",),
-        "sex": ("male",),
-        "race_ethnicity": ("nh_white",),
-        "relapse_group": ("iem_early", "iem_late"),
-    }
-    np.testing.assert_allclose(found.values.reshape(-1, *found.shape[3:]), by_hand(shipped, **known), atol=FLOAT32)
-
-
-def test_months_that_are_early_anywhere_leave_the_site_open(shipped):
-    row = UNKNOWN | {"relapse_site": None, "months_to_relapse": 10.0}
-    del row["relapse_group"]
-    found = aemodel.posterior_epred(shipped, pd.DataFrame([row]))
-    expected = by_hand(shipped, relapse_group=("bm_early", "iem_early"))
-    np.testing.assert_allclose(found.values.reshape(-1, *found.shape[3:]), expected, atol=FLOAT32)
-
-
-def test_one_covariate_known(shipped):
-    np.testing.assert_allclose(draws_of(shipped, age_band="10-18"), by_hand(shipped, age_band=("10-18",)), atol=FLOAT32)
+@pytest.mark.parametrize(
+    ("row", "levels"),
+    [
+        ({}, {}),
+        ({"age_band": "10-18"}, {"age_band": ("10-18",)}),
+        *((KNOWN | {name: None}, {k: (v,) for k, v in KNOWN.items() if k != name}) for name in KNOWN),
+        # A site without months leaves the timing open; months that are early anywhere leave the site open.
+        (
+            {"age_band": "1-9", "sex": "male", "relapse_site": "iem", "months_to_relapse": None},
+            {"age_band": ("1-9",), "sex": ("male",), "relapse_group": ("iem_early", "iem_late")},
+        ),
+        ({"relapse_site": None, "months_to_relapse": 10.0}, {"relapse_group": ("bm_early", "iem_early")}),
+    ],
+    ids=str,
+)
+def test_what_is_not_known_is_averaged_over_the_cohort_given_the_rest(shipped, row, levels):
+    row = UNKNOWN | row
+    if "relapse_site" in row:
+        del row["relapse_group"]
+    found = aemodel.posterior_epred(
+        shipped, pd.DataFrame([row]).astype({"months_to_relapse": float} if "relapse_site" in row else {})
+    )
+    np.testing.assert_allclose(found.values.reshape(-1, *found.shape[3:]), by_hand(shipped, **levels), atol=FLOAT32)
 
 
 def test_weights_of_the_cohort_are_the_published_ones(shipped, aall1331_cells):
@@ -192,11 +148,6 @@ def test_weights_of_the_cohort_are_the_published_ones(shipped, aall1331_cells):
 # New levels.
 
 
-def test_new_level_is_an_error_by_default(shipped):
-    with pytest.raises(ValueError, match=r"race_ethnicity.*'martian'.*row 0.*hispanic.*new_levels"):
-        aemodel.posterior_epred(shipped, frame({"race_ethnicity": "martian"}))
-
-
 @pytest.mark.parametrize(("column", "value"), [("sex", "other"), ("age_band", "31-40"), ("relapse_group", "cns")])
 def test_new_level_of_a_closed_covariate_is_always_an_error(shipped, column, value):
     with pytest.raises(ValueError, match=f"{column}.*'{value}'"):
@@ -205,34 +156,23 @@ def test_new_level_of_a_closed_covariate_is_always_an_error(shipped, column, val
 
 @pytest.fixture(scope="module")
 def new_level(shipped):
-    return aemodel.posterior_epred(shipped, frame(KNOWN | {"race_ethnicity": "martian"}, KNOWN), new_levels="sample")
+    """Of two unheard-of groups, of one of them with nothing else known, and of a known patient."""
+    rows = [*(KNOWN | {"race_ethnicity": group} for group in ("martian", "venusian")), {"race_ethnicity": "martian"}, KNOWN]
+    return aemodel.posterior_epred(shipped, frame(*rows), new_levels="sample")
 
 
-def test_patient_of_whom_only_a_new_level_is_known_is_flagged_prior(shipped):
-    found = aemodel.posterior_epred(shipped, frame({"race_ethnicity": "martian"}), new_levels="sample")
-    assert set(np.unique(found["support"])) == {"prior"}
-
-
-def test_new_level_is_flagged_prior_whatever_else_is_known(new_level):
-    assert set(np.unique(new_level["support"].isel(patient=0))) == {"prior"}
-
-
-def test_sampling_new_levels_leaves_known_ones_alone(shipped, new_level):
-    expected = aemodel.posterior_epred(shipped, frame(KNOWN)).isel(patient=0)
-    np.testing.assert_array_equal(new_level.isel(patient=1), expected)
+def test_new_levels_are_alike_and_prior_and_leave_known_ones_alone(shipped, new_level):
+    np.testing.assert_array_equal(new_level.isel(patient=0), new_level.isel(patient=1))
+    assert set(np.unique(new_level["support"].isel(patient=slice(3)))) == {"prior"}
+    np.testing.assert_array_equal(new_level.isel(patient=3), aemodel.posterior_epred(shipped, frame(KNOWN)).isel(patient=0))
+    with pytest.raises(ValueError, match=r"race_ethnicity.*'martian'.*row 0.*hispanic.*new_levels"):
+        aemodel.posterior_epred(shipped, frame({"race_ethnicity": "martian"}))
 
 
 def test_new_level_is_wider_than_a_known_one(new_level):
     """On the log odds and over all events: a further level is drawn anew, and cannot lean on the sum to zero."""
     spread = np.log(new_level / (1 - new_level)).std(("chain", "draw")).mean(("event", "grade"))
-    assert float(spread.isel(patient=0)) > float(spread.isel(patient=1))
-
-
-def test_every_new_level_is_the_same(shipped):
-    found = aemodel.posterior_epred(
-        shipped, frame({"race_ethnicity": "martian"}, {"race_ethnicity": "venusian"}), new_levels="sample"
-    )
-    np.testing.assert_array_equal(found.isel(patient=0), found.isel(patient=1))
+    assert float(spread.isel(patient=0)) > float(spread.isel(patient=3))
 
 
 @pytest.mark.parametrize("wrong", ["yes", "Sample", None, True])
@@ -270,30 +210,18 @@ def test_support_says_what_carries_an_answer(shipped, event, grade, row, expecte
 # posterior_predict.
 
 
-def test_outcomes_have_the_dims_of_epred(outcomes, epred):
-    assert outcomes.dims == DIMS
-    for name in DIMS:
-        assert outcomes.sizes[name] == epred.sizes[name]
+def test_outcomes_are_zero_or_one_for_each_draw_of_epred(outcomes, epred):
+    assert (outcomes.dims, outcomes.shape) == (DIMS, epred.shape)
     for name in ("patient", "event", "grade"):
         np.testing.assert_array_equal(outcomes[name], epred[name])
-
-
-def test_outcomes_are_zero_or_one(outcomes):
     assert set(np.unique(outcomes)) == {0, 1}
 
 
-def test_same_seed_same_outcomes(shipped, patients, outcomes):
-    xr.testing.assert_identical(aemodel.posterior_predict(shipped, patients, seed=3), outcomes)
-
-
-def test_other_seed_other_outcomes(shipped, patients, outcomes):
-    assert not aemodel.posterior_predict(shipped, patients, seed=4).equals(outcomes)
-
-
-def test_outcomes_do_not_use_the_global_generator(shipped, patients, outcomes):
+def test_outcomes_are_those_of_their_seed_and_of_no_global_generator(shipped, patients, outcomes):
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    aemodel.posterior_predict(shipped, patients, seed=3)
+    xr.testing.assert_identical(aemodel.posterior_predict(shipped, patients, seed=3), outcomes)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert not aemodel.posterior_predict(shipped, patients, seed=4).equals(outcomes)
 
 
 def test_outcomes_are_as_frequent_as_their_risks(shipped):
@@ -317,23 +245,13 @@ def test_outcomes_of_two_patients_are_independent_given_the_draw(shipped):
     assert abs(float((found[:, :, 0] == found[:, :, 1]).mean() - expected.mean())) < 4 * float(error)
 
 
-@pytest.mark.parametrize(
-    ("inner", "outer"),
-    [
-        ("sepsis", "infections"),
-        ("infections", "infections_total"),
-        ("febrile_neutropenia", "infections_total"),
-        ("infections_total", "any_ae"),
-        ("death", "any_ae"),
-        ("oral_mucositis", "gi_toxicity"),
-    ],
-)
-def test_no_simulated_patient_has_an_event_without_the_one_it_lies_in(outcomes, inner, outer):
-    assert bool((outcomes.sel(event=inner) <= outcomes.sel(event=outer)).all())
-
-
-def test_every_simulated_grade_4_is_also_grade_3(outcomes):
+def test_no_simulated_patient_has_an_event_without_what_it_lies_in(outcomes):
+    inside = {"sepsis": "infections", "infections": "infections_total", "febrile_neutropenia": "infections_total"}
+    inside |= {"infections_total": "any_ae", "death": "any_ae", "oral_mucositis": "gi_toxicity"}
+    for inner, outer in inside.items():
+        assert bool((outcomes.sel(event=inner) <= outcomes.sel(event=outer)).all()), inner
     assert bool((outcomes.sel(grade="4-5") <= outcomes.sel(grade="3-5")).all())
+    assert bool((outcomes.sel(event="death", grade="3-5") <= outcomes.sel(event="any_ae", grade="4-5")).all())
 
 
 def test_infections_total_is_simulated_as_the_union(outcomes):
@@ -342,22 +260,15 @@ def test_infections_total_is_simulated_as_the_union(outcomes):
     np.testing.assert_array_equal(one.sel(event="infections_total"), union)
 
 
-def test_everyone_who_dies_has_a_grade_4_to_5_event(outcomes):
-    assert bool((outcomes.sel(event="death", grade="3-5") <= outcomes.sel(event="any_ae", grade="4-5")).all())
-
-
 # risk_table.
 
 
-def test_risk_table_columns(shipped, patients):
+def test_risk_table_has_a_row_per_patient_event_and_grade_with_the_support_of_epred(shipped, patients, epred):
     found = aemodel.risk_table(shipped, patients)
     assert list(found.columns) == ["patient", "event", "grade", "risk", "lower", "upper", "support"]
-
-
-def test_risk_table_has_a_row_per_patient_event_and_grade(shipped, patients, epred):
-    found = aemodel.risk_table(shipped, patients)
     expected = [(p, e, g) for p in patients.index for e in shipped.risks.events for g in shipped.risks.grades]
     assert list(found[["patient", "event", "grade"]].itertuples(index=False, name=None)) == expected
+    assert list(found["support"]) == list(epred["support"].values.ravel())
 
 
 @pytest.mark.parametrize("interval", [0.5, 0.9, 0.99])
@@ -368,39 +279,23 @@ def test_risk_table_has_the_mean_and_quantiles_of_epred(shipped, patients, epred
         np.testing.assert_allclose(found[name], expected.values.ravel(), atol=1e-6, err_msg=name)
 
 
-def test_risk_table_has_the_support_of_epred(shipped, patients, epred):
-    assert list(aemodel.risk_table(shipped, patients)["support"]) == list(epred["support"].values.ravel())
-
-
 @pytest.mark.parametrize("wrong", [0, 1, -0.1, 90, "0.9", None, True, float("nan"), [0.05, 0.95]])
 def test_interval_must_be_a_probability(shipped, patients, wrong):
     with pytest.raises(ValueError, match="interval: expected a probability between 0 and 1"):
         aemodel.risk_table(shipped, patients, interval=wrong)
 
 
-def test_interval_may_be_a_numpy_number(shipped, patients):
-    pd.testing.assert_frame_equal(
-        aemodel.risk_table(shipped, patients, interval=np.float64(0.8)), aemodel.risk_table(shipped, patients, interval=0.8)
-    )
-
-
 # A fitted model answers as the loaded one does.
 
 
-def test_fitted_and_loaded_models_have_the_same_risks(fitted, shipped, patients, epred):
-    xr.testing.assert_allclose(aemodel.posterior_epred(fitted, patients), epred, rtol=0, atol=FLOAT32)
-
-
-def test_fitted_and_loaded_models_flag_the_same_support(fitted, patients, epred):
-    np.testing.assert_array_equal(aemodel.posterior_epred(fitted, patients)["support"], epred["support"])
-
-
-def test_fitted_and_loaded_models_simulate_the_same_outcomes(fitted, patients, outcomes):
+def test_fitted_and_loaded_models_answer_alike(fitted, shipped, patients, epred, outcomes):
+    found = aemodel.posterior_epred(fitted, patients)
+    xr.testing.assert_allclose(found, epred, rtol=0, atol=FLOAT32)
+    np.testing.assert_array_equal(found["support"], epred["support"])
     xr.testing.assert_identical(aemodel.posterior_predict(fitted, patients, seed=3), outcomes)
-
-
-def test_fitted_and_loaded_models_score_alike(fitted, shipped, patients):
     pd.testing.assert_frame_equal(aemodel.score(fitted, patients), aemodel.score(shipped, patients), rtol=0, atol=FLOAT32)
+    rows = shipped.tables.frequencies
+    np.testing.assert_array_equal(rate_draws(fitted, rows), rate_draws(shipped, rows))
 
 
 def test_calibration_is_that_of_binomials_mixed_over_the_draws(shipped):
@@ -413,24 +308,15 @@ def test_calibration_is_that_of_binomials_mixed_over_the_draws(shipped):
         np.testing.assert_allclose(table.loc[i, columns].to_numpy(float), expected, rtol=0, atol=1e-10)
 
 
-def test_fitted_and_loaded_models_predict_the_same_rates(fitted, shipped):
-    rows = shipped.tables.frequencies
-    np.testing.assert_array_equal(rate_draws(fitted, rows), rate_draws(shipped, rows))
-
-
 def test_state_probabilities_sum_to_the_risk_draws(shipped):
     """The two ways to a risk: the array that scores, and the joint states that outcomes come from."""
-    from aemodel.answers.states import make_model_forward
-
     forward, draws, seed = make_model_forward(shipped)
-    pairs = [(event, grade) for event in shipped.risks.events for grade in shipped.risks.grades]
-    having = forward.events_having(pairs).astype(float)
-    first = next(iter(forward.forward.states(draws, seed)))
+    having = event_sums(forward.design, shipped.risks.pairs)
+    first = next(iter(forward.states(draws, seed)))
     np.testing.assert_allclose((having @ first).T.reshape(shipped.risks.draws.shape[1:]), shipped.risks.draws[0], atol=FLOAT32)
 
 
 @pytest.mark.parametrize("seed", [None, True, "a", 1.5])
-def test_seed_that_is_none_is_refused(seed):
-    patient = pd.DataFrame([{"age_band": None, "relapse_group": None, "sex": None, "race_ethnicity": None}])
+def test_seed_that_is_none_is_refused(shipped, seed):
     with pytest.raises(TypeError, match="seed: expected a whole number"):
-        aemodel.posterior_predict(aemodel.load_model("aall1331"), patient, seed=seed)
+        aemodel.posterior_predict(shipped, frame({}), seed=seed)

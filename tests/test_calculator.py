@@ -11,21 +11,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import aemodel
-from aemodel import cli
 from aemodel.pages import calculator
 from aemodel.pages.description import beside_words
 from tests.calculators import BOLD, hostile_model, invented_model, page_data, scored
 from tests.publications import publication_texts, simulate_patients
 from tests.reports import drawn_model, invented_texts
+from tests.streams import run
 from tests.test_imports import HEAVY, loaded_after, without
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return aemodel.load_model("aall1331")
 
 
 @pytest.fixture(scope="module")
@@ -63,37 +57,20 @@ def test_every_profile_equals_score(model, shipped, tmp_path):
     np.testing.assert_array_equal(np.array(data["supports"])[[int(digit) for digit in data["support"]]], support.ravel())
 
 
-def test_there_is_a_profile_for_each_combination_of_levels_known_or_not(page):
-    data = page_data(page)
-    assert len(data["risks"]) == 4 * 5 * 3 * 7 * 11 * 2 * 3
-    assert len(data["support"]) == 4 * 5 * 3 * 7 * 11 * 2
-
-
-def test_all_is_told_of_the_model(page, shipped):
-    data, about = page_data(page), shipped.tables.about
-    assert {key: data[key] for key in ("title", "citation", "doi", "patients", "notes")} == {
-        **{key: getattr(about, key) for key in ("title", "citation", "doi", "patients")},
-        "notes": list(about.notes),
-    }
-    assert [c["label"] for c in data["covariates"]] == [c.label for c in shipped.risks.covariates]
-    assert [level["label"] for c in data["covariates"] for level in c["levels"]] == [
-        level.label for c in shipped.risks.covariates for level in c.levels
-    ]
+def test_all_is_told_of_the_model_and_of_each_combination_of_levels_known_or_not(page, shipped, tmp_path):
+    data, about, risks = page_data(page), shipped.tables.about, shipped.risks
+    assert (len(data["risks"]), len(data["support"])) == (4 * 5 * 3 * 7 * 11 * 2 * 3, 4 * 5 * 3 * 7 * 11 * 2)
+    for key in ("title", "citation", "doi", "patients", "notes"):
+        assert data[key] == (list(about.notes) if key == "notes" else getattr(about, key))
+    assert [c["label"] for c in data["covariates"]] == [c.label for c in risks.covariates]
+    labels = [level["label"] for c in data["covariates"] for level in c["levels"]]
+    assert labels == [level.label for c in risks.covariates for level in c.levels]
     assert [event["label"] for event in data["events"]] == [event.label for event in shipped.tables.events]
-    assert data["published"] == shipped.risks.published.tolist()
-    assert data["digest"] == shipped.tables.digest
-
-
-def test_the_page_is_the_same_from_a_fitted_model(shipped, page, tmp_path):
-    fitted = aemodel.Fitted(shipped.tables, None, shipped.diagnostics, shipped.settings, shipped.risks)
+    assert (data["published"], data["digest"]) == (risks.published.tolist(), shipped.tables.digest)
+    fitted = aemodel.Fitted(shipped.tables, None, shipped.diagnostics, shipped.settings, risks)
     assert aemodel.write_calculator(fitted, tmp_path / "page.html").read_text(encoding="utf-8") == page
-
-
-def test_checks_that_failed_are_told(tmp_path):
-    data = page_data(
-        aemodel.write_calculator(invented_model(divergences=7), tmp_path / "page.html").read_text(encoding="utf-8")
-    )
-    assert any("7" in failure for failure in data["failures"])
+    failed = aemodel.write_calculator(invented_model(divergences=7), tmp_path / "page.html").read_text(encoding="utf-8")
+    assert any("7" in failure for failure in page_data(failed)["failures"])
 
 
 # Two fits in one page.
@@ -148,16 +125,10 @@ def test_a_fit_of_other_counts_is_not_set_beside(pair, shipped, tmp_path):
 # The page.
 
 
-def test_the_page_is_small(page):
+def test_the_page_is_small_ascii_and_whole(page):
     assert len(page.encode()) < 500_000
-
-
-def test_the_page_is_ascii_and_says_its_encoding_first(page):
     assert page.isascii()
     assert page.index('<meta charset="utf-8">') < 100
-
-
-def test_every_part_has_taken_its_place(page):
     assert "{{" not in page.replace(element(page, "script"), "").replace(element(page, "style"), "")
 
 
@@ -177,50 +148,23 @@ def test_policy_allows_nothing_but_this_style_and_this_script(page):
     }
 
 
-@pytest.mark.parametrize(
-    "way_out", [r"\bsrc\s*=", r"url\(", "@import", r"\bfetch\b", "XMLHttpRequest", "WebSocket", "sendBeacon", r"import\("]
-)
-def test_nothing_in_the_page_fetches(page, way_out):
-    assert not re.search(way_out, page)
+WAYS_OUT = r"\bsrc\s*=|url\(|@import|\bfetch\b|XMLHttpRequest|WebSocket|sendBeacon|import\("
+MARKUP = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function\b|srcdoc|\son\w+=|\sstyle="
 
 
-@pytest.mark.parametrize(
-    "markup",
-    [
-        "innerHTML",
-        "outerHTML",
-        "insertAdjacentHTML",
-        r"document\.write",
-        r"\beval\b",
-        r"new Function\b",
-        "srcdoc",
-        r"\son\w+=",
-        r"\sstyle=",
-    ],
-)
-def test_nothing_in_the_page_makes_markup_or_code_of_text(page, markup):
-    assert not re.search(markup, page)
+def test_nothing_in_the_page_fetches_or_makes_markup_or_code_of_text(page):
+    assert re.findall(f"{WAYS_OUT}|{MARKUP}", page) == []
 
 
 # Text that would be markup.
 
 
-def test_hostile_text_comes_back_whole(hostile_page):
+def test_hostile_text_comes_back_whole_and_ends_no_element(hostile_page, page):
     data = page_data(hostile_page)
-    assert data["covariates"][0]["label"] == BOLD
-    assert data["events"][0]["label"] == BOLD
-    assert data["title"] == BOLD
-
-
-def test_hostile_text_ends_no_element(hostile_page, page):
+    assert [data["covariates"][0]["label"], data["events"][0]["label"], data["title"]] == [BOLD] * 3
+    assert "{{script}}" in data["citation"]
     assert hostile_page.lower().count("</script") == page.lower().count("</script") == 2
-    assert "<b>" not in hostile_page
-    assert "<img" not in hostile_page
-    assert "<!--" not in hostile_page
-
-
-def test_a_placeholder_in_a_text_stays_text(hostile_page):
-    assert "{{script}}" in page_data(hostile_page)["citation"]
+    assert not re.search("<b>|<img|<!--", hostile_page)
 
 
 # Writing.
@@ -268,53 +212,39 @@ def test_writing_loads_nothing_heavy_and_needs_no_pandas(tmp_path):
 # On the command line.
 
 
-def run(*arguments):
-    return CliRunner().invoke(cli.main, ["calculator", *map(str, arguments)])
-
-
-def test_command_writes_the_page(page, shipped, tmp_path):
-    result = run(shipped.folder, tmp_path / "page.html")
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert "Calculator written into" in result.stderr
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
-
-
-def test_command_takes_the_shipped_model_by_default(page, tmp_path):
-    assert run(tmp_path / "page.html").exit_code == 0
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+def test_command_writes_the_page_of_the_shipped_model_by_default(page, shipped, tmp_path):
+    for model in ([shipped.folder], []):
+        result = run("calculator", *model, tmp_path / "page.html")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "Calculator written into" in result.stderr
+        assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
 
 
 def test_command_sets_another_fit_beside(pair, tmp_path):
     for name, model in zip("ab", pair, strict=True):
         aemodel.save_model(model, tmp_path / name)
-    result = run(tmp_path / "a", tmp_path / "page.html", "--beside", tmp_path / "b")
+    result = run("calculator", tmp_path / "a", tmp_path / "page.html", "--beside", tmp_path / "b")
     assert result.exit_code == 0, result.output
     aemodel.write_calculator(aemodel.load_model(tmp_path / "a"), tmp_path / "same.html", aemodel.load_model(tmp_path / "b"))
     assert (tmp_path / "page.html").read_bytes() == (tmp_path / "same.html").read_bytes()
-    assert "--beside: the two models must" in run(tmp_path / "page.html", "--beside", tmp_path / "b").output
+    assert "--beside: the two models must" in run("calculator", tmp_path / "page.html", "--beside", tmp_path / "b").output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        ((), "expected [MODEL] OUT, not 0 arguments"),
-        (("a", "b.html", "c"), "expected [MODEL] OUT, not 3 arguments"),
-        (("nowhere", "page.html"), "neither the folder of a saved model nor the name of a shipped one"),
-        (("aall1331", "."), "is a folder"),
-        (("aall1331",), "must end in .html"),
+        ((), 2, "expected [MODEL] OUT, not 0 arguments"),
+        (("a", "b.html", "c"), 2, "expected [MODEL] OUT, not 3 arguments"),
+        (("nowhere", "page.html"), 2, "neither the folder of a saved model nor the name of a shipped one"),
+        (("aall1331", "."), 2, "is a folder"),
+        (("aall1331",), 2, "must end in .html"),
+        ((".", "page.html"), 1, "it holds no manifest.json"),
     ],
 )
-def test_command_refuses_in_one_line(arguments, message, tmp_path, monkeypatch):
+def test_command_refuses_in_one_line(arguments, code, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = run(*arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
+    result = run("calculator", *arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
     assert message in result.stderr
     assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
     assert os.listdir(tmp_path) == []
-
-
-def test_command_refuses_a_damaged_model_with_exit_code_1(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
-    result = run(tmp_path, tmp_path / "page.html")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "Error: " in result.stderr

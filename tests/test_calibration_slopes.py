@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import minimize
 
 import aemodel
-from aemodel.answers import calibration_slopes as module
-from aemodel.answers.calibration_slopes import SPREAD, _recalibrate, _with_interval
+from aemodel.answers import calibration as module
+from aemodel.answers.calibration import SPREAD, _recalibrate, _with_interval
 
 
 def expit(x):

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+import aemodel
 from tests.pages import NEVER_RUN, PAGES, ROOT, blocks_of, run_page, same_output, small_fits
 
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
@@ -33,40 +34,26 @@ def test_blocks_run_and_print_what_is_shown(name, short, tmp_path, request):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_what_changes_the_machine_is_not_run(name):
-    for block in blocks_of((ROOT / name).read_text()):
-        if block.note("not run") is not None:
-            assert all(line.startswith(NEVER_RUN) for line in block.text.splitlines()), f"{name}, line {block.line}"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_block_has_a_language_and_every_output_a_block_above(name):
-    blocks = blocks_of((ROOT / name).read_text())
-    fences = [line for line in (ROOT / name).read_text().splitlines() if line.startswith("```") and line != "```"]
-    assert len(blocks) == len(fences)
+def test_blocks_are_run_or_read_and_every_output_has_one_above(name):
+    """Only what changes the machine is not run."""
+    page, readers = (ROOT / name).read_text(), {"toml": tomllib.loads, "json": json.loads}
+    blocks = blocks_of(page)
+    assert len(blocks) == len([line for line in page.splitlines() if line.startswith("```") and line != "```"])
     for above, block in zip([None, *blocks], blocks, strict=False):
+        place = f"{name}, line {block.line}"
+        if block.note("not run") is not None:
+            assert all(line.startswith(NEVER_RUN) for line in block.text.splitlines()), place
         if block.note("output of the block above") is not None:
-            assert above is not None, f"{name}, line {block.line}"
-            assert above.language in ("python", "sh"), f"{name}, line {block.line}"
+            assert above is not None, place
+            assert above.language in ("python", "sh"), place
+        readers.get(block.language, str)(block.text)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_data_blocks_can_be_read(name):
-    readers = {"toml": tomllib.loads, "json": json.loads}
-    for block in blocks_of((ROOT / name).read_text()):
-        if block.language in readers:
-            readers[block.language](block.text)
-
-
-def test_every_page_of_the_site_is_there():
+def test_pages_are_there_and_public_names_in_the_reference():
     """README and the pages of docs; a page that is lost would be tested no more."""
-    pages = {"README.md", "docs/tutorial.md", "docs/statistics.md", "docs/reference/api.md", "docs/how-to/spark.md"}
-    assert pages <= set(NAMES)
-
-
-def test_public_names_are_in_the_reference():
-    import aemodel
-
+    assert {"README.md", *(f"docs/{name}.md" for name in ("tutorial", "statistics", "reference/api", "how-to/spark"))} <= set(
+        NAMES
+    )
     text = (ROOT / "docs" / "reference" / "api.md").read_text()
     assert [name for name in aemodel.__all__ if f":: {name}\n" not in text and f":: {name}()\n" not in text] == []
 

@@ -21,22 +21,16 @@ def graded(*grades):
     return lambda: aemodel.fit(tables, seed=1, patients=pd.DataFrame(PATIENTS | {"sepsis": list(grades)}), overlap="disjoint")
 
 
+def scores(**options):
+    return lambda: aemodel.score(aemodel.load_model("aall1331"), pd.DataFrame(PATIENTS), **options)
+
+
 CASES = [
     (scored(age=[5.0, 99.0]), aemodel.PatientsError, "patients", (1,)),
     (scored(sex=["male", "woman"]), aemodel.PatientsError, "patients", (1,)),
     (graded(4, 9), aemodel.PatientsError, "patients", (1,)),
-    (
-        lambda: aemodel.score(aemodel.load_model("aall1331"), pd.DataFrame(PATIENTS), events=["x"]),
-        aemodel.InputError,
-        "events",
-        (),
-    ),
-    (
-        lambda: aemodel.score(aemodel.load_model("aall1331"), pd.DataFrame(PATIENTS), interval=2),
-        aemodel.InputError,
-        "interval",
-        (),
-    ),
+    (scores(events=["x"]), aemodel.InputError, "events", ()),
+    (scores(interval=2), aemodel.InputError, "interval", ()),
     (lambda: aemodel.fit(aemodel.load_tables("aall1331"), seed=-1), aemodel.InputError, "seed", ()),
 ]
 

@@ -8,7 +8,7 @@ from scipy.stats import chi2_contingency
 
 import aemodel
 from aemodel.answers import expected
-from aemodel.answers.calibration_slopes import slope_words
+from aemodel.answers.calibration import slope_words
 from aemodel.inference.design import make_design
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import all_frequencies, pair_tests, print_list, publish, simulate_states

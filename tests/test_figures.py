@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import aemodel
-from aemodel.answers.calibration_slopes import slope_words
+from aemodel.answers.calibration import slope_words
 from aemodel.answers.drawing import COLOURS, INK, SOURCES, wrapped
 from aemodel.scoring.risks import SUPPORT
 from tests.reports import SENTENCE, drawn_model, hostile_texts, invented_texts, own_grades
@@ -64,38 +64,25 @@ def texts(figure):
     return " | ".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text) if text.get_text())
 
 
-@pytest.mark.parametrize("name", ["calibration", "differences", "identification", "prior", "effects", "risk", "cohort"])
-def test_figures_speak_in_the_publication_s_words(drawn, name):
-    assert "Anemia or low platelets" in texts(drawn[name])
-    assert "blood_toxicity" not in texts(drawn[name])
-
-
-def test_levels_too_are_in_words(drawn):
+def test_figures_speak_in_the_publication_s_words_and_a_model_is_drawn_as_its_table_is(drawn, model):
+    for name in ("calibration", "differences", "identification", "prior", "effects", "risk", "cohort"):
+        assert "Anemia or low platelets" in texts(drawn[name])
+        assert "blood_toxicity" not in texts(drawn[name])
+        if name not in ("risk", "cohort"):
+            options = {"covariate": "stage"} if name == "effects" else {}
+            assert texts(getattr(aemodel, f"plot_{name}")(model, **options)) == texts(drawn[name])
     assert "Distant, small" in texts(drawn["effects"])
     assert "Grade 3 or higher: odds ratio against Local, small" in texts(drawn["effects"])
     assert {"Low dose", "Treatment arm", "Local, large"} <= set(texts(drawn["profiles"]).split(" | "))
     assert "All patients" in texts(drawn["calibration"])
 
 
-def test_without_labels_names_are_made_readable(tables):
+def test_labels_are_a_model_s_or_tables_and_without_any_names_are_made_readable(tables, model):
     found = figures(tables, None)
     assert "Blood toxicity" in texts(found["calibration"])
     assert "Distant small" in texts(found["effects"])
-
-
-def test_tables_serve_as_labels_as_models_do(tables, model):
-    assert texts(aemodel.plot_prior(tables["prior"], labels=model.tables)) == texts(
-        aemodel.plot_prior(tables["prior"], labels=model)
-    )
-
-
-@pytest.mark.parametrize("name", ["calibration", "differences", "identification", "prior", "effects"])
-def test_a_model_is_drawn_as_its_table_is(drawn, model, name):
-    options = {"covariate": "stage"} if name == "effects" else {}
-    assert texts(getattr(aemodel, f"plot_{name}")(model, **options)) == texts(drawn[name])
-
-
-def test_labels_that_have_none_are_refused(tables):
+    one, other = (aemodel.plot_prior(tables["prior"], labels=labels) for labels in (model, model.tables))
+    assert texts(one) == texts(other)
     with pytest.raises(TypeError, match="labels: expected a model or tables, not dict"):
         aemodel.plot_prior(tables["prior"], labels={"anemia": "Anemia"})
 
@@ -147,10 +134,12 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("colour", sorted({*COLOURS, *(colour for colour, _, _ in SOURCES.values())}))
-@pytest.mark.parametrize("paper", ["#ffffff", "#1a2026"])
-def test_marks_stand_out_on_light_and_on_dark(colour, paper):
-    assert contrast(colour, paper) >= 3
+def test_marks_stand_out_on_light_and_on_dark_and_differ_in_shape():
+    for colour in {*COLOURS, *(colour for colour, _, _ in SOURCES.values())}:
+        assert min(contrast(colour, paper) for paper in ("#ffffff", "#1a2026")) >= 3, colour
+    assert contrast(INK, "#ffffff") >= 7
+    assert len({marker for _, marker, _ in SOURCES.values()}) == len(SOURCES)
+    assert set(SUPPORT) <= set(SOURCES)
 
 
 def test_no_interval_is_paler_than_its_colour(drawn):
@@ -158,14 +147,6 @@ def test_no_interval_is_paler_than_its_colour(drawn):
 
     for name, figure in drawn.items():
         assert all(lines.get_alpha() is None for lines in figure.findobj(LineCollection)), name
-
-
-def test_text_stands_out_on_light():
-    assert contrast(INK, "#ffffff") >= 7
-
-
-def test_sources_differ_in_shape_too():
-    assert len({marker for _, marker, _ in SOURCES.values()}) == len(SOURCES)
 
 
 # What they draw.
@@ -220,47 +201,36 @@ def test_profiles_draw_a_line_for_each_level(drawn, tables):
     assert lines[0].get_ydata() == pytest.approx(100 * rows["risk"].to_numpy())
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda t: aemodel.plot_calibration(t["calibration"], grade="1"),
-            "grade: nothing to draw at grade '1'; choose from 3-5",
-        ),
-        (lambda t: aemodel.plot_identification(t["identification"], grade="1"), "grade: nothing to draw"),
-        (lambda t: aemodel.plot_prior(t["prior"], quantity="age"), "quantity: nothing to draw for 'age'"),
-        (lambda t: aemodel.plot_effects(t["effects"], covariate="age"), "covariate: nothing to draw for 'age' .* arm, stage"),
-        (lambda t: aemodel.plot_profiles(t["profiles"], event="cough"), "event: nothing to draw for 'cough'"),
-        (
-            lambda t: aemodel.plot_profiles(t["risk"].drop(columns="patient"), event="rash"),
-            "table: expected risks by one or two",
-        ),
-        (lambda t: aemodel.plot_patient(t["risk"], patient=7), "patient: rows of 0 patients at grade '3-5'; name .* 0"),
-        (lambda t: aemodel.plot_patient(t["risk"], reference=7), "reference: rows of 0 patients"),
-        (
-            lambda t: aemodel.plot_patient(pd.concat([t["risk"], t["risk"].assign(patient=1)])),
-            "patient: rows of 2 patients .* 0, 1",
-        ),
-        (lambda t: aemodel.plot_cohort(t["cohort"], grade="1"), "grade: nothing to draw at grade '1'; choose from 3-5, 4-5"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(tables, call, message):
-    with pytest.raises(ValueError, match=message):
-        call(tables)
+UNDRAWABLE = [
+    ("calibration", ValueError, "grade: nothing to draw at grade '1'; choose from 3-5", {"grade": "1"}),
+    ("identification", ValueError, "grade: nothing to draw", {"grade": "1"}),
+    ("prior", ValueError, "quantity: nothing to draw for 'age'", {"quantity": "age"}),
+    ("effects", ValueError, "covariate: nothing to draw for 'age' .* arm, stage", {"covariate": "age"}),
+    ("profiles", ValueError, "event: nothing to draw for 'cough'", {"event": "cough"}),
+    ("profiles of nothing", ValueError, "table: expected risks by one or two", {"event": "rash"}),
+    ("patient", ValueError, "patient: rows of 0 patients at grade '3-5'; name .* 0", {"patient": 7}),
+    ("patient", ValueError, "reference: rows of 0 patients", {"reference": 7}),
+    ("patient of two", ValueError, "patient: rows of 2 patients .* 0, 1", {}),
+    ("cohort", ValueError, "grade: nothing to draw at grade '1'; choose from 3-5, 4-5", {"grade": "1"}),
+    (
+        "profiles",
+        TypeError,
+        "event: expected the name of one event, not .*draw a figure for each",
+        {"event": ["anemia", "rash"]},
+    ),
+    ("profiles", TypeError, "grade: expected the name of one grade, not ", {"event": "anemia", "grade": ["3-5"]}),
+    ("effects", TypeError, "covariate: expected the name of one covariate, not ", {"covariate": ["arm"]}),
+    ("patient", TypeError, "grade: expected the name of one grade, not ", {"grade": ["3-5"]}),
+]
 
 
-@pytest.mark.parametrize(
-    ("call", "argument"),
-    [
-        (lambda t: aemodel.plot_profiles(t["profiles"], event=["anemia", "rash"]), "event"),
-        (lambda t: aemodel.plot_profiles(t["profiles"], event="anemia", grade=["3-5"]), "grade"),
-        (lambda t: aemodel.plot_effects(t["effects"], covariate=["arm"]), "covariate"),
-        (lambda t: aemodel.plot_patient(t["risk"], grade=["3-5"]), "grade"),
-    ],
-)
-def test_more_than_one_name_is_refused(tables, call, argument):
-    with pytest.raises(TypeError, match=f"{argument}: expected the name of one {argument}, not .*draw a figure for each"):
-        call(tables)
+@pytest.mark.parametrize(("name", "error", "message", "options"), UNDRAWABLE, ids=range(len(UNDRAWABLE)))
+def test_what_cannot_be_drawn_is_refused(tables, name, error, message, options):
+    risk = tables["risk"]
+    made = {"patient": risk, "patient of two": pd.concat([risk, risk.assign(patient=1)])}
+    made |= tables | {"profiles of nothing": risk.drop(columns="patient")}
+    with pytest.raises(error, match=message):
+        getattr(aemodel, f"plot_{name.split()[0]}")(made[name], **options)
 
 
 @pytest.mark.parametrize(("interval", "said"), [(0.9, "90 %"), (0.5, "50 %"), (0.995, "99.5 %")])
@@ -325,19 +295,18 @@ def test_tables_show_each_event_and_what_it_is_published_by(model):
     assert len(text) < 6000
 
 
-def test_models_show_diagnostics_evidence_and_the_cohort_s_risks(model):
+def test_models_show_diagnostics_evidence_and_the_cohort_s_risks(model, shipped):
     text = model._repr_html_()
     assert "Sampler diagnostics passed" in text
     assert "orderings of groups, with significant tests at both grades and tests that were not significant" in text
-    mean = model.risks.summary(np.array([[c.everything for c in model.risks.covariates]]), 0.9)[0][0, 0, 0]
+    mean = model.risks.summary(model.risks.everything[None], 0.9)[0][0, 0, 0]
     assert f"{100 * mean:.0f} %" in next(line for line in text.splitlines() if "Any toxicity" in line)
     assert len(text) < 6000
-
-
-def test_a_loaded_model_is_shown_like_the_fitted_one():
-    shipped = aemodel.load_model("aall1331")
     fitted = aemodel.Fitted(shipped.tables, None, shipped.diagnostics, shipped.settings, shipped.risks)
     assert shipped._repr_html_() == fitted._repr_html_()
+    for thing in (model, model.tables, shipped):
+        assert "\n" not in repr(thing)
+        assert len(repr(thing)) < 400
 
 
 def test_hostile_texts_are_shown_as_text():
@@ -346,23 +315,6 @@ def test_hostile_texts_are_shown_as_text():
         assert "<b>" not in text
         assert "<img" not in text
         assert "&lt;b&gt;bold" in text
-
-
-def test_plain_representations_are_short(model):
-    for thing in (model, model.tables, aemodel.load_model("aall1331")):
-        assert "\n" not in repr(thing)
-        assert len(repr(thing)) < 400
-
-
-def test_evidence_in_words_speaks_of_models_that_had_none():
-    from aemodel.inference.summary import evidence_words
-
-    assert evidence_words({"seed": 1}) == "Evidence used beside the margins: none."
-    assert "times 2" in evidence_words({"prior_scale": 2.0})
-
-
-def test_supports_have_a_colour_each():
-    assert set(SUPPORT) <= set(SOURCES)
 
 
 @pytest.mark.parametrize(("kind", "label"), [("serious", "Serious event"), ("any", "Any grade")])

@@ -12,28 +12,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import aemodel
-from aemodel import cli
 from aemodel.scoring import files, frames
 from aemodel.scoring.csv_files import neutralised
 from aemodel.scoring.files import connect, open_patients, read_frame
 from aemodel.scoring.score import score_rows
+from tests.streams import run
 
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
 KINDS = pytest.mark.parametrize("kind", ["csv", "parquet"])
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return aemodel.load_model("aall1331")
-
-
-def run(*arguments):
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
 def scored(path, out, *options):
@@ -187,10 +176,13 @@ def test_line_breaks_in_quotes_are_no_ends(written, end, inside):
         ("a,b\n1,2\n" + "x" * 3_000_000 + ",4\n5,6\n", "line 3: a cell of more than 131072 characters: perhaps a quote"),
         ("a,b\n1,2\n3," + "x" * 40_000_000, "its last line is longer than 2 MiB; is it torn?"),
         ("a,b\n1,2\n" + "\0" * 40_000_000 + "\n", "its last line is longer than 2 MiB; is it torn?"),
+        ("a,b\n1,2\n".encode("utf-16"), "is not in UTF-8 (line 1): save it as CSV in UTF-8"),
+        (b"a,b\n" + b"1,2\n" * 300_000 + b"caf\xe9,2\n", "is not in UTF-8 (line 300002)"),
+        ("a,A\n1,2\n", "several columns named ['a']"),
     ],
     ids=[
         *("after lines in quotes", "open quote", "after a quote", "encoding", "two delimiters too many", "ends", "long"),
-        *("long at the end", "torn"),
+        *("long at the end", "torn", "UTF-16", "Latin-1 far down", "same name"),
     ],
 )
 def test_the_line_that_cannot_be_read_is_named(written, content, message):

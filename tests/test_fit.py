@@ -77,34 +77,29 @@ def saved(fitted, tmp_path_factory):
 # Arguments.
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"seed": -1}, ValueError, "seed: expected zero or more, not -1"),
-        ({"seed": 1.5}, TypeError, "seed: expected a whole number, not 1.5"),
-        ({"seed": None}, TypeError, "seed: expected a whole number, not None"),
-        ({"seed": True}, TypeError, "seed: expected a whole number, not True"),
-        ({"draws": 0}, ValueError, "draws: expected 4 or more, not 0"),
-        ({"draws": 3}, ValueError, "draws: expected 4 or more, not 3"),
-        ({"draws": "many"}, TypeError, "draws: expected a whole number, not 'many'"),
-        ({"chains": "a"}, TypeError, "chains: expected a whole number, not 'a'"),
-        ({"chains": 0}, ValueError, "chains: expected 2 or more, not 0"),
-        ({"chains": 1}, ValueError, "chains: expected 2 or more, not 1"),
-        ({"tune": -5}, ValueError, "tune: expected one or more, not -5"),
-        ({"tune": 10**9}, ValueError, "tune: expected at most 100,000, not 1000000000"),
-        ({"seed": 2**64}, ValueError, "seed: expected at most 18,446,744,073,709,551,615, not 18446744073709551616"),
-        ({"seed": 16**9999}, ValueError, "seed: expected at most .*, not a number of thousands of digits"),
-        ({"seed": np.bool_(True)}, TypeError, "seed: expected a whole number, not "),
-        ({"attempts": 0}, ValueError, "attempts: expected one or more, not 0"),
-        ({"target_accept": 1.0}, ValueError, "target_accept: expected a number from 0.5 to below 1, such as 0.95, not 1.0"),
-        ({"target_accept": "high"}, ValueError, "target_accept: expected a number from 0.5 to below 1"),
-        ({"draws": 10**5}, ValueError, "draws: 400,000 of all chains, at most 200,000 can be held in memory"),
-        ({"chains": "x" * 10**6}, TypeError, "chains: expected a whole number, not 'x.{50,70}'$"),
-        ({"prior_scale": 1e300}, ValueError, r"prior_scale: expected a number from 0\.001 to 1,000, not 1e\+300"),
-        ({"prior_scale": np.float32(1e-9)}, ValueError, r"prior_scale: expected a number from 0\.001 to 1,000"),
-    ],
-)
-def test_wrong_argument_is_refused(invented, options, error, message):
+WRONG = [
+    *(({"seed": seed}, f"seed: expected a whole number, not {seed}") for seed in (1.5, None, True)),
+    ({"seed": np.bool_(True)}, "seed: expected a whole number, not "),
+    *(({name: "a"}, f"{name}: expected a whole number, not 'a'") for name in ("draws", "chains")),
+    ({"chains": "x" * 10**6}, "chains: expected a whole number, not 'x.{50,70}'$"),
+    ({"seed": -1}, "seed: expected zero or more, not -1"),
+    *(({"draws": draws}, f"draws: expected 4 or more, not {draws}") for draws in (0, 3)),
+    *(({"chains": chains}, f"chains: expected 2 or more, not {chains}") for chains in (0, 1)),
+    *(({name: -5}, f"{name}: expected one or more, not -5") for name in ("tune", "attempts")),
+    ({"tune": 10**9}, "tune: expected at most 100,000, not 1000000000"),
+    ({"seed": 2**64}, "seed: expected at most 18,446,744,073,709,551,615, not 18446744073709551616"),
+    ({"seed": 16**9999}, "seed: expected at most .*, not a number of thousands of digits"),
+    ({"draws": 10**5}, "draws: 400,000 of all chains, at most 200,000 can be held in memory"),
+    ({"target_accept": 1.0}, "target_accept: expected a number from 0.5 to below 1, such as 0.95, not 1.0"),
+    ({"target_accept": "high"}, "target_accept: expected a number from 0.5 to below 1"),
+    ({"prior_scale": 1e300}, r"prior_scale: expected a number from 0\.001 to 1,000, not 1e\+300"),
+    ({"prior_scale": np.float32(1e-9)}, r"prior_scale: expected a number from 0\.001 to 1,000"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG, ids=range(len(WRONG)))
+def test_wrong_argument_is_refused(invented, options, message):
+    error = TypeError if "a whole number" in message else ValueError
     with pytest.raises(error, match=message):
         aemodel.fit(invented, **{"seed": 1, **options})
 
@@ -113,11 +108,6 @@ def test_wrong_argument_is_refused(invented, options, error, message):
 def test_what_are_no_tables_is_refused(wrong):
     with pytest.raises(TypeError, match=f"tables: expected what load_tables returns, not {type(wrong).__name__}"):
         aemodel.fit(wrong, seed=1)
-
-
-def test_seed_must_be_given(invented):
-    with pytest.raises(TypeError, match="seed"):
-        aemodel.fit(invented)
 
 
 # The model.
@@ -185,26 +175,20 @@ class Drawn:
         return getattr(self, name)
 
 
-def test_run_that_passes_is_the_only_one(attempts):
-    seen, (_, diagnostics, failed) = attempts([passing()])
-    assert (len(seen), diagnostics.passed, failed) == (1, True, [])
-
-
-def test_run_that_fails_is_followed_by_a_longer_more_careful_one(attempts):
-    """Twice the warm-up and the draws, every second kept, a quarter of the distance from acceptance 1."""
-    bad = passing(1.2)
-    seen, (_, diagnostics, failed) = attempts([bad, passing()])
-    assert [tuple(run) for run in seen] == [(100, 50, 0.8, 1), (200, 100, pytest.approx(0.95), 2)]
-    assert (diagnostics.passed, failed) == (True, [bad])
-
-
-def test_last_run_is_kept_whatever_its_diagnostics(attempts):
-    seen, (_, diagnostics, failed) = attempts([passing(1.2), passing(1.1)])
-    assert (len(seen), diagnostics.r_hat, len(failed)) == (2, 1.1, 1)
-
-
-def test_one_attempt_is_one_attempt(attempts):
-    assert len(attempts([passing(1.2)], asked=1)[0]) == 1
+@pytest.mark.parametrize(
+    ("verdicts", "asked", "runs"),
+    [
+        ([1.001], 2, [(100, 50, 0.8, 1)]),
+        # A longer, more careful one: twice the warm-up and the draws, every second kept, a quarter of the distance to 1.
+        ([1.2, 1.001], 2, [(100, 50, 0.8, 1), (200, 100, pytest.approx(0.95), 2)]),
+        ([1.2, 1.1], 2, [(100, 50, 0.8, 1), (200, 100, pytest.approx(0.95), 2)]),
+        ([1.2], 1, [(100, 50, 0.8, 1)]),
+    ],
+)
+def test_run_that_fails_is_followed_by_a_more_careful_one_and_the_last_is_kept(attempts, verdicts, asked, runs):
+    seen, (_, diagnostics, failed) = attempts([passing(worst) for worst in verdicts], asked)
+    assert [tuple(run) for run in seen] == runs
+    assert [each.r_hat for each in (*failed, diagnostics)] == verdicts
 
 
 @pytest.mark.slow
@@ -234,20 +218,11 @@ def test_plain_pymc_samples_the_model(model):
 
 
 @pytest.mark.slow
-def test_fit_has_the_draws_asked_for(fitted):
+def test_fit_has_and_records_the_draws_asked_for(fitted):
     assert (fitted.posterior.sizes["chain"], fitted.posterior.sizes["draw"]) == (CHAINS, DRAWS)
-
-
-@pytest.mark.slow
-def test_fit_keeps_every_group_once(fitted):
     assert sorted(fitted.idata.groups()) == ["observed_data", "posterior", "prior", "sample_stats"]
-
-
-@pytest.mark.slow
-def test_fit_records_its_settings(fitted):
-    assert {name: fitted.settings[name] for name in ("seed", "draws", "chains", "tune")} == {
-        "seed": 1, "draws": DRAWS, "chains": CHAINS, "tune": 300,
-    }  # fmt: skip
+    asked = {"seed": 1, "draws": DRAWS, "chains": CHAINS, "tune": 300}
+    assert {name: fitted.settings[name] for name in asked} == asked
     assert json.loads(json.dumps(fitted.settings)) == fitted.settings
 
 
@@ -256,10 +231,6 @@ def test_fit_mixes(fitted):
     """Short, so not held to the gate of a real fit."""
     assert fitted.diagnostics.r_hat < 1.05
     assert fitted.diagnostics.divergences <= 0.01 * DRAWS * CHAINS
-
-
-@pytest.mark.slow
-def test_fit_measures_its_likelihoods_approximation(fitted):
     assert 0 < fitted.diagnostics.approximation < 0.2
 
 
@@ -287,33 +258,15 @@ def test_fitted_risks_never_contradict_each_other(fitted):
 
 
 @pytest.mark.slow
-def test_fitted_model_is_saved_and_answers_the_same(fitted, saved):
+def test_fitted_model_is_saved_without_patients_and_answers_the_same(fitted, saved, invented_patients):
     """But for the order in which float32 numbers are added up."""
     found, expected = (aemodel.posterior_epred(m, PATIENTS) for m in (aemodel.load_model(saved.folder), fitted))
     np.testing.assert_array_equal(found["support"], expected["support"])
     xr.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_fitted_model_is_saved_and_calibrates_the_same(fitted, saved):
     pd.testing.assert_frame_equal(aemodel.calibration_table(saved), aemodel.calibration_table(fitted))
-
-
-@pytest.mark.slow
-def test_fitted_model_is_saved_and_identifies_the_same(fitted, saved):
-    pd.testing.assert_frame_equal(
-        aemodel.identification_table(saved), aemodel.identification_table(fitted), rtol=1e-4, atol=1e-6
-    )
-
-
-@pytest.mark.slow
-def test_fitted_model_scores(fitted):
-    scored = aemodel.score(fitted, PATIENTS)
-    assert scored["neuropathy_g3_risk"].between(0, 1).all()
-
-
-@pytest.mark.slow
-def test_saved_model_holds_no_patient(saved, invented_patients):
+    tables = [aemodel.identification_table(model) for model in (saved, fitted)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-6)
+    assert aemodel.score(fitted, PATIENTS)["neuropathy_g3_risk"].between(0, 1).all()
     assert len(invented_patients) == saved.tables.n
     assert not set(invented_patients.columns) & set(saved.manifest)
 
@@ -330,36 +283,22 @@ def short(fit, invented):
 
 
 @pytest.mark.slow
-def test_failed_diagnostics_are_a_warning(short):
+def test_failed_diagnostics_are_a_warning_and_kept(short):
     fitted, caught = short
     messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     assert str(fitted.diagnostics) in messages
     assert "FAILED" in str(fitted.diagnostics)
+    assert not fitted.diagnostics.passed
 
 
 @pytest.mark.slow
-def test_failed_diagnostics_are_kept(short):
-    assert not short[0].diagnostics.passed
-
-
-@pytest.mark.slow
-def test_same_seed_same_draws(short, fit, invented):
+def test_draws_are_those_of_their_seed_and_of_no_global_generator(short, fit, invented):
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     again, _ = fit(invented, seed=5, **SHORT)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     xr.testing.assert_equal(again.posterior, short[0].posterior)
     np.testing.assert_array_equal(again.risks.draws, short[0].risks.draws)
-
-
-@pytest.mark.slow
-def test_other_seed_other_draws(short, fit, invented):
-    other, _ = fit(invented, seed=6, **SHORT)
-    assert not other.posterior.equals(short[0].posterior)
-
-
-@pytest.mark.slow
-def test_fit_does_not_use_the_global_generator(short, fit, invented):
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
-    fit(invented, seed=5, **SHORT)
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert not fit(invented, seed=6, **SHORT)[0].posterior.equals(short[0].posterior)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from msgspec import structs
 import aemodel
 from aemodel.answers.contrasts import level_effects
 from aemodel.answers.identification import prior_risks
-from aemodel.answers.states import make_model_forward
-from aemodel.inference.forward import logit, risk_draws
+from aemodel.inference.forward import logit, make_model_forward, risk_draws
 from aemodel.scoring.risks import SUPPORT
+from tests.reference import standardised
 
 GRADES = ("3-5", "4-5")
 
@@ -22,52 +22,38 @@ GRADES = ("3-5", "4-5")
 @pytest.fixture(scope="module")
 def before(shipped, aall1331):
     forward, draws, seed = make_model_forward(shipped)
-    return prior_risks(aall1331, forward.forward, shipped.prior, draws, seed)
+    return prior_risks(aall1331, forward, shipped.prior, draws, seed)
 
 
 @pytest.fixture(scope="module")
-def model(shipped):
-    """Fitted with all evidence."""
-    return shipped
+def effects(shipped):
+    return aemodel.identification_table(shipped)
 
 
 @pytest.fixture(scope="module")
-def effects(model):
-    return aemodel.identification_table(model)
-
-
-@pytest.fixture(scope="module")
-def profiles(model):
-    return aemodel.identification_table(model, of="risks")
+def profiles(shipped):
+    return aemodel.identification_table(shipped, of="risks")
 
 
 def test_risks_at_a_grade_listed_but_without_a_row_are_not_published(shipped, aall1331):
     forward, _, seed = make_model_forward(shipped)
     listed = replace(aall1331, events=tuple(structs.replace(event, grades=GRADES) for event in aall1331.events))
-    risks = risk_draws(listed, forward.forward, shipped.prior.isel(draw=slice(2)), seed)
+    risks = risk_draws(listed, forward, shipped.prior.isel(draw=slice(2)), seed)
     np.testing.assert_array_equal(risks.published, shipped.risks.published)
     assert not risks.published[risks.events.index("febrile_neutropenia"), GRADES.index("4-5")]
 
 
-# Standardised risks, by loops over cells.
+# Standardised risks.
 
 
 def standardised_by_loops(risks, fixed):
-    """Cohort risks (sample, event, grade) were all patients at the ``fixed`` levels: each one keeps all else."""
-    total, found = 0.0, 0.0
-    place = {tuple(cell): i for i, cell in enumerate(risks.levels.tolist())}
-    for cell, weight in zip(risks.levels.tolist(), risks.weight, strict=True):
-        if all(level < len(c.levels) for level, c in zip(cell, risks.covariates, strict=True)):
-            there = [fixed.get(k, level) for k, level in enumerate(cell)]
-            found = found + weight * risks.draws[:, place[tuple(there)]].astype(float)
-            total += weight
-    return found / total
+    return standardised(risks.levels, risks.weight, risks.draws, [len(c.levels) for c in risks.covariates], fixed)
 
 
 @pytest.mark.parametrize("fixed", [{}, {0: 2}, {2: 1}, {3: 0}, {0: 1, 2: 0}, {0: 0, 1: 3, 2: 1, 3: 4}, {3: 6}], ids=str)
-def test_standardised_risks_are_those_of_loops(model, fixed):
+def test_standardised_risks_are_those_of_loops(shipped, fixed):
     """The last: a new level of race/ethnicity."""
-    risks = model.risks
+    risks = shipped.risks
     sets = np.array([c.everything for c in risks.covariates])
     for k, level in fixed.items():
         sets[k] = 1 << level
@@ -75,9 +61,9 @@ def test_standardised_risks_are_those_of_loops(model, fixed):
     np.testing.assert_allclose(found, standardised_by_loops(risks, fixed), rtol=1e-6)
 
 
-def test_standardised_to_a_group_of_levels_keeps_their_proportions(model):
+def test_standardised_to_a_group_of_levels_keeps_their_proportions(shipped):
     """Were all in a group of relapse groups: each profile of the others in the group's own mixture."""
-    risks = model.risks
+    risks = shipped.risks
     sets = np.array([c.everything for c in risks.covariates])
     sets[1] = 0b0011
     found = risks.standardised(sets, [1])
@@ -93,8 +79,8 @@ def test_standardised_to_a_group_of_levels_keeps_their_proportions(model):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_level_effects_are_standardised_log_odds_less_the_cohorts(model):
-    risks = model.risks
+def test_level_effects_are_standardised_log_odds_less_the_cohorts(shipped):
+    risks = shipped.risks
     effects = level_effects(risks)
     assert [e.shape[1] for e in effects] == [len(c.levels) for c in risks.covariates]
     for k, level in ((0, 2), (1, 0), (3, 5)):
@@ -105,28 +91,16 @@ def test_level_effects_are_standardised_log_odds_less_the_cohorts(model):
 # The shipped model.
 
 
-def test_race_of_no_event_is_data(effects):
-    race = effects[effects["covariate"] == "race_ethnicity"]
-    assert set(race["event"]) == set(effects["event"])
-    assert "data" not in set(race["support"])
-
-
-@pytest.mark.parametrize("event", ["infections", "sepsis", "hyperglycemia"])
-def test_age_of_tabulated_events_is_data(effects, event):
-    rows = effects[(effects["event"] == event) & (effects["covariate"] == "age_band") & (effects["grade"] == "3-5")]
-    assert set(rows["support"]) == {"data"}
-
-
-def test_table_of_effects_has_a_row_for_each_level_event_and_grade(model, effects):
+def test_table_of_effects_has_a_row_for_each_level_event_and_grade(shipped, effects):
     measures = ["prior_sd", "posterior_mean", "posterior_sd", "contraction", "own", "pooled", "support"]
     assert list(effects.columns) == ["event", "grade", "covariate", "level", *measures, "assumption"]
-    levels = sum(len(c.levels) for c in model.risks.covariates)
+    levels = sum(len(c.levels) for c in shipped.risks.covariates)
     assert len(effects) == len(effects.drop_duplicates(["event", "grade", "covariate", "level"])) == levels * 11 * 2
 
 
-def test_table_of_effects_is_made_of_level_effects(model, before, effects):
-    after, prior = (level_effects(risks)[2] for risks in (model.risks, before))
-    i = model.risks.events.index("hyperglycemia")
+def test_table_of_effects_is_made_of_level_effects(shipped, before, effects):
+    after, prior = (level_effects(risks)[2] for risks in (shipped.risks, before))
+    i = shipped.risks.events.index("hyperglycemia")
     row = effects.query("event == 'hyperglycemia' and grade == '4-5' and covariate == 'sex' and level == 'female'").iloc[0]
     assert row["prior_sd"] == pytest.approx(prior[:, 1, i, 1].std())
     assert row["posterior_mean"] == pytest.approx(after[:, 1, i, 1].mean())
@@ -134,9 +108,9 @@ def test_table_of_effects_is_made_of_level_effects(model, before, effects):
     assert row["contraction"] == pytest.approx(1 - (row["posterior_sd"] / row["prior_sd"]) ** 2)
 
 
-def test_tests_and_orderings_are_kinds_of_assumption(model, effects):
+def test_tests_and_orderings_are_kinds_of_assumption(shipped, effects):
     """A null speaks of its own pair, the ordering of race and ethnicity of every event's effects."""
-    nulls = {(null.event, null.grade, null.covariate) for null in model.tables.nulls}
+    nulls = {(null.event, null.grade, null.covariate) for null in shipped.tables.nulls}
     for row in effects.itertuples():
         null = (row.event, row.grade, row.covariate) in nulls
         words = ["null"] * null + ["ordering"] * (row.covariate == "race_ethnicity")
@@ -144,14 +118,14 @@ def test_tests_and_orderings_are_kinds_of_assumption(model, effects):
     assert set(effects["support"]) <= set(SUPPORT)
 
 
-def test_without_evidence_nothing_is_assumed(model):
-    settings = {**model.settings, "ordering": None, "selection": False}
-    plain = aemodel.Fitted(model.tables, model.idata, model.diagnostics, settings, model.risks)
+def test_without_evidence_nothing_is_assumed(shipped):
+    settings = {**shipped.settings, "ordering": None, "selection": False}
+    plain = aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, settings, shipped.risks)
     assert set(aemodel.identification_table(plain)["assumption"]) == {""}
 
 
-def test_table_of_risks_has_a_column_for_each_covariate(model, profiles):
-    names = [c.name for c in model.risks.covariates]
+def test_table_of_risks_has_a_column_for_each_covariate(shipped, profiles):
+    names = [c.name for c in shipped.risks.covariates]
     assert list(profiles.columns)[: 2 + len(names)] == ["event", "grade", *names]
     assert len(profiles) == 144 * 11 * 2
 
@@ -161,16 +135,16 @@ def every_profile(profiles):
     return profiles.iloc[:144][["age_band", "relapse_group", "sex", "race_ethnicity"]].reset_index(drop=True)
 
 
-def test_flags_of_risks_are_those_of_epred(model, profiles, every_profile):
-    support = aemodel.posterior_epred(model, every_profile)["support"]
+def test_flags_of_risks_are_those_of_epred(shipped, profiles, every_profile):
+    support = aemodel.posterior_epred(shipped, every_profile)["support"]
     for (event, grade), rows in profiles.groupby(["event", "grade"], sort=False):
         found = support.sel(event=event, grade=grade).values
         np.testing.assert_array_equal(found, rows["support"].to_numpy())
 
 
-def test_flags_of_risks_are_those_of_score(model, profiles, every_profile):
+def test_flags_of_risks_are_those_of_score(shipped, profiles, every_profile):
     """One flag for both grades: the weaker."""
-    scored = aemodel.score(model, every_profile)
+    scored = aemodel.score(shipped, every_profile)
     for event, rows in profiles.groupby("event", sort=False):
         flags = rows.pivot_table(index=rows.columns[2:6].tolist(), columns="grade", values="support", aggfunc="first")
         worst = flags.map(SUPPORT.index).max(axis=1)
@@ -178,8 +152,8 @@ def test_flags_of_risks_are_those_of_score(model, profiles, every_profile):
         assert scored[f"{event}_support"].tolist() == wanted.tolist(), event
 
 
-def test_contraction_of_risks_uses_their_own_draws(model, before, profiles):
-    risks = model.risks
+def test_contraction_of_risks_uses_their_own_draws(shipped, before, profiles):
+    risks = shipped.risks
     cell = np.flatnonzero((risks.levels == [2, 0, 1, 0]).all(axis=1))[0]
     i = risks.events.index("infections")
     query = "event == 'infections' and grade == '3-5' and age_band == '19-30' and relapse_group == 'bm_early'"
@@ -188,6 +162,6 @@ def test_contraction_of_risks_uses_their_own_draws(model, before, profiles):
     assert row["prior_sd"] == pytest.approx(logit(before.draws[:, cell, i, 0]).std())
 
 
-def test_unknown_kind_of_table_is_refused(model):
+def test_unknown_kind_of_table_is_refused(shipped):
     with pytest.raises(ValueError, match="of: expected 'effects' or 'risks', not 'levels'"):
-        aemodel.identification_table(model, of="levels")
+        aemodel.identification_table(shipped, of="levels")

@@ -15,11 +15,9 @@ from msgspec import structs
 from scipy.special import logsumexp
 
 import aemodel
-from aemodel.answers.sensitivity import margin_loglik_draws
-from aemodel.answers.states import make_model_forward
-from aemodel.answers.table_uncertainty import table_loglik, table_uncertainty
+from aemodel.answers.sensitivity import margin_loglik_draws, table_loglik, table_uncertainty
 from aemodel.inference.design import all_margins, family_averages, make_design
-from aemodel.inference.forward import make_forward
+from aemodel.inference.forward import make_forward, make_model_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.intervals import pack
 from aemodel.inference.likelihood import joint_margins
@@ -82,11 +80,12 @@ def test_eighteen_year_olds_are_always_twenty(aall1331):
     assert by_group.std() > 0
 
 
-def test_denominators_are_whole(tables, sampled):
+def test_denominators_are_whole_and_association_widens(tables, sampled):
     cells = make_cells(tables)
-    rows = tables.frequencies.drop_duplicates(["covariate", "level"])
-    for row in rows.itertuples():
+    for row in tables.frequencies.drop_duplicates(["covariate", "level"]).itertuples():
         assert (sampled[0.4][:, cells.having(row.covariate, row.level)].sum(axis=1) == row.n).all()
+    without, associated = (sampled[association][:, cells.n > 2].var(axis=0).mean() for association in (0.0, 0.4))
+    assert associated > 1.3 * without
 
 
 def test_same_seed_same_tables(invented):
@@ -95,8 +94,11 @@ def test_same_seed_same_tables(invented):
     assert (one != sample_tables(invented, 5, seed=4, association=0.3)).any()
 
 
-def test_mean_without_association_is_the_maximum_entropy_table(tables, sampled):
-    """Over cells of half a patient or more: z-scores of standard deviation near 1, none beyond 4.5."""
+def test_tables_without_association_are_independent_with_the_maximum_entropy_table_for_mean(tables, sampled):
+    """Over cells of half a patient or more: z-scores of standard deviation near 1, none beyond 4.5.
+
+    Lag-1 correlation of the 20 largest cells: mean within 4 standard errors of zero.
+    """
     found, expected = sampled[0.0], make_cells(tables).n
     error = found.std(axis=0) / np.sqrt(TABLES)
     some = (expected > 0.5) & (error > 0)
@@ -104,20 +106,8 @@ def test_mean_without_association_is_the_maximum_entropy_table(tables, sampled):
     assert some.sum() > 30
     assert abs(z).max() < 4.5
     assert 0.6 < z.std() < 1.4
-
-
-def test_tables_follow_one_another_independently(tables, sampled):
-    """Lag-1 correlation of the 20 largest cells, mean within 4 standard errors of zero."""
-    found = sampled[0.0]
-    largest = np.argsort(-make_cells(tables).n)[:20]
-    lag = [np.corrcoef(found[:-1, cell], found[1:, cell])[0, 1] for cell in largest]
+    lag = [np.corrcoef(found[:-1, cell], found[1:, cell])[0, 1] for cell in np.argsort(-expected)[:20]]
     assert abs(np.mean(lag)) < 4 / np.sqrt(TABLES * 5)  # cells are not independent: 20 count as 5
-
-
-def test_association_widens(tables, sampled):
-    some = make_cells(tables).n > 2
-    without, associated = (sampled[association][:, some].var(axis=0).mean() for association in (0.0, 0.4))
-    assert associated > 1.3 * without
 
 
 def test_impossible_cohort_is_refused(invented):
@@ -187,13 +177,14 @@ def few_draws(shipped):
     return draws.isel(draw=slice(None, None, draws.sizes["draw"] // 5)).isel(chain=slice(0, 2), draw=slice(0, 5))
 
 
-def test_likelihood_of_the_maximum_entropy_table_is_the_models(aall1331, few_draws):
+def test_likelihood_of_the_maximum_entropy_table_is_the_models_at_the_chosen_draws(aall1331, few_draws):
     design = make_design(aall1331)
     margins = all_margins(design, aall1331.frequencies)
-    found = table_loglik(design, aall1331, few_draws, np.arange(10), design.cells.n[None])[0]
-    assert found.shape == (10,)
-    np.testing.assert_allclose(found, models_likelihood(design, margins, few_draws), atol=1e-6)
-    np.testing.assert_allclose(margin_loglik_draws(design, aall1331, few_draws), found, atol=1e-6)
+    found = table_loglik(design, aall1331, few_draws, np.arange(10), design.cells.n[None])
+    np.testing.assert_allclose(found[0], models_likelihood(design, margins, few_draws), atol=1e-6)
+    np.testing.assert_allclose(margin_loglik_draws(design, aall1331, few_draws), found[0], atol=1e-6)
+    some = table_loglik(design, aall1331, few_draws, np.array([7, 2]), design.cells.n[None])
+    np.testing.assert_array_equal(some, found[:, [7, 2]])
 
 
 def models_likelihood(design, margins, draws):
@@ -205,13 +196,6 @@ def models_likelihood(design, margins, draws):
     )
     states = make_forward(design, deviation=0.0).states(draws, 0)
     return [float(function(one[:, : len(design.cells.n)])) for one in states]
-
-
-def test_likelihood_is_of_the_chosen_draws_only(aall1331, few_draws):
-    design = make_design(aall1331)
-    every = table_loglik(design, aall1331, few_draws, np.arange(10), design.cells.n[None])
-    some = table_loglik(design, aall1331, few_draws, np.array([7, 2]), design.cells.n[None])
-    np.testing.assert_array_equal(some, every[:, [7, 2]])
 
 
 @pytest.mark.slow

@@ -53,25 +53,15 @@ def test_there_are_five_notebooks():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_committed_output_is_whole_and_clean(name):
-    notebook = committed(name)
+def test_committed_output_is_whole_clean_and_as_the_build_writes_it_and_ends_with_a_figure(name):
+    notebook, text = committed(name), (FOLDER / name).read_text()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert all(output.get("name") != "stderr" and output.output_type != "error" for output in outputs(notebook))
     everything = "\n".join(texts(notebook) + [output.get("data", {}).get("text/html", "") for output in outputs(notebook)])
     assert RESIDUE.search(everything) is None
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_last_cell_shows_a_figure(name):
-    pictures = [output.data["image/png"] for output in committed(name).cells[-1].outputs if "data" in output]
-    assert len(pictures) == 1
-    assert base64.b64decode(pictures[0]).startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_committed_notebook_is_as_the_build_writes_it(name):
-    text = (FOLDER / name).read_text()
+    (picture,) = (output.data["image/png"] for output in notebook.cells[-1].outputs if "data" in output)
+    assert base64.b64decode(picture).startswith(b"\x89PNG")
     assert nbformat.writes(build().stripped(nbformat.reads(text, as_version=4)), indent=1) + "\n" == text
 
 

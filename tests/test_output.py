@@ -10,13 +10,12 @@ import stat
 import threading
 
 import pytest
-from click.testing import CliRunner
 
-from aemodel.cli import main
 from aemodel.pages import render
 from aemodel.pages.errors import one_line_errors
 from aemodel.scoring.whole import whole
 from tests.interruptions import FAULTS, Calls
+from tests.streams import run
 
 HEADER = "age,sex,relapse_site,months_to_relapse,race_ethnicity"
 OLD, NEW = "<p>old", "<p>new" * 1000
@@ -40,7 +39,7 @@ def write_page(path):
 def scored(path):
     patients = path.parent / "patients.csv"
     patients.write_text(f"{HEADER}\n12,male,bm,20,hispanic\n")
-    result = CliRunner().invoke(main, ["score", "aall1331", str(patients), str(path), "--events", "sepsis"])
+    result = run("score", "aall1331", patients, path, "--events", "sepsis")
     patients.unlink()
     assert result.exit_code == 0, result.output
     assert path.read_bytes()[:4] in (b"age,", b"PAR1")
@@ -81,7 +80,7 @@ def test_what_no_file_can_replace_is_refused_and_left_alone(tmp_path, monkeypatc
         with pytest.raises(OSError, match=f"^path: .*{message}"):
             put(tmp_path / name, NEW)
     else:
-        result = CliRunner().invoke(main, ["score", "aall1331", "patients.csv", str(tmp_path / name)])
+        result = run("score", "aall1331", "patients.csv", tmp_path / name)
         assert (result.exit_code, [message in line for line in result.stderr.splitlines()[-1:]]) == (2, [True])
     after = os.lstat(tmp_path / name)
     assert (before.st_ino, before.st_mode) == (after.st_ino, after.st_mode)

@@ -33,33 +33,19 @@ SINGLE = {
 NESTED_MARGINS = {"row": [[1], [2, 3], [3]], "column": [[1], [2, 3]]}
 """Of (none, grade 3, grade 4-5 only, grade 4-5 with the inner event): grade 3 and 4-5 both ways, the inner event by row."""
 
-SYSTEMS = {
-    "single": SINGLE,
-    "graded": {
-        "rows": 3,
-        "table": [[4, 2, 3], [3, 2, 3], [4, 2, 2], [4, 2, 4], [3, 3, 3], [4, 3, 3]],
-        "margins": {"row": [[1], [2]], "column": [[1], [2]]},
-    },
-    "nested": {
-        "rows": 3,
-        "table": [[4, 2, 1, 2], [3, 2, 2, 1], [4, 2, 1, 1], [4, 2, 1, 3], [3, 3, 2, 1], [4, 3, 1, 2]],
-        "margins": NESTED_MARGINS,
-    },
-    "zero margin": {
-        "rows": 3,
-        "table": [[5, 7, 0, 0], [4, 6, 0, 0], [5, 3, 2, 1], [6, 2, 1, 3], [4, 3, 2, 2], [5, 3, 2, 1]],
-        "margins": NESTED_MARGINS,
-    },
-    "everyone": {
-        "rows": 3,
-        "table": [[0, 8, 2, 2], [0, 6, 2, 2], [5, 3, 2, 1], [6, 2, 1, 3], [4, 3, 2, 2], [5, 3, 2, 1]],
-        "margins": NESTED_MARGINS,
-    },
-    "equal nested margins": {
-        "rows": 3,
-        "table": [[4, 2, 0, 3], [3, 2, 0, 3], [4, 2, 1, 1], [4, 2, 1, 3], [3, 3, 2, 1], [4, 3, 1, 2]],
-        "margins": NESTED_MARGINS,
-    },
+SYSTEMS = {"single": SINGLE} | {
+    name: {"rows": 3, "table": table, "margins": margins}
+    for name, table, margins in [
+        (
+            "graded",
+            [[4, 2, 3], [3, 2, 3], [4, 2, 2], [4, 2, 4], [3, 3, 3], [4, 3, 3]],
+            {"row": [[1], [2]], "column": [[1], [2]]},
+        ),
+        ("nested", [[4, 2, 1, 2], [3, 2, 2, 1], [4, 2, 1, 1], [4, 2, 1, 3], [3, 3, 2, 1], [4, 3, 1, 2]], NESTED_MARGINS),
+        ("zero margin", [[5, 7, 0, 0], [4, 6, 0, 0], [5, 3, 2, 1], [6, 2, 1, 3], [4, 3, 2, 2], [5, 3, 2, 1]], NESTED_MARGINS),
+        ("everyone", [[0, 8, 2, 2], [0, 6, 2, 2], [5, 3, 2, 1], [6, 2, 1, 3], [4, 3, 2, 2], [5, 3, 2, 1]], NESTED_MARGINS),
+        ("equal margins", [[4, 2, 0, 3], [3, 2, 0, 3], [4, 2, 1, 1], [4, 2, 1, 3], [3, 3, 2, 1], [4, 3, 1, 2]], NESTED_MARGINS),
+    ]
 }
 
 
@@ -115,18 +101,10 @@ def errors():
     return of
 
 
-def test_single_event_table_is_the_one_described():
-    table, _, counts, _ = system("single")
-    assert (len(table), table.sum(), table[:, 1].sum(), len(counts)) == (12, 54, 21, 7)
-
-
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_spread_against_enumeration_is_below_002_at_plausible_parameters(errors, name):
+def test_spread_against_enumeration_is_below_002(errors, name):
+    """At wide parameters, the standard deviation."""
     assert np.ptp(errors(name)[: len(PLAUSIBLE)], axis=1).max() < 0.02
-
-
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_standard_deviation_against_enumeration_is_below_002_at_wide_parameters(errors, name):
     assert errors(name)[-1].std() < 0.02
 
 
@@ -151,10 +129,6 @@ def test_cells_without_patients_change_nothing():
     assert margin_loglik(np.vstack([p, p[:1]]), np.append(n, 0), more, counts) == pytest.approx(
         margin_loglik(p, n, incidence, counts), abs=1e-9
     )
-
-
-def test_no_margins_have_probability_one():
-    assert margin_loglik([[0.3, 0.7]], [4], np.zeros((1, 2, 0)), []) == pytest.approx(0, abs=1e-12)
 
 
 def test_family_without_counts_can_stand_beside_others(nested_packed):
@@ -370,21 +344,16 @@ def test_redundant_margins_are_dropped():
 
 def test_contradictory_margins_are_an_error_that_names_them():
     table, incidence, counts = with_total([1])
+    with pytest.raises(ValueError, match="contradict each other"):
+        margin_loglik([[0.5, 0.5]], [10], [[[0], [1]]], [11])
     with pytest.raises(ValueError, match=f"contradict each other.*margin {len(counts) - 1} "):
         margin_loglik(parameter_draws("nested", 0.5)[0], table.sum(axis=1), incidence, counts + np.eye(len(counts))[-1])
 
 
-def test_margin_above_the_patients_is_an_error():
-    with pytest.raises(ValueError, match="contradict each other"):
-        margin_loglik([[0.5, 0.5]], [10], [[[0], [1]]], [11])
-
-
-def test_impossible_state_counts_as_impossible_margin():
+def test_certain_and_impossible_states_are_certain_and_impossible_margins():
     assert margin_loglik([[1.0, 0.0]], [10], [[[0], [1]]], [3]) == -np.inf
-
-
-def test_certain_state_has_probability_one():
     assert margin_loglik([[1.0, 0.0]], [10], [[[0], [1]]], [0]) == pytest.approx(0, abs=1e-12)
+    assert margin_loglik([[0.3, 0.7]], [4], np.zeros((1, 2, 0)), []) == pytest.approx(0, abs=1e-12)
 
 
 def test_states_of_probability_zero_agree_with_enumeration():
@@ -399,28 +368,21 @@ def test_states_of_probability_zero_agree_with_enumeration():
 GOOD = {"p": [[0.5, 0.5]], "n": [10.0], "incidence": [[[0], [1]]], "counts": [5.0]}
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"p": [0.5, 0.5]}, "shapes must be"),
-        ({"n": [10.0, 3.0]}, "shapes must be"),
-        ({"incidence": [[0, 1]]}, "shapes must be"),
-        ({"counts": [5.0, 5.0]}, "shapes must be"),
-        ({"counts": 5.0}, "shapes must be"),
-        ({"p": [[0.5, 0.4]]}, "sum to 1"),
-        ({"p": [[1.5, -0.5]]}, "sum to 1"),
-        ({"p": [[np.nan, 0.5]]}, "sum to 1"),
-        ({"n": [-10.0]}, "n: values must be finite and not negative"),
-        ({"n": [np.inf]}, "n: values must be finite and not negative"),
-        ({"counts": [-1.0]}, "counts: values must be finite and not negative"),
-        ({"counts": [np.nan]}, "counts: values must be finite and not negative"),
-        ({"high": [4.0]}, "high: expected an upper end for each count, not below it"),
-        ({"incidence": [[[0], [2]]]}, "incidence: values must be 0 or 1"),
-    ],
-)
-def test_wrong_input_is_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
-        margin_loglik(**(GOOD | changed))
+WRONG = {
+    "shapes must be": [{"p": [0.5, 0.5]}, {"n": [10.0, 3.0]}, {"incidence": [[0, 1]]}, {"counts": [5.0, 5.0]}, {"counts": 5.0}],
+    "sum to 1": [{"p": [[0.5, 0.4]]}, {"p": [[1.5, -0.5]]}, {"p": [[np.nan, 0.5]]}],
+    "n: values must be finite and not negative": [{"n": [-10.0]}, {"n": [np.inf]}],
+    "counts: values must be finite and not negative": [{"counts": [-1.0]}, {"counts": [np.nan]}],
+    "high: expected an upper end for each count, not below it": [{"high": [4.0]}],
+    "incidence: values must be 0 or 1": [{"incidence": [[[0], [2]]]}],
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_input_is_refused(message):
+    for changed in WRONG[message]:
+        with pytest.raises(ValueError, match=message):
+            margin_loglik(**(GOOD | changed))
 
 
 # The PyTensor Ops.

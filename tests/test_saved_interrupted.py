@@ -22,14 +22,11 @@ import aemodel
 from aemodel.saved import reader
 from aemodel.saved.writer import locked
 from aemodel.scoring.risks import RiskDraws
-from tests.interruptions import FAULTS, Calls
+from tests.interruptions import FAULTS, Calls, contents
 from tests.reports import small_model
+from tests.streams import run
 
 ROOT = Path(__file__).parents[1]
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def fitted(model, factor=1.0):
@@ -168,15 +165,6 @@ def test_power_lost_after_a_save_takes_nothing_away(first, tmp_path):
     assert unsynced(call for call in calls.made if call[1] not in scratch) == []
 
 
-def test_save_into_a_new_folder_after_a_kill_there(first, tmp_path):
-    """A first save that was killed leaves no manifest, and no reason to refuse the folder."""
-    (tmp_path / "new" / ".saving-0123456789abcdef.partial").mkdir(parents=True)
-    (tmp_path / "new" / ".saving-0123456789abcdef.partial" / "scoring.npz").write_bytes(b"half")
-    (tmp_path / "new" / "scoring-0123456789abcdef.npz").write_bytes(b"whole, without a manifest")
-    aemodel.save_model(first, tmp_path / "new")
-    assert contents(tmp_path / "new") == contents(first.folder)
-
-
 # Side by side.
 
 
@@ -312,32 +300,24 @@ def test_file_that_the_system_cuts_short(first, second, folder, kind, limit):
 # Folders that cannot be written to.
 
 
-def test_place_below_a_file(first, tmp_path):
-    """Nobody can write there, not even root, to whom permissions mean nothing."""
+def test_places_that_take_no_files(first, tmp_path):
+    """Nobody can write there, not even root, to whom permissions mean nothing: below a file, and among processes."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(OSError, match="Not a directory"):
         aemodel.save_model(first, tmp_path / "file" / "model")
     assert contents(tmp_path) == {"file": b"x"}
-
-
-def test_file_system_that_takes_no_files(first):
-    """The one of processes is read-only in effect for everybody."""
-    if not Path("/proc/self").is_dir():
-        pytest.fail("this test needs a /proc; run it on Linux")
+    assert Path("/proc/self").is_dir(), "this test needs a /proc; run it on Linux"
     with pytest.raises(OSError, match="/proc/"):
         aemodel.save_model(first, "/proc/aemodel-test/model")
 
 
 def test_error_is_one_line_on_the_command_line(tmp_path, monkeypatch, first):
     """A fit that cannot be saved says so before it starts, or in one line after."""
-    from click.testing import CliRunner
-
-    from aemodel import cli
     from aemodel.inference import fitting
 
     monkeypatch.setattr(fitting, "fit", lambda *_, **__: fitted(first))
     full_after(monkeypatch, 1)
-    result = CliRunner().invoke(cli.main, ["fit", "--out", str(tmp_path / "model")])
+    result = run("fit", "--out", tmp_path / "model")
     assert result.exit_code == 2
     assert [line for line in result.stderr.splitlines() if line.startswith("Error")] == [
         "Error: [Errno 28] No space left on device"

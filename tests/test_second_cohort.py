@@ -9,20 +9,18 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 from scipy.special import expit, logit
 
 import aemodel
-from aemodel import cli
-from aemodel.scoring.profile_counts import cumulated, fewest, hidden
+from aemodel.scoring.exports import cumulated, fewest, hidden
+from tests.streams import run
 
 EVENTS = ("infections", "sepsis", "hyperglycemia")
 
 
-def run(*arguments):
-    result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+def done(*arguments):
+    result = run(*arguments)
     assert result.exit_code == 0, result.output
-    return result
 
 
 # The lookup table.
@@ -39,7 +37,7 @@ ORDER BY p.id, l.event, l.grade
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_sql_on_the_exported_table_answers_as_score_does_for_every_profile(shipped, tmp_path, kind):
     path, covariates = tmp_path / f"lookup.{kind}", shipped.risks.covariates
-    run("export", "aall1331", path, "--interval", "0.8")
+    done("export", "aall1331", path, "--interval", "0.8")
     profiles = list(product(*([*c.names, None] for c in covariates)))
     patients = pd.DataFrame(profiles, columns=[c.name for c in covariates], dtype=object).assign(id=range(len(profiles)))
     assert len(patients) == 420
@@ -97,7 +95,7 @@ def cohort(model, rng, patients, intercept=0.0, slope=1.0):
 
 def counted(frame, tmp_path, *options, kind="csv"):
     frame.to_csv(tmp_path / "cohort.csv", index=False)
-    run("profiles", "aall1331", tmp_path / "cohort.csv", tmp_path / f"counts.{kind}", *options)
+    done("profiles", "aall1331", tmp_path / "cohort.csv", tmp_path / f"counts.{kind}", *options)
     read = pd.read_csv if kind == "csv" else pd.read_parquet
     return read(tmp_path / f"counts.{kind}")
 
@@ -140,7 +138,7 @@ def test_patients_that_cannot_be_counted_are_refused(tmp_path, column, value, me
     frame = pd.DataFrame([{"age": 12, "relapse_group": "bm_late", "sex": "male", "race_ethnicity": None, "sepsis": 0}])
     frame = frame.drop(columns=column) if value is None else frame.assign(**{column: value})
     frame.to_csv(tmp_path / "cohort.csv", index=False)
-    result = CliRunner().invoke(cli.main, ["profiles", "aall1331", str(tmp_path / "cohort.csv"), str(tmp_path / "c.csv")])
+    result = run("profiles", "aall1331", tmp_path / "cohort.csv", tmp_path / "c.csv")
     assert (result.exit_code, message in result.stderr) == (2, True), result.output
 
 

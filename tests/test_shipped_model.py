@@ -31,11 +31,6 @@ INSIDE = [
 
 
 @pytest.fixture(scope="module")
-def shipped():
-    return aemodel.load_model("aall1331")
-
-
-@pytest.fixture(scope="module")
 def calibration(shipped):
     return aemodel.calibration_table(shipped)
 
@@ -58,115 +53,57 @@ def risk(shipped, event, grade):
 # What is in it.
 
 
-def test_it_has_the_eleven_events(shipped):
-    assert list(shipped.risks.events) == EVENTS
-
-
-def test_it_has_both_grades(shipped):
-    assert shipped.risks.grades == GRADES
-
-
-def test_it_keeps_a_thousand_risk_draws(shipped):
-    assert len(shipped.risks.draws) == 1000
-
-
-def test_it_was_fitted_to_the_shipped_publication(shipped, aall1331):
+def test_it_has_a_thousand_draws_of_the_shipped_publications_events_and_grades(shipped, aall1331):
+    assert (list(shipped.risks.events), shipped.risks.grades, len(shipped.risks.draws)) == (EVENTS, GRADES, 1000)
     assert shipped.tables.digest == aall1331.digest, "the publication changed: run `make fit`"
 
 
 # The sampler, judged again from all draws.
 
 
-def worst(values):
-    return {str(name): float(array.max()) for name, array in values.items()}
+def extremes(values):
+    found = np.concatenate([array.values.ravel() for array in values.values()])
+    return float(found.min()), float(found.max())
 
 
-def least(values):
-    return {str(name): float(array.min()) for name, array in values.items()}
-
-
-def test_four_chains_of_a_thousand_draws(posterior):
+def test_the_sampler_passed_and_the_manifest_tells_so(shipped, posterior):
+    told, (_, r_hat) = shipped.diagnostics, extremes(az.rhat(posterior))
+    (bulk, _), (tail, _) = (extremes(az.ess(posterior, method=method)) for method in ("bulk", "tail"))
     assert posterior.sizes["chain"] >= 4
     assert posterior.sizes["draw"] >= 1000
-
-
-def test_chains_agree_on_every_parameter(posterior):
-    assert max(worst(az.rhat(posterior)).values()) <= 1.01, worst(az.rhat(posterior))
-
-
-@pytest.mark.parametrize("method", ["bulk", "tail"])
-def test_effective_sample_size_of_every_parameter(posterior, method):
-    found = least(az.ess(posterior, method=method))
-    assert min(found.values()) >= 400, found
-
-
-def test_no_divergences(shipped):
+    assert r_hat <= 1.01
+    assert min(bulk, tail) >= 400
     assert int(shipped.idata["sample_stats"]["diverging"].sum()) == 0
-
-
-def test_energy_was_explored(shipped):
     assert float(np.min(az.bfmi(shipped.idata))) >= 0.3
-
-
-def test_manifest_tells_the_diagnostics_of_these_draws(shipped, posterior):
-    told = shipped.diagnostics
     # Draws are stored as float32, which moves ranks a little.
-    assert told.r_hat == pytest.approx(max(worst(az.rhat(posterior)).values()), abs=1e-3)
-    assert told.ess_bulk == pytest.approx(min(least(az.ess(posterior)).values()), rel=0.01)
-    assert told.ess_tail == pytest.approx(min(least(az.ess(posterior, method="tail")).values()), rel=0.01)
-
-
-def test_diagnostics_passed_the_gate(shipped):
-    assert shipped.diagnostics.failures() == []
+    assert told.r_hat == pytest.approx(r_hat, abs=1e-3)
+    assert (told.ess_bulk, told.ess_tail) == pytest.approx((bulk, tail), rel=0.01)
+    assert told.failures() == []
 
 
 # Coherence, in every draw and every cell, those of a new level included.
 
 
-@pytest.mark.parametrize("event", EVENTS)
-def test_higher_grades_are_rarer_in_every_draw(shipped, event):
-    assert (risk(shipped, event, "4-5") - risk(shipped, event, "3-5")).max() <= FLOAT32
-
-
-@pytest.mark.parametrize(("inner", "outer", "grade"), INSIDE)
-def test_no_event_exceeds_the_one_it_lies_in_in_any_draw(shipped, inner, outer, grade):
-    assert (risk(shipped, inner, grade) - risk(shipped, outer, grade)).max() <= FLOAT32
-
-
-def test_febrile_neutropenia_and_infection_unite_to_infections_total_in_every_draw(shipped):
+def test_risks_nest_in_every_draw(shipped):
+    assert 0 < shipped.risks.draws.min() < shipped.risks.draws.max() < 1
+    for event in EVENTS:
+        assert (risk(shipped, event, "4-5") - risk(shipped, event, "3-5")).max() <= FLOAT32, event
+    for inner, outer, grade in INSIDE:
+        assert (risk(shipped, inner, grade) - risk(shipped, outer, grade)).max() <= FLOAT32, (inner, outer, grade)
     total = risk(shipped, "infections_total", "3-5")
     parts = risk(shipped, "febrile_neutropenia", "3-5"), risk(shipped, "infections", "3-5")
     assert (np.maximum(*parts) - total).max() <= FLOAT32
     assert (total - sum(parts)).max() <= FLOAT32
-
-
-def test_death_is_the_same_at_both_grades(shipped):
     np.testing.assert_array_equal(risk(shipped, "death", "3-5"), risk(shipped, "death", "4-5"))
-
-
-def test_every_risk_is_strictly_between_zero_and_one(shipped):
-    assert shipped.risks.draws.min() > 0
-    assert shipped.risks.draws.max() < 1
 
 
 # Calibration.
 
 
-def test_calibration_columns(calibration):
+def test_calibration_has_every_published_row_with_its_count_and_no_other(calibration, aall1331):
     assert list(calibration.columns) == COLUMNS
-
-
-def test_calibration_has_every_published_row_with_its_count(calibration, aall1331):
     names = ["event", "grade", "covariate", "level", "n", "observed", "derived"]
     pd.testing.assert_frame_equal(calibration[names], aall1331.frequencies[names])
-
-
-def test_calibration_leaves_out_what_was_not_published(calibration):
-    rows = calibration[(calibration["event"] == "febrile_neutropenia") & (calibration["grade"] == "4-5")]
-    assert rows.empty
-
-
-def test_nothing_was_withheld(calibration):
     assert not calibration["withheld"].any()
 
 
@@ -225,28 +162,21 @@ def test_fitted_totals_are_near_the_published_ones(shipped, event, grade, observ
 # What the data say.
 
 
-def test_identification_has_a_row_for_every_effect(identification, shipped):
-    levels = sum(len(c.levels) for c in shipped.risks.covariates)
-    assert len(identification) == levels * len(EVENTS) * len(GRADES)
-    assert not identification.duplicated(["event", "grade", "covariate", "level"]).any()
-
-
-@pytest.mark.parametrize("event", EVENTS)
-@pytest.mark.parametrize("grade", GRADES)
-def test_no_margin_identifies_race_and_ethnicity(identification, shipped, event, grade):
+def test_no_margin_identifies_race_and_ethnicity(identification, shipped):
     """What there is are words and silence, and answers that rest on these are flagged as prior."""
-    rows = identification.query("covariate == 'race_ethnicity' and event == @event and grade == @grade")
-    null = (event, grade) in {(n.event, n.grade) for n in shipped.tables.nulls if n.covariate == "race_ethnicity"}
-    assert set(rows["assumption"]) == {"null and ordering" if null else "ordering"}
+    nulls = {(n.event, n.grade) for n in shipped.tables.nulls if n.covariate == "race_ethnicity"}
+    rows = identification[identification["covariate"] == "race_ethnicity"]
     assert set(rows["support"]) == {"prior"}
-    names = [c.name for c in shipped.risks.covariates]
-    source = shipped.risks.source[names.index("race_ethnicity"), EVENTS.index(event), GRADES.index(grade)]
-    assert SUPPORT[source] == "prior"
+    assert len(rows) == 6 * len(EVENTS) * len(GRADES)
+    for row in rows.itertuples():
+        assert row.assumption == ("null and ordering" if (row.event, row.grade) in nulls else "ordering")
+    k = [c.name for c in shipped.risks.covariates].index("race_ethnicity")
+    assert (shipped.risks.source[k] == SUPPORT.index("prior")).all()
 
 
-@pytest.mark.parametrize("event", ["infections", "sepsis", "hyperglycemia"])
-def test_age_effects_with_published_margins_are_learned(identification, event):
-    rows = identification.query("covariate == 'age_band' and event == @event and grade == '3-5'")
+def test_age_effects_with_published_margins_are_learned(identification):
+    rows = identification.query("covariate == 'age_band' and grade == '3-5'")
+    rows = rows[rows["event"].isin(["infections", "sepsis", "hyperglycemia"])]
     assert set(rows["support"]) == {"data"}
     assert rows["contraction"].min() > 0.5
 
@@ -256,8 +186,3 @@ def test_an_unlisted_pair_has_its_null_beside_its_flag(identification, shipped):
     assert set(zip(rows["support"], rows["assumption"], strict=True)) == {("pooled", "null")}
     sex = [c.name for c in shipped.risks.covariates].index("sex")
     assert SUPPORT[shipped.risks.source[sex, EVENTS.index("infections"), 0]] == "pooled"
-
-
-def test_contraction_is_of_the_standard_deviations_beside_it(identification):
-    expected = 1 - (identification["posterior_sd"] / identification["prior_sd"]) ** 2
-    np.testing.assert_allclose(identification["contraction"], expected, rtol=1e-12)

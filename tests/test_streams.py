@@ -68,7 +68,7 @@ def stubbed(tmp_path_factory, invented_folder):
     from aemodel.pages import report
     from aemodel.publication import margins
     from aemodel.saved import writer as saved
-    from aemodel.scoring import summary
+    from aemodel.scoring import score
 
     folder = tmp_path_factory.mktemp("place")
     (folder / "patients.csv").write_text(PATIENTS)
@@ -85,7 +85,7 @@ def stubbed(tmp_path_factory, invented_folder):
         patch.setattr(margins, "family_margins", lambda *_: None)
         patch.setattr(fitting, "fit", lambda *_, **__: fitted)
         patch.setattr(saved, "save_model", lambda _, out: SimpleNamespace(folder=made(out)))
-        patch.setattr(summary, "now", lambda: "2020-01-01T00:00:00+00:00")
+        patch.setattr(score, "now", lambda: "2020-01-01T00:00:00+00:00")
         patch.setattr(report, "write_report", lambda _, out, *__, **___: made(out))
         patch.chdir(folder)
         for arguments, _ in COMMANDS.values():

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from aemodel.answers.table_uncertainty import table_loglik
+from aemodel.answers.sensitivity import table_loglik
 from aemodel.inference.forward import Forward, make_forward, risk_draws
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import Simulated

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from aemodel.answers.calibration_slopes import contrast_slope
+from aemodel.answers.calibration import contrast_slope
 from aemodel.inference.design import Design, all_margins
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import publish, row_rates, simulate_states

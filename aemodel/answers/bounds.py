@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import LinearConstraint, milp
 
-from aemodel.answers.risk import read_patients
+from aemodel.answers.risk import long_table, read_patients
 from aemodel.inference.design import Design, make_design
 from aemodel.publication.cells import NOBODY, coarse_cells, cohort_sets
 from aemodel.publication.families import Family
@@ -76,10 +76,8 @@ def bounds_table(tables: Tables, patients: Any, *, id_column: str | None = None)
         size, ends = float(expected[inside].sum()), _sizes(cohorts[0], inside)
         bounds = [_bounds(tables, design, cohort, inside, size) for cohort in cohorts]
         found.append([[*a, *b, size, *ends] for a, b in zip(*bounds, strict=True)])
-    keys = pd.MultiIndex.from_product(
-        [names, [e.name for e in tables.events], tables.grades], names=["patient", "event", "grade"]
-    )
-    return pd.DataFrame(np.array(found)[row].reshape(len(keys), -1), index=keys, columns=COLUMNS).reset_index()
+    dims = {"patient": names, "event": [event.name for event in tables.events], "grade": tables.grades}
+    return long_table(dims, dict(zip(COLUMNS, np.moveaxis(np.array(found)[row], -1, 0), strict=True)))
 
 
 def _every_cohort(tables: Tables, design: Design) -> _Cohort:

@@ -1,4 +1,4 @@
-"""Every published frequency against what the model predicts for it."""
+"""Every published frequency against what the model predicts for it, and whether predicted contrasts have the published size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from aemodel.answers.states import model_states
+from aemodel.inference.forward import event_sums, logit, model_states
+from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.simulated import row_rates, simulate_states
+from aemodel.publication.arguments import real_number, whole_number
+from aemodel.publication.evidence import FEWEST
+from aemodel.publication.words import words_of
 
 COLUMNS = [
     *("event", "grade", "covariate", "level", "n", "observed", "observed_low", "observed_high", "observed_rate"),
@@ -89,9 +94,8 @@ def differences_table(model: Any) -> pd.DataFrame:
 
 def rate_draws(model: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
     """Draws of the cohort's mean risk in each row's level, (sample, row)."""
-    forward, states = model_states(model)
-    cells = forward.forward.design.cells
-    having = forward.events_having(list(zip(rows["event"], rows["grade"], strict=True))).astype(float)
+    design, states = model_states(model)
+    cells, having = design.cells, event_sums(design, zip(rows["event"], rows["grade"], strict=True))
     inside = np.array([cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
     weights = inside * cells.n
     # Of a level with nobody in it, any composition will do.
@@ -137,3 +141,164 @@ def told(row: Mapping[str, Any]) -> str:
     """What a row of `calibration_table` says was observed: the count, or the ends of its interval."""
     low, high = row["observed_low"], row["observed_high"]
     return str(low) if low == high else f"{low}-{high}"
+
+
+Floats = NDArray[np.float64]
+
+SPREAD = 10.0
+"""Standard deviation of a normal penalty about perfect calibration: finite slopes where a level has no events at all."""
+
+STEPS = 200
+SLOPES = ["event", "grade", "rows", "intercept", "intercept_lower", "intercept_upper", "slope", "slope_lower", "slope_upper"]
+
+
+def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probability: float = 0.9) -> pd.DataFrame:
+    """Logistic recalibration of the published counts on the model's predictions, by event and grade and over all events.
+
+    The intercept is the log odds that observed rates are above predicted ones (0 if none), the slope is what predicted
+    contrasts between levels must be multiplied by to fit the observed ones (1 if nothing; above 1 the model shrinks them,
+    as one that is right also does on the rows it was fitted to, the more so if these were selected by significance: what is
+    then to be expected, `expected_slopes` finds).
+    Rows share patients, so intervals come from whole publications simulated at the predicted risks, recalibrated alike.
+    The model saw these rows: that it reproduces them is consistency, not validation.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    seed
+        The same seed gives the same simulated publications.
+    replicates
+        How many of them.
+    probability
+        Of the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns event, grade, rows (published frequencies whose count is told, derived ones left out), intercept and
+        slope, each with lower and upper bound. The last rows are over all events at each grade, the slope with an
+        intercept for each. The slope is missing where an event has a total only, and both are where fewer than `FEWEST`
+        patients had it. Of a model from `expected_slopes` the last two rows have the central 90 % of slopes that a
+        right model would show, expected_lower and expected_upper, in two further columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``replicates`` is below 20, ``probability`` not between 0 and 1, or ``seed`` no whole number.
+    """
+    seed, replicates = whole_number("seed", seed), whole_number("replicates", replicates, 20)
+    probability = real_number("probability", probability, "a number between 0 and 1", below=1)
+    rows = model.tables.frequencies
+    rows = rows[~rows["derived"] & rows["grade"].isin(model.risks.grades) & rows["observed"].notna()].reset_index(drop=True)
+    if rows.empty:
+        return pd.DataFrame(columns=SLOPES)
+    predicted, simulated = _simulate(model, rows, seed, replicates)
+    counts = np.vstack([rows["observed"].to_numpy(dtype=float), simulated])
+    x, n = logit(predicted), rows["n"].to_numpy(dtype=float)
+    found = []
+    groups = [(event, grade, mine.index.to_numpy()) for (event, grade), mine in rows.groupby(["event", "grade"], sort=False)]
+    groups += [("all", grade, mine) for grade in model.risks.grades if len(mine := np.flatnonzero(rows["grade"] == grade))]
+    for event, grade, mine in groups:
+        split = (rows["covariate"].iloc[mine] != "total").to_numpy()
+        few = event != "all" and _patients(rows.iloc[mine]) < FEWEST
+        values = [] if few else [_recalibrate(counts[:, mine], n[mine], x[mine], np.zeros(len(mine), dtype=int), None)[0]]
+        if split.any() and not few:
+            values.append(contrast_slope(rows.iloc[mine[split]], counts[:, mine[split]], predicted[mine[split]]))
+        found.append((event, grade, len(mine), *_with_interval(values, (0.0, 1.0), probability)))
+    table = pd.DataFrame(found, columns=SLOPES)
+    if expected := model.settings.get("expected_slopes"):
+        bounds = {("all", grade): pair for grade, pair in expected["central90"].items()}
+        pairs = [bounds.get(pair, (np.nan, np.nan)) for pair in zip(table["event"], table["grade"], strict=True)]
+        table[["expected_lower", "expected_upper"]] = pairs
+    return table
+
+
+def slope_words(slopes: pd.DataFrame, labels: Any = None) -> str:
+    """What the slopes over all events say, in two sentences, or nothing where there are none."""
+    words = words_of(labels)
+    over_all = slopes[(slopes["event"] == "all") & slopes["slope"].notna()]
+    if over_all.empty:
+        return ""
+    said = [
+        f"{r.slope:.2f} for {words.grade(r.grade)} ({r.slope_lower:.2f} to {r.slope_upper:.2f})" for r in over_all.itertuples()
+    ]
+    found = f"Published contrasts between levels, in log odds, are {' and '.join(said)} times the predicted ones."
+    if "expected_lower" not in slopes:
+        return f"{found} Above 1 the model draws groups together, as one that is right does too on the rows it was fitted to."
+    outside = over_all[~over_all["slope"].between(over_all["expected_lower"], over_all["expected_upper"])]
+    ranges = [f"{r.expected_lower:.2f} to {r.expected_upper:.2f} for {words.grade(r.grade)}" for r in over_all.itertuples()]
+    verdict = f"outside for {' and '.join(map(words.grade, outside['grade']))}" if len(outside) else "inside"
+    return f"{found} Of a model that is right 90 % would be {' and '.join(ranges)}: {verdict}."
+
+
+def contrast_slope(rows: pd.DataFrame, counts: Floats, predicted: Floats) -> Floats:
+    """Slope of published contrasts on predicted ones, with an intercept for each event: (replicate,).
+
+    ``rows`` are frequencies by level, ``counts`` (replicate, row) and ``predicted`` (row,) rates.
+    """
+    x = logit(predicted)
+    return _recalibrate(counts, rows["n"].to_numpy(dtype=float), x, rows["event"].factorize()[0], x)[1]
+
+
+def _patients(rows: pd.DataFrame) -> int:
+    """Patients with one event at one grade: in its total or over one covariate, whichever is published."""
+    return int(rows.groupby("covariate")["observed"].sum().max())
+
+
+def _simulate(model: Any, rows: pd.DataFrame, seed: int, replicates: int) -> tuple[Floats, Floats]:
+    """Mean rates (row,) and counts in simulated publications (replicate, row)."""
+    design, drawn = model_states(model)
+    p = np.mean(list(drawn), axis=0)[:, : len(design.cells.n)]
+    table = sample_tables(model.tables, 1, seed=seed)[0]
+    states = simulate_states(design, p, table, np.random.default_rng(seed), (replicates,))
+    counts = []
+    for row in rows.itertuples():
+        where = np.ix_(design.states_having(row.event, row.grade), design.cells.having(row.covariate, row.level))
+        counts.append(states[:, where[0], where[1]].sum(axis=(1, 2)))
+    return row_rates(design, p, rows, table), np.stack(counts, axis=1).astype(float)
+
+
+def _recalibrate(counts: Floats, n: Floats, x: Floats, group: NDArray[np.int64], slope: Floats | None) -> tuple[Floats, Floats]:
+    """Penalised binomial regressions of counts (replicate, row): the first intercept and the slope, (replicate,) each.
+
+    The linear predictor is x plus an intercept for each group plus, if ``slope`` is given, (slope - 1) times it.
+    """
+    columns = [(group == g).astype(float) for g in range(group.max() + 1)] + ([] if slope is None else [slope])
+    design = np.column_stack(columns)
+    beta = np.zeros((len(counts), design.shape[1]))
+    penalty = np.eye(design.shape[1]) / SPREAD**2
+
+    def objective(at: Floats) -> Floats:
+        eta = x + at @ design.T
+        return np.asarray(
+            (counts * eta - n * np.logaddexp(0, eta)).sum(axis=1) - 0.5 * np.einsum("rj,jk,rk->r", at, penalty, at)
+        )
+
+    damping = np.ones(len(counts))
+    for _ in range(STEPS):
+        p = 1 / (1 + np.exp(-(x + beta @ design.T)))
+        gradient = (counts - n * p) @ design - beta @ penalty
+        hessian = np.einsum("ri,ij,ik->rjk", n * p * (1 - p), design, design) + penalty
+        whole = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        if np.abs(whole).max() < 1e-8:
+            break
+        # The objective is concave: a step that goes too far is taken again at half the length. What it gains at the end is
+        # less than its rounding.
+        step = damping[:, None] * whole
+        better = (objective(beta + step) > objective(beta)) | (np.abs(whole).max(axis=1) < 1e-3)
+        beta = np.where(better[:, None], beta + step, beta)
+        damping = np.where(better, np.minimum(1.0, 2 * damping), 0.5 * damping)
+    else:
+        raise RuntimeError(f"recalibration did not converge in {STEPS} steps")
+    return beta[:, 0], 1 + beta[:, -1]
+
+
+def _with_interval(values: list[Floats], perfect: tuple[float, float], probability: float) -> list[float]:
+    """The observed value with the bounds of a basic bootstrap interval, of the intercept and, if there is one, the slope."""
+    found = [np.nan] * 6
+    tails = (1 + probability) / 2, (1 - probability) / 2
+    for k, each in enumerate(values):
+        upper, lower = (np.quantile(each[1:] - perfect[k], tail) for tail in tails)
+        found[3 * k : 3 * k + 3] = [each[0], each[0] - upper, each[0] - lower]
+    return found

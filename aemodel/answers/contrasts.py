@@ -1,18 +1,19 @@
-"""What if: risks of the whole cohort were it, in some respect, otherwise."""
+"""What if: risks of the whole cohort were it, in some respect, otherwise; and odds of every level against the first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aemodel.answers.risk import long_table
 from aemodel.inference.forward import logit
 from aemodel.publication.errors import InputError
 from aemodel.scoring.eager import as_frame, read_sets
-from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.scoring.risks import SUPPORT, RiskDraws, tails
 
 
 def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, Any], *, interval: float = 0.9) -> pd.DataFrame:
@@ -44,34 +45,27 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     TypeError, ValueError
         A value does not fit, or the two do not speak of the same covariates.
     """
-    interval = check_interval(interval)
-    risks: RiskDraws = model.risks
+    ends, risks = tails(interval), model.risks
     sets = level_sets("to", to, risks), level_sets("reference", reference, risks)
     everything = risks.everything
     fixed = [np.flatnonzero(one != everything).tolist() for one in sets]
     if fixed[0] != fixed[1] or not fixed[0]:
         spoken = [[risks.covariates[k].name for k in one] for one in fixed]
         raise InputError("to, reference", f"they must speak of the same covariates; found {spoken[0]} and {spoken[1]}")
-    draws, others = (risks.standardised(one, fixed[0]) for one in sets)
+    # Samples last and each pair's beside each other, as sums of them do not depend on the company then.
+    here, there = (np.ascontiguousarray(np.moveaxis(risks.standardised(one, fixed[0]), 0, -1)) for one in sets)
     changed = np.flatnonzero(sets[0] != sets[1])
     if not len(changed):
         raise InputError("to, reference", f"they are the same: {dict(to)} and {dict(reference)}")
     within = [list(risks.within(one[None])) for one in sets]
     rests_on = [risks.source_of(k, within[0][k] - within[1][k])[0] for k in changed.tolist()]
     weakest = np.where(risks.published, np.max(rests_on, axis=0), SUPPORT.index("prior"))
-    tails = (1 - interval) / 2, (1 + interval) / 2
-    rows = []
-    for i, event in enumerate(risks.events):
-        for j, grade in enumerate(risks.grades):
-            here, there = draws[:, i, j], others[:, i, j]
-            difference, ratio = here - there, here / there
-            values = (
-                *(here.mean(), there.mean(), difference.mean(), *np.quantile(difference, tails)),
-                *(np.exp(np.log(ratio).mean()), *np.quantile(ratio, tails), (here > there).mean()),
-            )
-            rows.append((event, grade, *values, SUPPORT[weakest[i, j]]))
-    ends = [f"{what}{end}" for what in ("difference", "ratio") for end in ("", "_lower", "_upper")]
-    return pd.DataFrame(rows, columns=["event", "grade", "risk", "reference_risk", *ends, "p_higher", "support"])
+    columns: dict[str, Any] = {"risk": here.mean(axis=-1), "reference_risk": there.mean(axis=-1)}
+    for name, of in (("difference", here - there), ("ratio", here / there)):
+        columns[name] = of.mean(axis=-1) if name == "difference" else np.exp(np.log(of).mean(axis=-1))
+        columns[f"{name}_lower"], columns[f"{name}_upper"] = np.quantile(of, ends, axis=-1)
+    columns |= {"p_higher": (here > there).mean(axis=-1), "support": np.array(SUPPORT)[weakest]}
+    return long_table(risks.dims, columns)
 
 
 def level_sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> NDArray[np.int64]:
@@ -97,14 +91,55 @@ def level_effects(risks: RiskDraws) -> list[NDArray[np.float64]]:
 
     Risks at a level are those were everybody at it, the other covariates as in the cohort.
     """
-    everything = risks.everything
-    cohort = logit(risks.standardised(everything, ()))
-    found = []
+    cohort, *levels = (logit(draws) for _, _, draws in at_each_level(risks))
+    ends = np.cumsum([len(c.levels) for c in risks.covariates])[:-1]
+    parts = np.split(np.stack(levels, axis=1) - cohort[:, None], ends, axis=1) if levels else []
+    return list(parts)
+
+
+def at_each_level(risks: RiskDraws) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
+    """Draws (sample, event, grade) of the cohort's risks, under ``total`` and ``all``, and were everybody at a level."""
+    yield "total", "all", risks.standardised(risks.everything, ())
     for k, covariate in enumerate(risks.covariates):
-        levels = []
-        for level in range(len(covariate.levels)):
-            sets = everything.copy()
-            sets[k] = 1 << level
-            levels.append(logit(risks.standardised(sets, (k,))) - cohort)
-        found.append(np.stack(levels, axis=1))
-    return found
+        for name, sets in zip(covariate.names, risks.knowing(k, range(len(covariate.levels))), strict=True):
+            yield covariate.name, name, risks.standardised(sets, (k,))
+
+
+def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
+    """Odds ratios of each covariate's levels against its first level.
+
+    Risks are standardised: those of the whole cohort were it at the level, the other covariates as they are. A difference
+    between groups of a trial is no effect of a cause: patients who differ in one thing also differ in others.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    interval
+        Probability of the equal-tailed intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns event, grade, covariate, level, reference (the first level), odds_ratio (posterior median), lower, upper,
+        p_higher (posterior probability of odds higher than the reference's) and support (``data``, ``pooled`` or ``prior``:
+        what the difference between the two rests on).
+
+    Raises
+    ------
+    ValueError
+        The interval is not between 0 and 1.
+    """
+    probabilities, risks = (0.5, *tails(interval)), model.risks
+    rows = []
+    for k, (covariate, effects) in enumerate(zip(risks.covariates, level_effects(risks), strict=True)):
+        levels = np.eye(len(covariate.levels))
+        source = np.array(SUPPORT)[risks.source_of(k, levels - levels[0])]
+        for i, event in enumerate(risks.events):
+            for j, grade in enumerate(risks.grades):
+                for position, level in enumerate(covariate.names[1:], start=1):
+                    log_odds = effects[:, position, i, j] - effects[:, 0, i, j]
+                    values = (*np.exp(np.quantile(log_odds, probabilities)), (log_odds > 0).mean(), source[position, i, j])
+                    rows.append((event, grade, covariate.name, level, covariate.names[0], *values))
+    names = ["event", "grade", "covariate", "level", "reference", "odds_ratio", "lower", "upper", "p_higher", "support"]
+    return pd.DataFrame(rows, columns=names)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.answers.states import model_states
 from aemodel.inference.design import Design
 from aemodel.inference.effects import state_probabilities
+from aemodel.inference.forward import event_sums, model_states
 
 Floats = NDArray[np.float64]
 
@@ -48,8 +48,7 @@ def model_equation(model: Any) -> Equation:
     The model's own equation is additive but for what rare events do to others they lie in, and for cells' small departures
     (`aemodel.inference.effects`): how little leaving these out changes is told with it.
     """
-    forward, states = model_states(model)
-    design, risks = forward.forward.design, model.risks
+    (design, states), risks = model_states(model), model.risks
     cells, (taken, refused) = design.cells.levels, design.paths
     mean = np.mean(list(states), axis=0)[:, : len(cells)]
     logits = np.log(taken.T @ mean) - np.log(refused.T @ mean)
@@ -63,7 +62,7 @@ def model_equation(model: Any) -> Equation:
         intercept, effects[first : first + size] = intercept + average, effects[first : first + size] - average
         first += size
     p = state_probabilities(*design.paths, intercept[:, None] + (inside[:, 1:] @ effects).T, np)
-    having = forward.events_having([(event, grade) for event in risks.events for grade in risks.grades])
+    having = event_sums(design, risks.pairs)
     off = abs(risks.draws[:, : len(cells)].mean(axis=0).reshape(len(cells), -1) - (having @ p).T)
     names = tuple(branch.name for branch in design.branches)
     return Equation(names, intercept, effects, dict(_states(design)), (float(off.max()), float(np.median(off))))

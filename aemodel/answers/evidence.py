@@ -112,9 +112,8 @@ def group_rates(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draws of groups' risks, (sample, group), and their sizes in the cohort, (group,)."""
     names = [c.name for c in risks.covariates]
-    sets = np.repeat(risks.everything[None], len(levels), axis=0)
     k = names.index(covariate)
-    sets[:, k] = [1 << risks.covariates[k].names.index(level) for level in levels]
+    sets = risks.knowing(k, [risks.covariates[k].names.index(level) for level in levels])
     if within is not None:
         other = names.index(within[0])
         sets[:, other] = sum(1 << member for member in risks.covariates[other].members(within[1]))

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from aemodel.answers.calibration_slopes import contrast_slope
+from aemodel.answers.calibration import contrast_slope
 from aemodel.inference.design import Design, all_margins, make_design
 from aemodel.inference.effects import effect_scales
 from aemodel.inference.evidence import Evidence

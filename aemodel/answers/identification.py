@@ -1,7 +1,8 @@
-"""What the data say about each effect and each profile's risk, against what the prior already said."""
+"""What the data say of each effect and each profile's risk, against what the prior already said; and what that was."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,14 +11,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.answers.contrasts import level_effects
-from aemodel.answers.states import make_model_forward
-from aemodel.inference.forward import KEPT_DRAWS, Forward, logit, risk_draws
+from aemodel.answers.risk import long_table
+from aemodel.inference.forward import KEPT_DRAWS, Forward, logit, make_model_forward, risk_draws
 from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
-from aemodel.scoring.risks import SUPPORT, RiskDraws
+from aemodel.scoring.risks import SUPPORT, RiskDraws, tails
 
-MEASURES = ["prior_sd", "posterior_mean", "posterior_sd", "contraction"]
+COHORT = "cohort risk"
+RANGE = "highest less lowest profile risk"
 Floats = NDArray[np.float64]
 
 
@@ -53,29 +55,49 @@ def identification_table(model: Any, of: Literal["effects", "risks"] = "effects"
     if of not in ("effects", "risks"):
         raise InputError("of", f"expected 'effects' or 'risks', not {shown(of)}")
     forward, draws, seed = make_model_forward(model)
-    before = prior_risks(model.tables, forward.forward, model.prior, draws, seed)
-    return _effects(model, before) if of == "effects" else _risks(model.risks, before)
+    before = prior_risks(model.tables, forward, model.prior, draws, seed)
+    return _of_effects(model, before) if of == "effects" else _of_risks(model.risks, before)
 
 
-def _effects(model: Any, before: RiskDraws) -> pd.DataFrame:
-    parts, risks = [], model.risks
-    pairs = zip(risks.covariates, level_effects(risks), level_effects(before), strict=True)
-    for k, (covariate, after, prior) in enumerate(pairs):
-        each = len(risks.events) * len(risks.grades)
-        part = _measured(risks, after, prior, one_at_a_time(risks, k))
-        part.insert(2, "covariate", covariate.name)
-        part.insert(3, "level", np.repeat(covariate.names, each))
-        part["assumption"] = np.tile(effect_assumptions(model, k).ravel(), len(covariate.levels))
-        parts.append(part)
-    return _sorted(pd.concat(parts), risks)
+def _of_effects(model: Any, before: RiskDraws) -> pd.DataFrame:
+    risks: RiskDraws = model.risks
+    after, prior = (np.concatenate(level_effects(each), axis=1) for each in (risks, before))
+    levels = [(k, i) for k, covariate in enumerate(risks.covariates) for i in range(len(covariate.levels))]
+    labels = {
+        "covariate": [risks.covariates[k].name for k, _ in levels],
+        "level": [risks.covariates[k].names[i] for k, i in levels],
+    }
+    sets = np.concatenate([risks.knowing([k], [[i]]) for k, i in levels])
+    assumption = {"assumption": np.stack([effect_assumptions(model, k) for k, _ in levels])}
+    return _measured(risks, labels, after, prior, sets, assumption)
 
 
-def one_at_a_time(risks: RiskDraws, k: int) -> NDArray[np.int64]:
-    """Profiles of whom one covariate's level is known and nothing else: (level, covariate)."""
-    levels = len(risks.covariates[k].levels)
-    sets = np.repeat(risks.everything[None], levels, axis=0)
-    sets[:, k] = 1 << np.arange(levels)
-    return sets
+def _of_risks(risks: RiskDraws, before: RiskDraws) -> pd.DataFrame:
+    levels = risks.levels[risks.usual]
+    labels = {c.name: np.array(c.names)[levels[:, k]] for k, c in enumerate(risks.covariates)}
+    after, prior = (logit(each.draws[:, risks.usual]) for each in (risks, before))
+    return _measured(risks, labels, after, prior, 1 << levels, {})
+
+
+def _measured(
+    risks: RiskDraws, labels: Mapping[str, Any], after: Floats, prior: Floats, sets: NDArray[np.int64], more: Mapping[str, Any]
+) -> pd.DataFrame:
+    """A row for each event, grade and one of ``sets``, of draws (sample, set, event, grade), under ``labels`` (set,)."""
+    prior_sd, posterior_sd = prior.std(axis=0), after.std(axis=0)
+    own, pooled = np.full((2, *prior_sd.shape), np.nan) if risks.variances is None else risks.told(sets)
+    columns = {
+        **{name: np.broadcast_to(np.asarray(of)[:, None, None], prior_sd.shape) for name, of in labels.items()},
+        "prior_sd": prior_sd,
+        "posterior_mean": after.mean(axis=0),
+        "posterior_sd": posterior_sd,
+        "contraction": 1 - (posterior_sd / prior_sd) ** 2,
+        "own": own,
+        "pooled": pooled,
+        "support": np.array(SUPPORT)[risks.support(sets)],
+        **more,
+    }
+    dims = {**risks.dims, "": range(len(sets))}
+    return long_table(dims, {name: np.moveaxis(of, 0, -1) for name, of in columns.items()}).drop(columns="")
 
 
 def effect_assumptions(model: Any, k: int) -> NDArray[np.str_]:
@@ -88,44 +110,54 @@ def effect_assumptions(model: Any, k: int) -> NDArray[np.str_]:
     return np.where(null, "null and ordering", "ordering") if ordered else np.where(null, "null", "")
 
 
-def _risks(risks: RiskDraws, before: RiskDraws) -> pd.DataFrame:
-    usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
-    levels = risks.levels[usual]
-    table = _measured(risks, logit(risks.draws[:, usual]), logit(before.draws[:, usual]), 1 << levels)
-    each = len(table) // len(levels)
-    for k, covariate in enumerate(risks.covariates):
-        table.insert(2 + k, covariate.name, np.repeat(np.array(covariate.names)[levels[:, k]], each))
-    return _sorted(table, risks)
-
-
-def _measured(risks: RiskDraws, after: Floats, prior: Floats, sets: NDArray[np.int64]) -> pd.DataFrame:
-    """One row for each level or profile, event and grade of draws (sample, level, event, grade), grades fastest."""
-    _, rows, events, grades = after.shape
-    prior_sd, posterior_sd = prior.std(axis=0).ravel(), after.std(axis=0).ravel()
-    values = (prior_sd, after.mean(axis=0).ravel(), posterior_sd, 1 - (posterior_sd / prior_sd) ** 2)
-    names = {
-        "event": np.tile(np.repeat(risks.events, grades), rows),
-        "grade": np.tile(risks.grades, rows * events),
-    }
-    return pd.DataFrame(names | dict(zip(MEASURES, values, strict=True)) | support_columns(risks, sets))
-
-
-def support_columns(risks: RiskDraws, sets: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Shares and flags of profiles' answers, flat: profile, event, grade."""
-    shape = (2, len(sets) * risks.published.size)
-    own, pooled = np.full(shape, np.nan) if risks.variances is None else risks.told(sets).reshape(shape)
-    return {"own": own, "pooled": pooled, "support": np.array(SUPPORT)[risks.support(sets).ravel()]}
-
-
-def _sorted(table: pd.DataFrame, risks: RiskDraws) -> pd.DataFrame:
-    order = {event: i for i, event in enumerate(risks.events)}
-    keys = table["event"].map(order) * len(risks.grades) + table["grade"].map(list(risks.grades).index)
-    return table.iloc[np.argsort(keys.to_numpy(), kind="stable")].reset_index(drop=True)
-
-
 def prior_risks(tables: Tables, forward: Forward, prior: xr.Dataset, draws: xr.Dataset, seed: int) -> RiskDraws:
     """Risks from the prior of the effects at the fitted intercepts: how far an effect moves a risk depends on where it is."""
     size = draws.sizes["chain"] * draws.sizes["draw"]
     intercepts = draws["intercept"].values.reshape(size, -1)[np.arange(prior.sizes["draw"]) % size]
     mixed = prior.assign(intercept=(prior["intercept"].dims, intercepts[None]))
     return risk_draws(tables, forward, mixed.isel(draw=slice(0, KEPT_DRAWS)), seed)
+
+
+def prior_predictive_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
+    """What the priors imply for risks and odds ratios, beside what the posterior says of the same.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    interval
+        Probability of the equal-tailed intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns event, grade, quantity, prior_median, prior_lower, prior_upper, posterior_median, posterior_lower,
+        posterior_upper, published (the published rate of the cohort, or NaN). Quantities are ``cohort risk``, ``highest
+        less lowest profile risk`` and, for each covariate, ``odds ratio {covariate}`` of its last level against its first.
+
+    Raises
+    ------
+    ValueError
+        ``interval`` is not a probability.
+    """
+    probabilities = (0.5, *tails(interval))
+    forward, _, seed = make_model_forward(model)
+    prior, columns = model.prior.isel(draw=slice(0, KEPT_DRAWS)), dict[str, Floats]()
+    for when, risks in (("prior", risk_draws(model.tables, forward, prior, seed)), ("posterior", model.risks)):
+        names, draws = _quantities(risks)
+        ends = (f"{when}_{what}" for what in ("median", "lower", "upper"))
+        columns |= dict(zip(ends, np.quantile(draws, probabilities, axis=0), strict=True))
+    published = np.full((*model.risks.published.shape, len(names)), np.nan)
+    for row in model.tables.rows:
+        if row.covariate == "total" and row.exact and row.n and row.grade in model.risks.grades:
+            place = model.risks.events.index(row.event), model.risks.grades.index(row.grade)
+            published[*place, names.index(COHORT)] = row.observed_low / row.n
+    return long_table({**model.risks.dims, "quantity": names}, columns | {"published": published})
+
+
+def _quantities(risks: RiskDraws) -> tuple[list[str], Floats]:
+    """Names of quantities, and their draws (sample, event, grade, quantity)."""
+    found = {COHORT: risks.standardised(risks.everything, ()), RANGE: np.ptp(risks.draws[:, risks.usual], axis=1)}
+    for covariate, effects in zip(risks.covariates, level_effects(risks), strict=True):
+        found[f"odds ratio {covariate.name}"] = np.exp(effects[:, -1] - effects[:, 0])
+    return list(found), np.stack(list(found.values()), axis=-1)

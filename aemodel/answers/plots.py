@@ -22,8 +22,7 @@ from aemodel.answers.drawing import (
     table_and_words,
     wrapped,
 )
-from aemodel.answers.identification import identification_table
-from aemodel.answers.prior_check import prior_predictive_table
+from aemodel.answers.identification import identification_table, prior_predictive_table
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 

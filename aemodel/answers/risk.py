@@ -1,8 +1,9 @@
-"""Risks of patients, and outcomes simulated for them."""
+"""Risks of patients and of profiles, and outcomes simulated for patients."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from aemodel.answers.states import model_states
+from aemodel.inference.forward import event_sums, model_states
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.errors import InputError, PatientsError
@@ -88,16 +89,16 @@ def posterior_predict(
     rng = np.random.default_rng(seed)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     edges = np.cumsum(risks.weights(profiles), axis=1)
-    forward, states = model_states(model)
-    having = forward.events_having([(event, grade) for event in risks.events for grade in risks.grades])
+    design, states = model_states(model)
+    having = event_sums(design, risks.pairs).astype(bool)
     outcomes = np.empty((len(risks.draws), len(sets), len(having)), dtype=np.int8)
     for i, p in enumerate(states):
         # The cell first: an unknown covariate has one value in all of a patient's families.
         cell = _pick(edges, rng.random(len(sets)), row)
         hit = np.zeros((len(sets), len(having)), dtype=bool)
-        for family in forward.family_slices:
-            state = _pick(np.cumsum(p[family], axis=0).T, rng.random(len(sets)), cell)
-            hit |= having[:, family][:, state].T
+        for first, end in pairwise(design.edges):
+            state = _pick(np.cumsum(p[first:end], axis=0).T, rng.random(len(sets)), cell)
+            hit |= having[:, first:end][:, state].T
         outcomes[i] = hit
     values = outcomes.reshape(len(outcomes), len(sets), len(risks.events), len(risks.grades))
     return _as_array(values, risks, names, "outcome")
@@ -141,10 +142,15 @@ def risk_table(
     risks: RiskDraws = model.risks
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     mean, lower, upper = risks.summary(profiles, interval)
-    keys = pd.MultiIndex.from_product([names, risks.events, risks.grades], names=["patient", "event", "grade"])
     columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(profiles)]}
     columns |= _reasons(risks, model.tables, profiles) if why else {}
-    return pd.DataFrame({name: values[row].ravel() for name, values in columns.items()}, index=keys).reset_index()
+    return long_table({"patient": names, **risks.dims}, {name: values[row] for name, values in columns.items()})
+
+
+def long_table(dims: Mapping[str, Any], columns: Mapping[str, Any]) -> pd.DataFrame:
+    """A row for each combination of the dims' labels, the last dim fastest; ``columns`` are arrays of these dims."""
+    keys = pd.MultiIndex.from_product(dims.values(), names=list(dims))
+    return pd.DataFrame({name: np.ravel(values) for name, values in columns.items()}, index=keys).reset_index()
 
 
 def _reasons(risks: RiskDraws, tables: Tables, profiles: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -201,3 +207,43 @@ def _pick(edges: NDArray[np.float64], uniform: NDArray[np.float64], row: NDArray
     """Draw from each row's distribution by its cumulative probabilities, (row, outcome)."""
     last = edges.shape[1] - 1
     return np.asarray(np.minimum((edges[row] < uniform[:, None] * edges[row, -1:]).sum(axis=1), last))
+
+
+def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd.DataFrame:
+    """Risks of patients of whom only some covariates are known: every combination of these covariates' levels.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    by
+        Names of covariates.
+    interval
+        Probability of the equal-tailed intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per combination, event and grade: a column per covariate in ``by``, event, grade, risk (posterior mean),
+        lower, upper (probabilities) and support. Equal to `risk_table` of patients with the other covariates missing. The
+        interval's probability is in ``attrs["interval"]``.
+
+    Raises
+    ------
+    ValueError
+        ``by`` is empty or names something other than covariates of the model, or one twice.
+    """
+    interval = check_interval(interval)
+    risks: RiskDraws = model.risks
+    names = [c.name for c in risks.covariates]
+    given = [] if isinstance(by, str) else list(by)
+    if not given or any(name not in names or given.count(name) > 1 for name in given):
+        raise InputError("by", f"expected one or more of {', '.join(names)}, each once, not {shown(by)}")
+    chosen = [names.index(name) for name in given]
+    combos = np.array(list(product(*(range(len(risks.covariates[k].levels)) for k in chosen))))
+    sets = risks.knowing(chosen, combos)
+    mean, lower, upper = risks.summary(sets, interval)
+    columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(sets)]}
+    table = long_table({name: risks.covariates[k].names for name, k in zip(given, chosen, strict=True)} | risks.dims, columns)
+    table.attrs["interval"] = interval
+    return table

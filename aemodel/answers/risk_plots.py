@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from aemodel.answers.contrasts import odds_ratio_table
 from aemodel.answers.drawing import (
     COLOURS,
     INK,
@@ -22,7 +23,6 @@ from aemodel.answers.drawing import (
     table_and_words,
     wrapped,
 )
-from aemodel.answers.odds_ratios import odds_ratio_table
 from aemodel.answers.plots import grade_of, ratio_axis, source_keys
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import listed, shown

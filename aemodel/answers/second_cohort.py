@@ -16,8 +16,8 @@ from aemodel.publication.arguments import whole_number
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.eager import as_frame
-from aemodel.scoring.profile_counts import COUNTS, bits_of
-from aemodel.scoring.risks import RiskDraws, check_interval
+from aemodel.scoring.exports import COUNTS, bits_of
+from aemodel.scoring.risks import RiskDraws, tails
 from aemodel.scoring.score import risks_of
 
 Floats = NDArray[np.float64]
@@ -74,12 +74,11 @@ def validate(model: Any, counts: Any, *, interval: float = 0.9, seed: int = 1) -
     TypeError, ValueError
         ``counts`` is no frame, or its columns or values do not fit.
     """
-    interval, rng = check_interval(interval), np.random.default_rng(whole_number("seed", seed))
+    ends, rng = tails(interval), np.random.default_rng(whole_number("seed", seed))
     risks = risks_of(model)
     sets, places, numbers = _read(risks, as_frame(counts, "counts"))
     profiles, which = np.unique(sets, axis=0, return_inverse=True)
     draws = np.clip(risks.risks(profiles).astype(float), 0, 1)
-    tails = (1 - interval) / 2, (1 + interval) / 2
     groups = _groups(risks, sets)
     table, slopes = [], []
     for place in range(len(risks.events) * len(risks.grades)):
@@ -93,14 +92,14 @@ def validate(model: Any, counts: Any, *, interval: float = 0.9, seed: int = 1) -
         for (covariate, level), members in groups.items():
             inside = members[here]
             if inside.any():
-                lower, upper = np.quantile(simulated[:, inside].sum(axis=1), tails, method="inverted_cdf")
+                lower, upper = np.quantile(simulated[:, inside].sum(axis=1), ends, method="inverted_cdf")
                 table.append(
                     names
                     | {"covariate": covariate, "level": level, "n": int(n[inside].sum())}
                     | {"observed_low": int(low[inside].sum()), "observed_high": int(high[inside].sum())}
                     | {"expected": float(risk[:, inside].mean(axis=0) @ n[inside]), "lower": int(lower), "upper": int(upper)}
                 )
-        slopes.append(names | _slope(logit(risk.mean(axis=0).clip(LEAST, 1 - LEAST)), n, low, high, interval))
+        slopes.append(names | _slope(logit(risk.mean(axis=0).clip(LEAST, 1 - LEAST)), n, low, high, ends[1]))
     return Validation(pd.DataFrame(table), pd.DataFrame(slopes))
 
 
@@ -112,7 +111,7 @@ def _read(risks: RiskDraws, frame: nw.DataFrame[Any]) -> tuple[NDArray[np.int64]
     if not len(frame):
         raise InputError("counts", "it has no rows")
     columns = {name: frame[name].to_list() for name in wanted}
-    pairs = {(event, grade): i for i, (event, grade) in enumerate((e, g) for e in risks.events for g in risks.grades)}
+    pairs = {pair: i for i, pair in enumerate(risks.pairs)}
     rows = list(zip(*(columns[name] for name in COUNTS), strict=True))
     places = np.array([pairs.get(row[:2], -1) for row in rows])
     sets = np.array([[bits_of(c, text) for text in columns[c.name]] for c in risks.covariates]).T
@@ -143,7 +142,7 @@ def _groups(risks: RiskDraws, sets: NDArray[np.int64]) -> dict[tuple[str, str], 
 
 
 def _slope(
-    predicted: Floats, n: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], interval: float
+    predicted: Floats, n: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], end: float
 ) -> dict[str, Any]:
     """Logistic regression of counts that lie in intervals, by Fisher's scoring as if they were all known."""
     row = np.repeat(np.arange(len(n)), high - low + 1)
@@ -170,6 +169,6 @@ def _slope(
     information = full - (design * spread[:, None]).T @ design
     if np.abs(beta).max() > 50 or np.linalg.eigvalsh(information)[0] < 1e-6:
         return found
-    width = NormalDist().inv_cdf((1 + interval) / 2) * float(np.sqrt(np.linalg.inv(information)[1, 1]))
+    width = NormalDist().inv_cdf(end) * float(np.sqrt(np.linalg.inv(information)[1, 1]))
     values = beta[0], beta[1], beta[1] - width, beta[1] + width
     return dict(zip(found, map(float, values), strict=True))

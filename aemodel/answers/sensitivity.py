@@ -1,28 +1,35 @@
-"""What would change with the priors, and were effects not additive: from the draws, without another fit."""
+"""What would change with the priors, were effects not additive, or with the covariates' joint table: from the draws alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 from scipy.stats import norm
 
-from aemodel.answers.contrasts import level_sets
-from aemodel.answers.risk import read_patients
-from aemodel.answers.states import make_model_forward
+from aemodel.answers.contrasts import at_each_level, level_sets
+from aemodel.answers.risk import long_table, read_patients
 from aemodel.inference import priors
 from aemodel.inference.design import Design, all_margins, family_averages, make_design
-from aemodel.inference.forward import additive_residual, logit, make_forward
+from aemodel.inference.forward import additive_residual, logit, make_forward, make_model_forward
 from aemodel.inference.idata import power_scaling
 from aemodel.inference.information import DRAWS
+from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.intervals import pack
-from aemodel.inference.saddlepoint import joint_loglik
+from aemodel.inference.saddlepoint import Packed, joint_loglik
+from aemodel.publication.arguments import whole_number
+from aemodel.publication.errors import InputError
+from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
-from aemodel.scoring.risks import RiskDraws, check_interval
+from aemodel.scoring.risks import RiskDraws, tails
+
+Floats = NDArray[np.float64]
 
 SENSITIVE = 0.05
 """Power-scaling sensitivity from which a prior or the data matter (Kallioinen et al. 2024)."""
@@ -51,7 +58,7 @@ def sensitivity_table(model: Any) -> pd.DataFrame:
         empty, ``prior`` (the prior of the scales matters, data hardly do) or ``conflict`` (both matter).
     """
     forward, draws, _ = make_model_forward(model)
-    design = forward.forward.design
+    design = forward.design
     index, quantities = _quantities(model.risks)
     factor, power = (float(model.settings.get(name, 1.0)) for name in ("prior_scale", "power"))
     log_prior = {"scales": _scale_logp(draws, design, factor), "intercepts": _intercept_logp(draws, design)}
@@ -65,31 +72,21 @@ def sensitivity_table(model: Any) -> pd.DataFrame:
     return table
 
 
-def _quantities(risks: RiskDraws) -> tuple[list[tuple[str, str, str, str]], NDArray[np.float64]]:
+def _quantities(risks: RiskDraws) -> tuple[list[tuple[str, str, str, str]], Floats]:
     """What to look at: names of rows, and draws of log odds (sample, row)."""
-    everything = risks.everything
-    places = [("total", "all", risks.standardised(everything, ()))]
-    for k, covariate in enumerate(risks.covariates):
-        for position, level in enumerate(covariate.names):
-            sets = everything.copy()
-            sets[k] = 1 << position
-            places.append((covariate.name, level, risks.standardised(sets, (k,))))
-    names, columns = [], []
-    for i, event in enumerate(risks.events):
-        for j, grade in enumerate(risks.grades):
-            names += [(event, grade, covariate, level) for covariate, level, _ in places]
-            columns += [logit(values[:, i, j]) for _, _, values in places]
-    return names, np.stack(columns, axis=1)
+    covariates, levels, draws = zip(*at_each_level(risks), strict=True)
+    names = [(*pair, *place) for pair in risks.pairs for place in zip(covariates, levels, strict=True)]
+    return names, logit(np.stack(draws, axis=-1)).reshape(len(risks.draws), -1)
 
 
-def _scale_logp(draws: xr.Dataset, design: Design, factor: float) -> NDArray[np.float64]:
+def _scale_logp(draws: xr.Dataset, design: Design, factor: float) -> Floats:
     """Log prior density of the effects' scales, up to a constant, (sample,)."""
     spread = factor * design.widths
     scale = draws["scale"].transpose("chain", "draw", "pool", "term").values.astype(float)
     return -0.5 * ((scale / spread) ** 2).sum(axis=(2, 3)).ravel()
 
 
-def _intercept_logp(draws: xr.Dataset, design: Design) -> NDArray[np.float64]:
+def _intercept_logp(draws: xr.Dataset, design: Design) -> Floats:
     """Log prior density of the intercepts, of their means and spreads by pool, (sample,)."""
     mean, spread = (draws[name].transpose("chain", "draw", "pool").values for name in ("intercept_mean", "intercept_spread"))
     found = norm.logpdf(draws["intercept"].values, mean[..., design.pool_of], spread[..., design.pool_of]).sum(axis=2)
@@ -98,7 +95,7 @@ def _intercept_logp(draws: xr.Dataset, design: Design) -> NDArray[np.float64]:
     return np.asarray(found.ravel())
 
 
-def margin_loglik_draws(design: Design, tables: Tables, draws: xr.Dataset) -> NDArray[np.float64]:
+def margin_loglik_draws(design: Design, tables: Tables, draws: xr.Dataset) -> Floats:
     """Log likelihood of all published margins for each draw, (sample,)."""
     margins = all_margins(design, tables.frequencies)
     averages = family_averages(design, margins)
@@ -112,11 +109,11 @@ def margin_loglik_draws(design: Design, tables: Tables, draws: xr.Dataset) -> ND
     return np.array(values)
 
 
-def _by_chain(values: NDArray[np.float64], draws: xr.Dataset) -> NDArray[np.float64]:
+def _by_chain(values: Floats, draws: xr.Dataset) -> Floats:
     return values.reshape(draws.sizes["chain"], draws.sizes["draw"], *values.shape[1:])
 
 
-def _shift(quantities: NDArray[np.float64], log_prior: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shift(quantities: Floats, log_prior: Floats) -> Floats:
     """Change of means in standard deviations when the prior's scale doubles.
 
     A half-normal density to the power a is one with its scale divided by the root of a, so doubling is a = 1/4; a mean's
@@ -168,14 +165,13 @@ def robustness_table(
     TypeError, ValueError
         As for `posterior_epred` and `contrast_table`, or the interval is not between 0 and 1.
     """
-    interval = check_interval(interval)
-    risks: RiskDraws = model.risks
+    ends, risks = tails(interval), model.risks
     sets, names = read_patients(risks.covariates, patients, id_column)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     other = level_sets("reference", reference, risks)[None] if reference is not None else risks.everything[None]
     answers, others = (logit(risks.risks(one)) for one in (profiles, other))
     difference, moved = answers - others, _moved(make_design(model.tables), risks, np.vstack([profiles, other]))
-    low, middle, high = np.quantile(difference, ((1 - interval) / 2, 0.5, (1 + interval) / 2), axis=0)
+    low, middle, high = np.quantile(difference, (ends[0], 0.5, ends[1]), axis=0)
     near = np.where(middle > 0, middle - low, high - middle)
     stretch = abs(middle) / np.maximum(near, 1e-12)
     found = {
@@ -183,13 +179,11 @@ def robustness_table(
         "open": _departure(difference.std(axis=0), moved[1], stretch),
     }
     columns = {f"{name}_{unit}": how(s) for name, s in found.items() for unit, how in (("sd", np.array), ("or", np.exp))}
-    keys = pd.MultiIndex.from_product([names, risks.events, risks.grades], names=["patient", "event", "grade"])
-    table = pd.DataFrame({name: values[row].ravel() for name, values in columns.items()}, index=keys)
-    table.insert(0, "odds_ratio", np.exp(middle)[row].ravel())
-    return table.reset_index()
+    columns = {name: values[row] for name, values in ({"odds_ratio": np.exp(middle)} | columns).items()}
+    return long_table({"patient": names, **risks.dims}, columns)
 
 
-def _moved(design: Design, risks: RiskDraws, sets: NDArray[np.int64]) -> NDArray[np.float64]:
+def _moved(design: Design, risks: RiskDraws, sets: NDArray[np.int64]) -> Floats:
     """Variance of log odds by departures of unit variance, and of what sets them apart from the last one's, but for that.
 
     (2, profile, event, grade), averaged over draws.
@@ -204,7 +198,98 @@ def _moved(design: Design, risks: RiskDraws, sets: NDArray[np.int64]) -> NDArray
     return np.mean(found, axis=0)
 
 
-def _departure(sd: NDArray[np.float64], moved: NDArray[np.float64], stretch: Any) -> NDArray[np.float64]:
+def _departure(sd: Floats, moved: Floats, stretch: Any) -> Floats:
     """Standard deviation of departures at which log odds of so much have intervals so many times as long."""
     found = sd * np.sqrt(np.maximum(np.square(stretch) - 1, 0) / np.maximum(moved, 1e-24))
     return np.where(found > LARGEST, np.inf, found)
+
+
+def table_uncertainty(model: Any, *, seed: int, tables: int = 100, association: float = 0.25, draws: int = 300) -> pd.DataFrame:
+    """How far each profile's risk moves between joint tables of the covariates, against its posterior sd.
+
+    The fit uses the maximum-entropy table. Here whole tables that match every published count of the cohort are drawn at
+    random, all families share each, and the fit's draws are reweighted by how much more likely each table makes the
+    published frequencies: both within a table, for its posterior means, and between tables.
+
+    Parameters
+    ----------
+    model
+        From `fit` or `load_model`.
+    seed
+        The same seed gives the same tables.
+    tables, draws
+        How many tables, and how many of the model's draws.
+    association
+        Prior standard deviation of the interactions between covariates that are not tabulated together (log-linear, so
+        that log odds ratios have twice this standard deviation); 0 for none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per event, grade and profile (a column per covariate): posterior_sd (log odds), between_sd (weighted
+        standard deviation over tables of the posterior mean), ratio of the two, and shift (mean over tables less the
+        fit's, in posterior sds). ``attrs`` has ``loglik_sd`` (weighted over tables, of their log marginal likelihood),
+        ``plugin_error`` (sd over draws of log likelihood of the maximum-entropy table less that of the average over
+        tables, in nats) and ``ess`` (smallest effective number of draws in any table).
+
+    Raises
+    ------
+    TypeError, ValueError
+        A number is none, the model was fitted with too few draws, or no whole table matches the cohort's counts.
+    """
+    seed, tables, draws = whole_number("seed", seed), whole_number("tables", tables, 1), whole_number("draws", draws, 2)
+    forward, thin, _ = make_model_forward(model)
+    size = thin.sizes["chain"] * thin.sizes["draw"]
+    if draws > size:
+        raise InputError("draws", f"expected 2 to {size}, not {draws}")
+    design = forward.design
+    chosen = np.linspace(0, size - 1, draws).astype(int)
+    sampled = sample_tables(model.tables, tables, seed=seed, association=association)
+    loglik = table_loglik(design, model.tables, thin, chosen, np.vstack([design.cells.n[None], sampled]))
+    ratio = float(model.settings.get("power", 1.0)) * (loglik[1:] - loglik[0])
+    weights = np.exp(ratio - logsumexp(ratio, axis=1, keepdims=True))
+    marginal = logsumexp(ratio, axis=1) - np.log(draws)
+    between = np.exp(marginal - logsumexp(marginal))
+    table = _between(model, chosen, weights, between)
+    table.attrs = {
+        "loglik_sd": float(np.sqrt(between @ (marginal - between @ marginal) ** 2)),
+        "plugin_error": float((logsumexp(ratio, axis=0) - np.log(tables)).std()),
+        "ess": float((1 / (weights**2).sum(axis=1)).min()),
+    }
+    return table
+
+
+def table_loglik(design: Design, tables: Tables, draws: xr.Dataset, chosen: NDArray[np.int64], counts: Floats) -> Floats:
+    """Log likelihood of all published margins given each table of ``counts`` (table, cell), for some draws: (table, draw)."""
+    margins = all_margins(design, tables.frequencies)
+    prepared = [_with_table(design, margins, table) for table in counts]
+    found = np.empty((len(counts), len(chosen)))
+    wanted = {int(draw): place for place, draw in enumerate(chosen)}
+    for i, p in enumerate(make_forward(design, deviation=0.0).states(draws, 0)):
+        if i in wanted:
+            blocks = [p[design.edges[f] : design.edges[f + 1], : counts.shape[1]].T for f in range(len(margins))]
+            for k, (averages, packed) in enumerate(prepared):
+                rows = [np.log(average @ block).ravel() for average, block in zip(averages, blocks, strict=True)]
+                found[k, wanted[i]] = joint_loglik(np.concatenate(rows), *packed)[0].sum()
+    return found
+
+
+def _with_table(design: Design, margins: tuple[FamilyMargins, ...], table: Floats) -> tuple[list[Floats], Packed]:
+    """Compositions of the families' cells and packed margins, were the cohort's table this one."""
+    other = replace(design, cells=replace(design.cells, n=np.asarray(table, dtype=np.float64)))
+    return family_averages(other, margins), pack([family.among(np.asarray(table, dtype=np.float64)) for family in margins])
+
+
+def _between(model: Any, chosen: NDArray[np.int64], weights: Floats, between: Floats) -> pd.DataFrame:
+    risks = model.risks
+    log_odds = logit(risks.draws[:, risks.usual])
+    picked = log_odds[chosen].reshape(len(chosen), -1)
+    means = weights @ picked
+    centre = between @ means
+    spread = np.sqrt(between @ (means - centre) ** 2)
+    sd = log_odds.std(axis=0).ravel()
+    levels = risks.levels[risks.usual]
+    covariates = enumerate(risks.covariates)
+    names = {c.name: np.repeat(np.array(c.names)[levels[:, k]], risks.published.size) for k, c in covariates}
+    columns = {"posterior_sd": sd, "between_sd": spread, "ratio": spread / sd, "shift": (centre - picked.mean(axis=0)) / sd}
+    return long_table({"": range(len(levels)), **risks.dims}, names | columns).drop(columns="")

@@ -1,22 +1,128 @@
-"""Which of a publication's evidence beside its margins goes into a fit, and its log probability in the model."""
+"""Which evidence beside a publication's margins goes into a fit, and its log probability; here, that of orderings of groups.
+
+Of a published ordering of groups it is the probability that their sample rates came out so, given the risks.
+
+Sample rates of the groups are taken as normal with the covariance of nested grades at the cohort's rates. Whitened
+contrasts between groups are then N(m, 1) with m linear in the risks, and the ordering, with significant chi-square tests,
+is a fixed region of them: a cone without the ellipsoids of what is not significant. Its probability,
+
+    P(region | m) = exp(-m.m / 2)  sum_i w_i exp(x_i . m),
+
+is a sum over points x_i of the region with importance weights w_i, drawn once. So it is smooth in the risks and never
+zero however improbable the ordering. Against simulation of patients it errs by 0.15 nats (sd; `tests/test_evidence.py`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from numpy.typing import NDArray
+from scipy.stats import chi2, norm, qmc
 
 from aemodel.inference.design import Design
-from aemodel.inference.ordering import Significance, ordering_logp
+from aemodel.inference.kernels import held
 from aemodel.inference.selection import null_weights, selection_logp
 from aemodel.publication.errors import PublicationError
 from aemodel.publication.evidence import Null, Ordering
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
+
+Significance = Literal["both", "either", "order"]
+"""Which tests are taken as significant beside the ordering: at every grade it is given for, at one or more, or none."""
+
+POINTS = 4096
+DRAWN = 262_144
+FEWEST_POINTS = 500
+SPREAD = 3.0
+"""Standard deviation of the points, in those of the contrasts: risks may differ by several standard errors."""
+
+Floats = NDArray[np.float64]
+
+
+class Region(NamedTuple):
+    """The region of whitened contrasts: ``points`` (point, contrast), ``log_weight`` (point,).
+
+    ``whiten`` (contrast, group and grade) takes rates, grades fastest, to contrasts.
+    """
+
+    points: Floats
+    log_weight: Floats
+    whiten: Floats
+
+
+def ordering_logp(design: Design, ordering: Ordering, rates: Floats, p: Any, significance: Significance) -> Any:
+    """Log probability of an ordering, from state probabilities ``p`` (state, cell).
+
+    ``rates`` (grade,) are the event's in the cohort, which set the covariance of the groups' sample rates.
+    """
+    share, n = design.groups(ordering.covariate, ordering.groups, ordering.within)
+    region = make_region(ordering, n, rates, significance)
+    having = np.array([design.states_having(ordering.event, grade) for grade in ordering.tiers], dtype=float)
+    risks = pt.dot(pt.dot(having, p), share.T).T.flatten()
+    m = pt.dot(region.whiten, risks)
+    return pt.logsumexp(pt.dot(held(region.points), m) + region.log_weight) - 0.5 * pt.dot(m, m)
+
+
+def make_region(ordering: Ordering, n: Floats, rates: Floats, significance: Significance) -> Region:
+    """The points of an ordering's region, for groups of sizes ``n`` (group,) and an event of cohort ``rates`` (grade,).
+
+    Raises
+    ------
+    ValueError
+        The ordering is so fine that hardly any of the points drawn lie in its region.
+    """
+    # Grades nest: who has grade 4-5 has grade 3-5.
+    covariance = np.minimum.outer(rates, rates) - np.outer(rates, rates)
+    factor = np.linalg.cholesky(covariance)
+    contrasts = _contrasts(n)
+    unwhiten = np.kron(contrasts / np.sqrt(n)[:, None], factor)
+    points = norm.ppf(qmc.Sobol(unwhiten.shape[1], seed=1).random(DRAWN)) * SPREAD
+    sample = (points @ unwhiten.T).reshape(len(points), len(n), len(rates))
+    inside = _ordered(sample, ordering) & _significant(sample, n, np.diag(covariance), ordering.alpha, significance)
+    kept = points[inside][:POINTS]
+    if len(kept) < FEWEST_POINTS:
+        problem = f"the tiers of {ordering.event} by {ordering.covariate} are too fine"
+        raise PublicationError("publication.toml", problem, key="orderings")
+    ratio = (norm.logpdf(kept) - norm.logpdf(kept, scale=SPREAD)).sum(axis=1)
+    whiten = np.asarray(np.kron((contrasts * np.sqrt(n)[:, None]).T, np.linalg.inv(factor)), dtype=np.float64)
+    return Region(kept, np.asarray(ratio + np.log(inside.mean() / len(kept)), dtype=np.float64), whiten)
+
+
+def _contrasts(n: Floats) -> Floats:
+    """Orthonormal basis (group, contrast) of what is orthogonal to the roots of the sizes."""
+    root = np.sqrt(n / n.sum())
+    reflect = np.eye(len(n)) - root[:, None] * root
+    return np.asarray(np.linalg.svd(reflect)[0][:, : len(n) - 1])
+
+
+def _ordered(sample: Floats, ordering: Ordering) -> NDArray[np.bool_]:
+    """Which sample rates (point, group, grade) come in the order of the tiers."""
+    inside = np.ones(len(sample), dtype=bool)
+    for j, tiers in enumerate(ordering.tiers.values()):
+        places = [[ordering.groups.index(name) for name in tier] for tier in tiers]
+        for higher, lower in pairwise(places):
+            inside &= sample[:, higher, j].min(axis=1) > sample[:, lower, j].max(axis=1)
+    return inside
+
+
+def _significant(
+    sample: Floats, n: Floats, variance: Floats, alpha: float | None, significance: Significance
+) -> NDArray[np.bool_]:
+    """Which sample rates, as differences from their mean, have significant chi-square tests."""
+    if alpha is None or significance == "order":
+        return np.ones(len(sample), dtype=bool)
+    statistic = np.einsum("igk,g->ik", sample**2, n) / variance
+    above = statistic > chi2.isf(alpha, len(n) - 1)
+    return np.asarray(above.all(axis=1) if significance == "both" else above.any(axis=1))
+
+
+# What goes into a fit.
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,13 @@ from aemodel.inference import priors
 from aemodel.inference.approximation import approximation_range
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.evidence import choose_evidence
+from aemodel.inference.evidence import Significance, choose_evidence
 from aemodel.inference.forward import make_forward, thinned
 from aemodel.inference.idata import diagnose
 from aemodel.inference.information import measured_risks
 from aemodel.inference.model import SAMPLED, build_model, margins_in
-from aemodel.inference.ordering import Significance
 from aemodel.inference.own_patients import Overlap, make_own_profiles
-from aemodel.inference.record import Settings, as_json, check_settings
-from aemodel.inference.summary import evidence_words, model_html
+from aemodel.inference.record import Settings, as_json, check_settings, evidence_words, model_html
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import words_of
 from aemodel.scoring.progress import is_terminal, waiting

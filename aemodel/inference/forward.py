@@ -12,9 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.inference import priors
-from aemodel.inference.design import Design
+from aemodel.inference.design import Design, make_design
 from aemodel.inference.effects import branch_logits, effect_scales, state_probabilities
 from aemodel.publication.cells import NOBODY
+from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws, cells_with_new
 
@@ -96,6 +97,35 @@ def make_forward(design: Design, deviation: float = priors.DEVIATION) -> Forward
     return Forward(design, levels, weight, deviation)
 
 
+def make_model_forward(model: Any) -> tuple[Forward, xr.Dataset, int]:
+    """The forward map of a fitted or loaded model, the thinned draws and the seed from which its risk draws came.
+
+    Raises
+    ------
+    ValueError
+        The model was fitted by a version with other parameters: only its risks can be had.
+    """
+    if missing := PARAMETERS - set(model.posterior.data_vars):
+        raise InputError(
+            "model",
+            f"{model.name} was fitted by an earlier version (it has no {', '.join(sorted(missing))}): its risks can be "
+            "scored; for this, fit the publication again",
+        )
+    return make_forward(make_design(model.tables)), thinned(model.posterior), int(model.settings["seed"])
+
+
+def model_states(model: Any) -> tuple[Design, Iterator[Floats]]:
+    """The design, and state probabilities (state, cell) behind each of a model's risk draws, families end to end.
+
+    From the branch logits that are kept with the risks; of models saved before they were, from draws of the parameters.
+    """
+    if model.branch_logits is None:
+        forward, draws, seed = make_model_forward(model)
+        return forward.design, forward.states(draws, seed)
+    design = make_design(model.tables)
+    return design, states_of(design, model.branch_logits)
+
+
 def thinned(posterior: xr.Dataset) -> xr.Dataset:
     """Evenly spaced draws of every chain, `KEPT_DRAWS` in all or what there is, as float32 (what saved models store)."""
     step = max(1, posterior.sizes["draw"] * posterior.sizes["chain"] // KEPT_DRAWS)
@@ -130,7 +160,7 @@ def additive_residual(design: Design) -> Floats:
 
 def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -> RiskDraws:
     """Risks of all events and grades in every cell; what covariates' effects rest on is left at prior."""
-    sums = _event_sums(forward.design, tables)
+    sums = event_sums(forward.design, [(event.name, grade) for event in tables.events for grade in tables.grades])
     logits = np.stack(list(forward.logits(draws, seed)))
     p = np.stack([(sums @ states).T for states in states_of(forward.design, logits)]).astype(np.float32)
     # In one order in memory, as they are read back: sums are then added up alike.
@@ -151,11 +181,9 @@ def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -
     )
 
 
-def _event_sums(design: Design, tables: Tables) -> Floats:
-    """0/1 (event and grade, state): which states, families end to end, have each event at each grade."""
-    return np.array(
-        [design.states_having(event.name, grade) for event in tables.events for grade in tables.grades], dtype=float
-    )
+def event_sums(design: Design, pairs: Iterable[tuple[str, str]]) -> Floats:
+    """0/1 (pair, state): which states, families end to end, have an event at a grade."""
+    return np.array([design.states_having(*pair) for pair in pairs], dtype=float)
 
 
 def _movement(forward: Forward, risks: Any) -> NDArray[np.float32]:

@@ -2,6 +2,8 @@
 
 PyTensor keeps the compiled log density on disk too, if each of its nodes has a key and Numba can embed each of its
 constants: arrays in one piece and under a megabyte. One that is not makes every process compile all of it again.
+
+Also what they all do with symmetric positive definite matrices of a few rows: factor, solution and inverse.
 """
 
 from __future__ import annotations
@@ -39,3 +41,56 @@ def held(array: NDArray[Any]) -> Any:
     if whole.nbytes <= LARGEST_CONSTANT:
         return pt.constant(whole)
     return pytensor.shared(whole, name=f"held_{zlib.crc32(whole.tobytes())}_{'x'.join(map(str, whole.shape))}")
+
+
+@compiled
+def cholesky(matrix):  # type: ignore[no-untyped-def]
+    """Lower factor in place of a matrix of which the lower triangle is read; False where it is not positive definite."""
+    for j in range(matrix.shape[0]):
+        for k in range(j + 1):
+            total = matrix[j, k]
+            for i in range(k):
+                total -= matrix[j, i] * matrix[k, i]
+            if j > k:
+                matrix[j, k] = total / matrix[k, k]
+            elif total > 0.0:
+                matrix[j, j] = np.sqrt(total)
+            else:
+                return False
+    return True
+
+
+@compiled
+def cholesky_solve(factor, vector):  # type: ignore[no-untyped-def]
+    size = vector.size
+    for j in range(size):
+        for k in range(j):
+            vector[j] -= factor[j, k] * vector[k]
+        vector[j] /= factor[j, j]
+    for j in range(size - 1, -1, -1):
+        for k in range(j + 1, size):
+            vector[j] -= factor[k, j] * vector[k]
+        vector[j] /= factor[j, j]
+
+
+@compiled
+def inverse(factor):  # type: ignore[no-untyped-def]
+    """Inverse of L L' from its lower factor L, by the inverse of L."""
+    size = factor.shape[0]
+    lower = np.zeros((size, size))
+    for j in range(size):
+        lower[j, j] = 1.0 / factor[j, j]
+        for i in range(j + 1, size):
+            total = 0.0
+            for k in range(j, i):
+                total -= factor[i, k] * lower[k, j]
+            lower[i, j] = total / factor[i, i]
+    inverse = np.zeros((size, size))
+    for j in range(size):
+        for k in range(j + 1):
+            total = 0.0
+            for i in range(j, size):
+                total += lower[i, j] * lower[i, k]
+            inverse[j, k] = total
+            inverse[k, j] = total
+    return inverse

@@ -13,14 +13,13 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from aemodel.inference import cholesky, saddlepoint
+from aemodel.inference import kernels, saddlepoint
 from aemodel.inference.intervals import pack
-from aemodel.inference.kernels import source_key
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.publication.errors import InputError
 from aemodel.publication.reduction import reduce_margins
 
-_KERNELS = source_key(str(cholesky.__file__), str(saddlepoint.__file__))
+_KERNELS = kernels.source_key(str(kernels.__file__), str(saddlepoint.__file__))
 
 
 class JointMargins(Op):  # type: ignore[misc]

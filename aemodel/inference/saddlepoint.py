@@ -27,8 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.cholesky import cholesky, cholesky_solve, inverse
-from aemodel.inference.kernels import compiled
+from aemodel.inference.kernels import cholesky, cholesky_solve, compiled, inverse
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

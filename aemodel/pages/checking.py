@@ -7,11 +7,10 @@ from typing import Any
 import click
 import pandas as pd
 
-from aemodel.answers.calibration import coverage, told
-from aemodel.answers.calibration_slopes import calibration_slopes, slope_words
+from aemodel.answers.calibration import calibration_slopes, coverage, slope_words, told
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
 from aemodel.inference.forward import PARAMETERS
-from aemodel.inference.summary import evidence_words
+from aemodel.inference.record import evidence_words
 from aemodel.pages.console import print_rows, print_wrapped
 
 

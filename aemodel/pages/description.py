@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.record import manifest_digest
-from aemodel.inference.summary import evidence_words
+from aemodel.inference.record import evidence_words, manifest_digest
 from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables

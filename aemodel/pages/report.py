@@ -15,22 +15,16 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from aemodel.answers.bounds import bounds_table
-from aemodel.answers.calibration import calibration_table, coverage, differences_table
-from aemodel.answers.calibration_slopes import calibration_slopes
-from aemodel.answers.contrasts import contrast_table
+from aemodel.answers.calibration import calibration_slopes, calibration_table, coverage, differences_table
+from aemodel.answers.contrasts import contrast_table, odds_ratio_table
 from aemodel.answers.equation import model_equation
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
-from aemodel.answers.identification import identification_table
-from aemodel.answers.odds_ratios import odds_ratio_table
+from aemodel.answers.identification import COHORT, identification_table, prior_predictive_table
 from aemodel.answers.plots import plot_calibration, plot_differences, plot_identification, plot_prior
-from aemodel.answers.prior_check import COHORT, prior_predictive_table
-from aemodel.answers.profiles import profile_table
-from aemodel.answers.risk import risk_table
+from aemodel.answers.risk import profile_table, risk_table
 from aemodel.answers.risk_plots import plot_effects, plot_profiles
-from aemodel.answers.sensitivity import SENSITIVE, sensitivity_table
-from aemodel.answers.table_uncertainty import table_uncertainty
-from aemodel.inference.record import make_manifest
-from aemodel.inference.summary import evidence_words
+from aemodel.answers.sensitivity import SENSITIVE, sensitivity_table, table_uncertainty
+from aemodel.inference.record import evidence_words, make_manifest
 from aemodel.pages import report_tables as rows
 from aemodel.pages.checklist import checklist
 from aemodel.pages.description import cohort_sizes, model_facts, without

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aemodel.answers.calibration import told
 from aemodel.answers.equation import Equation
-from aemodel.answers.prior_check import COHORT, RANGE
+from aemodel.answers.identification import COHORT, RANGE
 from aemodel.inference.diagnostics import GATE
 from aemodel.publication.markup import in_range, per_cent
 from aemodel.publication.schema import Covariate

@@ -15,8 +15,7 @@ from aemodel.publication.patients import Profiles, invalid_values, new_values
 from aemodel.scoring.cohort import cohort_columns
 from aemodel.scoring.files import Patients
 from aemodel.scoring.frames import profiles_of
-from aemodel.scoring.score import score_rows
-from aemodel.scoring.summary import LINEAGE, summary_of
+from aemodel.scoring.score import LINEAGE, score_rows, summary_of
 from aemodel.scoring.whole import whole
 
 

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.record import manifest_digest
+from aemodel.inference.diagnostics import Diagnostics
+from aemodel.inference.record import evidence_words, manifest_digest, model_html
 from aemodel.publication.arguments import path_in
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, read_regular, said
@@ -28,9 +29,6 @@ from aemodel.publication.words import words_of
 from aemodel.saved.arrays import check_draws, read_logits, read_risks
 from aemodel.saved.manifest import MANIFEST, SavedModelError, read_manifest
 from aemodel.scoring.risks import RiskDraws
-
-if TYPE_CHECKING:
-    from aemodel.inference.diagnostics import Diagnostics
 
 MOST_ATTEMPTS = 20
 """How often a reader starts again when a save has replaced the manifest, and removed its files, under its hands."""
@@ -60,8 +58,6 @@ class LoadedModel:
 
     @property
     def diagnostics(self) -> Diagnostics:
-        from aemodel.inference.diagnostics import Diagnostics
-
         return Diagnostics(**self.manifest["diagnostics"])
 
     @cached_property
@@ -114,14 +110,10 @@ class LoadedModel:
         return "whole"
 
     def __repr__(self) -> str:
-        from aemodel.inference.summary import evidence_words
-
         draws = self.risks.draws.shape[0]
         return f"<LoadedModel {self.name}: {draws} risk draws. {self.diagnostics}. {evidence_words(self.settings)}>"
 
     def _repr_html_(self) -> str:
-        from aemodel.inference.summary import model_html
-
         return model_html(self.name, self.diagnostics, self.settings, self.risks, words_of(self))
 
     def _draws(self) -> io.BytesIO:

@@ -15,7 +15,7 @@ from aemodel.publication.errors import InputError
 from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.frames import Frame, Groups, profiles_of
-from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, check_interval
+from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, tails
 from aemodel.scoring.score import open_frame, risks_of
 
 COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
@@ -81,7 +81,7 @@ def cohort_columns(
     seed: int,
 ) -> tuple[Frame, Groups, dict[str, list[Any]]]:
     """The frame, ``opened`` as for `score_rows`, its groups, and the columns of `score_cohort`'s table but those of ``by``."""
-    interval, seed = check_interval(interval), whole_number("seed", seed)
+    ends, seed = tails(interval), whole_number("seed", seed)
     check_choices(new_levels, on_invalid)
     risks = risks_of(model)
     risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
@@ -98,29 +98,28 @@ def cohort_columns(
     refuse_invalid(found, new_levels, on_invalid)
     sets = found.layout.sets(found.codes, new_levels)
     valid = (sets > 0).all(axis=1)
-    return frame, groups, _columns(risks, sets[valid], groups.counts[:, valid], interval, seed)
+    return frame, groups, _columns(risks, sets[valid], groups.counts[:, valid], ends, seed)
 
 
 def _columns(
-    risks: RiskDraws, sets: NDArray[np.int64], counts: NDArray[np.int64], interval: float, seed: int
+    risks: RiskDraws, sets: NDArray[np.int64], counts: NDArray[np.int64], ends: tuple[float, float], seed: int
 ) -> dict[str, list[Any]]:
     profiles, which = np.unique(sets, axis=0, return_inverse=True)
     patients = np.zeros((len(counts), len(profiles)), dtype=np.int64)
     np.add.at(patients.T, which, counts.T)
     expected, simulated = cohort_counts(risks, profiles, patients, np.random.default_rng(seed))
-    tails = (1 - interval) / 2, (1 + interval) / 2
-    lower, upper = np.quantile(simulated, tails, axis=1, method="inverted_cdf")
+    lower, upper = np.quantile(simulated, ends, axis=1, method="inverted_cdf")
     # Half of the patients have this flag or a stronger one.
     flags = risks.support(profiles)
     reached = np.stack([np.einsum("gp,pek->gek", patients, flags <= flag) for flag in range(len(SUPPORT))])
     number = patients.sum(axis=1)
     support = (reached * 2 < number[:, None, None]).sum(axis=0)
     support[number == 0] = len(SUPPORT)
-    pairs = [(event, grade) for event in risks.events for grade in risks.grades]
+    events, grades = zip(*risks.pairs, strict=True)
     return {
-        "event": [event for event, _ in pairs] * len(counts),
-        "grade": [grade for _, grade in pairs] * len(counts),
-        "patients": np.repeat(number, len(pairs)).tolist(),
+        "event": [*events] * len(counts),
+        "grade": [*grades] * len(counts),
+        "patients": np.repeat(number, len(events)).tolist(),
         "expected": expected.ravel().tolist(),
         "lower": lower.astype(np.int64).ravel().tolist(),
         "upper": upper.astype(np.int64).ravel().tolist(),

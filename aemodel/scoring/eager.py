@@ -1,7 +1,11 @@
-"""Tables of pandas, polars and pyarrow: rows are known by their position, and values picked by it."""
+"""Tables of pandas, polars and pyarrow: rows are known by their position, and values picked by it.
+
+Profile codes are worked out by Narwhals, for every library but DuckDB, which is told in SQL (`sql`).
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,30 +16,14 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.publication.codes import Kind, NewLevels
+from aemodel.publication.codes import MISSING, NUMBER, Kind, Layout, NewLevels, Source
 from aemodel.publication.errors import InputError
-from aemodel.publication.patients import (
-    SHOWN_VALUES,
-    Example,
-    OnInvalid,
-    as_float,
-    check_choices,
-    is_missing,
-    refuse_invalid,
-)
+from aemodel.publication.patients import SHOWN_VALUES, Example, OnInvalid, as_float, check_choices, is_missing, refuse_invalid
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
-from aemodel.scoring.coding import TEXTS, kinds_in, with_code
-from aemodel.scoring.frames import (
-    Groups,
-    Opened,
-    check_names,
-    grouped,
-    lay_out,
-    no_groups,
-    order_of,
-    profiles_of,
-)
+from aemodel.scoring.frames import Groups, Opened, check_names, grouped, lay_out, no_groups, order_of, profiles_of
+
+TEXTS = (nw.String, nw.Categorical, nw.Enum)
 
 
 def as_frame(patients: Any, argument: str = "patients") -> nw.DataFrame[Any]:
@@ -305,3 +293,57 @@ def eager_grouped(counted: nw.DataFrame[Any], column: str, by: Sequence[str]) ->
     place = table[f"{column}f"].to_numpy()
     labels = positional(counted.select(*by)[place[changed]])
     return grouped(by, labels, np.cumsum(changed) - 1, codes[place], rows[place])
+
+
+# Profile codes.
+
+
+def kinds_in(schema: Mapping[Any, Any]) -> dict[str, Kind]:
+    """Kinds of the columns that have texts for names: pandas takes anything."""
+    named = ((name, dtype) for name, dtype in schema.items() if isinstance(name, str))
+    return {name: Kind(str(dtype), dtype in TEXTS, dtype.is_numeric()) for name, dtype in named}
+
+
+def with_code(frame: Any, layout: Layout, column: str) -> Any:
+    """A Narwhals frame with one more column: the profile code.
+
+    Values are worked out in columns of their own before they are compared with every text or cut.
+    """
+    schema = frame.collect_schema()
+    temporary = [f"{column}{i}" for i in range(len(layout.sources))]
+    pairs = list(zip(layout.sources, temporary, strict=True))
+    parts = [
+        _class(source, schema[source.column], nw.col(name)) * stride
+        for (source, name), stride in zip(pairs, layout.strides, strict=True)
+    ]
+    valued = frame.with_columns(*(_value(source, schema[source.column]).alias(name) for source, name in pairs))
+    return valued.with_columns(sum(parts, nw.lit(0)).alias(column)).drop(*temporary)
+
+
+def _value(source: Source, dtype: Any) -> nw.Expr:
+    """What a column is classed by: text, or a number, infinite for text that is none; of the wrong type, the column."""
+    value = nw.col(source.column)
+    if dtype in (nw.Categorical, nw.Enum):
+        value = value.cast(nw.String())
+    if source.texts or not (dtype in TEXTS or dtype.is_numeric()):
+        return value
+    if dtype.is_numeric():
+        return value.cast(nw.Float64())
+    number = nw.when(value.str.contains(NUMBER)).then(value.str.strip_chars())  # some engines would refuse to cast the rest
+    return number.cast(nw.Float64()).fill_null(math.inf)
+
+
+def _class(source: Source, dtype: Any, value: nw.Expr) -> nw.Expr:
+    """The class of a column's values, a whole number, never null."""
+    missing = nw.col(source.column).is_null()
+    if dtype.is_float():
+        missing = missing | nw.col(source.column).is_nan()
+    if source.texts and dtype in TEXTS:
+        found = nw.lit(source.other)
+        for place, text in reversed(list(enumerate(source.texts, start=1))):
+            found = nw.when(value == text).then(nw.lit(place)).otherwise(found)
+    elif not source.texts and (dtype.is_numeric() or dtype in TEXTS):
+        found = sum(((value >= cut).cast(nw.Int32) for cut in source.cuts), nw.lit(1))
+    else:
+        found = nw.lit(source.wrong)
+    return nw.when(missing).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)

@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from aemodel.publication.codes import Kind
 from aemodel.publication.patients import SHOWN_VALUES, Example
-from aemodel.scoring.coding import kinds_in, with_code
 from aemodel.scoring.eager import (
     Eager,
     added_series,
     check_columns,
     check_labels,
     eager_grouped,
+    kinds_in,
     nan_as_null,
     positional,
     table_of,
+    with_code,
 )
 from aemodel.scoring.frames import MOST_COUNTED, Groups, Opened, no_groups, order_of, rows_grouped
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ class RiskDraws:
         the patients who are within the sets. ``sets`` is (covariate,), ``fixed`` holds positions of covariates.
         """
         inside = ((sets >> self.levels) & 1).all(axis=1)
-        usual = (self.levels < np.array([len(c.levels) for c in self.covariates])).all(axis=1)
+        usual = self.usual
         others = np.delete(self.levels, fixed, axis=1)
         _, group = np.unique(others, axis=0, return_inverse=True)
         cohort = np.bincount(group[usual], weights=self.weight[usual], minlength=group.max() + 1)
@@ -182,9 +183,30 @@ class RiskDraws:
         return np.where(known.any(axis=1), most, -1)
 
     @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Labels of answers to a profile, an event's grades after each other."""
+        return {"event": self.events, "grade": self.grades}
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The same, event with grade."""
+        return list(product(self.events, self.grades))
+
+    @property
+    def usual(self) -> NDArray[np.bool_]:
+        """Which cells hold no new level, (cell,)."""
+        return np.asarray((self.levels < np.array([len(c.levels) for c in self.covariates])).all(axis=1))
+
+    @property
     def everything(self) -> NDArray[np.int64]:
         """The sets of a patient of whom nothing is known, (covariate,)."""
         return np.array([c.everything for c in self.covariates], dtype=np.int64)
+
+    def knowing(self, fixed: Any, levels: Any) -> NDArray[np.int64]:
+        """Sets (profile, covariate) of patients of whom ``levels`` (profile, ...) of ``fixed`` covariates are known."""
+        sets = np.repeat(self.everything[None], len(levels), axis=0)
+        sets[:, fixed] = 1 << np.asarray(levels, dtype=np.int64)
+        return sets
 
     def _moved(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Mean square log odds by which each covariate moves answers, (profile, covariate, event, grade)."""
@@ -274,6 +296,12 @@ def sorted_quantile(ordered: NDArray[np.floating[Any]], q: float) -> NDArray[np.
 def check_interval(interval: Any) -> float:
     """The interval's probability, if it is one."""
     return real_number("interval", interval, "a probability between 0 and 1, such as 0.9", below=1)
+
+
+def tails(interval: Any) -> tuple[float, float]:
+    """Probabilities of the ends of an equal-tailed interval, once it is checked."""
+    interval = check_interval(interval)
+    return (1 - interval) / 2, (1 + interval) / 2
 
 
 def cell_count(covariates: tuple[Covariate, ...]) -> int:

@@ -1,28 +1,33 @@
-"""Counts of a cohort's outcomes by profile, that may leave the house: no row of a patient, no small cell. Light.
+"""What may leave the house: a model as a table to look risks up in, and counts of a cohort's outcomes by profile. Light.
 
-A cell is the patients of one profile whose worst grade of an event is in one class, or in none. Cells of 1 to ``smallest`` - 1
+In the first, any database finds every profile, event and grade. In the second there is no row of a patient and no small cell:
+a cell is the patients of one profile whose worst grade of an event is in one class, or in none. Cells of 1 to ``smallest`` - 1
 patients are hidden, with the first larger one where they could be told from the sum; what is written of them is what anybody
-could work out from their number and their sum. Profiles so small
-that all their cells could be are left out.
+could work out from their number and their sum. Profiles so small that all their cells could be are left out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.publication.errors import PatientsError
+from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.grades import HIGHEST, class_numbers
 from aemodel.publication.patients import as_float, is_missing, refuse_invalid
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, shown
-from aemodel.scoring.files import Patients
+from aemodel.scoring.files import Patients, write_columns
 from aemodel.scoring.frames import Frame, profiles_of
-from aemodel.scoring.score import risks_of
+from aemodel.scoring.risks import SUPPORT, check_interval
+from aemodel.scoring.score import lineage, risks_of
 
+MOST_ROWS = 2_000_000
 COUNTS = ("event", "grade", "n", "count_low", "count_high")
 
 
@@ -118,3 +123,27 @@ def bits_of(covariate: Covariate, text: Any) -> int:
         return names[text]
     parts = str(text).split("+")
     return sum(names[part] for part in set(parts)) if set(parts) <= set(names) else 0
+
+
+def write_lookup(model: Any, path: Path, interval: float = 0.9) -> int:
+    """Write a row for each profile, event and grade, and say how many; covariates are null where they are not known.
+
+    Columns are the covariates, ``event``, ``grade``, ``risk``, ``lower``, ``upper``, ``support``, and ``published``: whether
+    the publication gives any frequency of the event at the grade.
+    """
+    risks, interval = risks_of(model), check_interval(interval)
+    levels = [[*((name, 1 << i) for i, name in enumerate(c.names)), (None, c.everything)] for c in risks.covariates]
+    if (rows := math.prod(map(len, levels)) * len(risks.pairs)) > MOST_ROWS:
+        raise InputError("model", f"its profiles would make {rows:,} rows, more than {MOST_ROWS:,}; score tables instead")
+    profiles = list(product(*levels))
+    sets = np.array([[bits for _, bits in profile] for profile in profiles])
+    values = [values.ravel().tolist() for values in risks.summary(sets, interval)]
+    columns: dict[str, Sequence[Any]] = {
+        c.name: [profile[k][0] for profile in profiles for _ in risks.pairs] for k, c in enumerate(risks.covariates)
+    }  # fmt: skip
+    columns |= zip(("event", "grade"), zip(*risks.pairs * len(profiles), strict=True), strict=True)
+    columns |= dict(zip(("risk", "lower", "upper"), values, strict=True))
+    columns["support"] = np.array(SUPPORT)[risks.support(sets)].ravel().tolist()
+    columns["published"] = risks.published.ravel().tolist() * len(profiles)
+    write_columns(path, columns, lineage(model, interval))
+    return rows
