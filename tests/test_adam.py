@@ -108,7 +108,21 @@ def test_deaths_are_records_of_grade_5(aall1331):
         ({"SAFFL": [True] * 5}, {}, EVENTS, "adsl: SAFFL must be Y, .* found True; name"),
         ({"SAFFL": [b"Y"] * 5}, {}, EVENTS, "adsl: column 'SAFFL' holds bytes, not texts; read the file with an encoding"),
         ({}, {"AETOXGR": [b"3"] * 8}, EVENTS, "adae: column 'AETOXGR' holds bytes, not texts"),
-        ({"USUBJID": [1, 2, 3, 4, 5]}, {}, EVENTS, "USUBJID is Int64 in adsl and USUBJID is String in adae: make both texts"),
+        *(
+            (
+                {"USUBJID": [101, 102, 103, 104, 105]},
+                {"USUBJID": [f"{zeros}10{i}" for i in (2, 2, 2, 3, 4, 4, 5, 5)]},
+                EVENTS,
+                message,
+            )
+            for zeros, message in (
+                (
+                    "",
+                    "subjects that adsl does not have: 102, .*; 102 of adsl seems to be '102' of adae: write both as the same text",
+                ),
+                ("0", "; 102 of adsl seems to be '0102' of adae: write both as the same text"),
+            )
+        ),
         ({"SAFFL": [1] * 5}, {}, EVENTS, "adsl: SAFFL must be Y, .* found 1; name"),
         (
             {},

@@ -14,7 +14,10 @@ from aemodel.answers.calibration import coverage
 from aemodel.cli import main
 from aemodel.inference.design import all_margins, family_averages, make_design
 from aemodel.inference.intervals import pack
+from aemodel.inference.own_patients import make_own_profiles
 from aemodel.inference.saddlepoint import joint_loglik
+from aemodel.inference.selection import chi_square_tests
+from aemodel.publication.cells import make_cells
 from aemodel.publication.outcomes import read_states
 from aemodel.publication.summary import cutoff_lines, interval_lines
 from aemodel.publication.tables import read_tables
@@ -178,6 +181,15 @@ def test_what_a_cutoff_selects_and_leaves_out_is_said(rule, rows, said):
     assert interval_lines(tables) == []
 
 
+@pytest.mark.parametrize(("rule", "said"), [("every", "b lies below it"), ("any_level", "none of its levels reaches it")])
+def test_what_is_in_the_table_against_a_cutoff_is_refused(rule, said):
+    rows = [f"rash,3-5,arm,a,20,{9 if rule == 'every' else 3}", "rash,3-5,arm,b,20,2"]
+    with pytest.raises(
+        aemodel.PublicationError, match=rf"cutoffs\[1\]: rash 3-5 by arm is in the table, though it {said}; name"
+    ):
+        trial(rows, "rash,Rash,,,3-5,all", more=CUT.format(rule=rule, events='"rash"'))
+
+
 def test_rows_that_are_intervals_are_said(tmp_path):
     tables = trial(["rash,3-5,arm,a,20,<5", "rash,3-5,arm,b,20,9"], "rash,Rash,,,3-5,all")
     assert interval_lines(tables) == ["line 2, rash 3-5 arm a: printed <5, 1-4 of 20"]
@@ -205,9 +217,24 @@ GRADES = (
         ("", "3 4 5", ["rash,3,total,all,40,9", "rash,4,total,all,40,5", "rash,5,total,all,40,1"], ("3-5", "4-5")),
         ("", "3-5 5", ["rash,3-5,arm,a,20,6", "rash,3-5,arm,b,20,9", "rash,5,total,all,40,1"], ("3-5",)),
         (GRADES, "any 3-5", ["rash,any,arm,a,20,16", "rash,any,arm,b,20,9", "rash,3-5,total,all,40,4"], ("any", "3-5")),
+        (
+            '[[grades]]\nname = "any"\n[[grades]]\nname = "3-4"\n',
+            "1-2 3-4",
+            ["rash,1-2,arm,a,20,9", "rash,1-2,arm,b,20,4", "rash,3-4,arm,a,20,6", "rash,3-4,arm,b,20,9"],
+            ("any", "3-4"),
+        ),
+        ("", "3-5 4-5", ["rash,3-5,arm,a,20,6", "rash,3-5,arm,b,20,9"], ("3-5", "4-5")),
         (GRADES, "1-2 3-5", ["rash,1-2,arm,a,20,9", "rash,1-2,arm,b,20,4", "rash,3-5,total,all,40,4"], ("any", "3-5")),
     ],
-    ids=["one class", "single grades", "deaths of an ordinary event", "any grade", "a range"],
+    ids=[
+        "one class",
+        "single grades",
+        "deaths of an ordinary event",
+        "any grade",
+        "grade 3 or 4",
+        "a class without rows",
+        "a range",
+    ],
 )
 def test_grades_that_a_publication_has_are_answered_checked_and_calibrated(more, grades, rows, answered):
     tables = trial(rows, f"rash,Rash,,,{grades},all", more=more)
@@ -242,14 +269,108 @@ def test_calibration_of_intervals_has_their_ends():
     assert table.loc["b", "observed"] == 9
 
 
-def test_unknown_level_has_no_effect_and_takes_no_part_in_a_trend():
-    cohort = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\nage,not told,3\n"
-    unknown = ', { name = "not told", label = "Not told", unknown = true }'
-    tables = trial(["rash,3-5,age,young,17,4", "rash,3-5,age,not told,3,1"], cohort=cohort, unknown=unknown)
+# Levels of whom it is not known, or with nobody in them.
+
+NOT_TOLD = {
+    "cohort": "covariate,level,n\narm,a,20\narm,b,20\nage,young,27\nage,60+,10\nage,not told,3\n",
+    "unknown": ', { name = "not told", label = "Not told", unknown = true }',
+}
+UNLISTED = '[[nulls]]\nunlisted = true\nevents = ["rash"]\n'
+BY_ARM = ["rash,3-5,arm,a,20,6", "rash,3-5,arm,b,20,9"]
+
+
+def test_those_of_whom_it_is_not_known_have_the_average_of_the_others_effects():
+    tables = trial(["rash,3-5,age,young,27,4", "rash,3-5,age,not told,3,1"], **NOT_TOLD)
     design = make_design(tables)
     matrix = design.matrix[:, [design.terms[t].covariate == "age" for t in design.term_of]]
-    assert not matrix[design.cells.having("age", "not told")].any()
-    assert matrix[design.cells.having("age", "young")].any()
+    young, old, unknown = (matrix[design.cells.having("age", level)][0] for level in ("young", "60+", "not told"))
+    np.testing.assert_allclose(unknown, (27 * young + 10 * old) / 37)
+    assert (young != old).all()
+
+
+def test_a_new_patient_of_whom_it_is_not_known_is_one_of_those_of_whom_it_is():
+    rules = trial(BY_ARM, **NOT_TOLD).texts["publication.toml"]
+    for level, rule in (("Young", "min = 18, below = 60"), ("60 or more", "min = 60, below = 120")):
+        rules = rules.replace(f'label = "{level}"', f'label = "{level}", when = {{ years = {{ {rule} }} }}')
+    model = drawn_model(trial(BY_ARM, **NOT_TOLD).texts | {"publication.toml": rules})
+    named = {age: aemodel.posterior_epred(model, pd.DataFrame({"arm": ["a"], "age": [age]})) for age in ("young", "60+")}
+    either = (27 * named["young"] + 10 * named["60+"]) / 37
+    for known in ({"age": ["not told"]}, {"age": [None]}, {"years": [None]}):
+        found = aemodel.posterior_epred(model, pd.DataFrame({"arm": ["a"]} | known))
+        np.testing.assert_allclose(found, either, rtol=1e-5)
+    np.testing.assert_array_equal(aemodel.posterior_epred(model, pd.DataFrame({"arm": ["a"], "years": [45]})), named["young"])
+    with pytest.raises(aemodel.PatientsError, match="impossible value 500"):
+        aemodel.score(model, pd.DataFrame({"arm": ["a"], "years": [500]}))
+    profiles = aemodel.profile_table(model, ["age"]).query("grade == '3-5'").set_index("age")["risk"]
+    assert profiles["not told"] == pytest.approx((27 * profiles["young"] + 10 * profiles["60+"]) / 37, rel=1e-5)
+    summary = aemodel.score_summary(model, pd.DataFrame({"arm": ["a"] * 37, "age": ["young"] * 27 + ["60+"] * 10}))
+    assert summary["drift"]["age"] == pytest.approx(0, abs=1e-9)
+
+
+def test_own_patients_of_whom_it_is_not_known_are_in_the_cohort_at_the_unknown_level():
+    tables = trial(BY_ARM, "rash,Rash,,,3-5,all", **NOT_TOLD)
+    frame = pd.DataFrame({"arm": ["a", "a"], "age": ["young", None], "rash": [3, 0]})
+    design = make_design(tables)
+    left = make_own_profiles(tables, design, frame, "subset").others[0].cells
+    assert [left.n[left.having("age", level)].sum() for level in ("young", "60+", "not told")] == pytest.approx([26, 10, 2])
+    with pytest.raises(aemodel.PatientsError, match="4 of them are in 'age not told', where cohort.csv counts 3"):
+        make_own_profiles(tables, design, frame.loc[[1] * 4], "subset")
+
+
+def test_tests_between_levels_are_between_those_with_somebody_of_whom_it_is_known():
+    empty = ABOUT.replace("{unknown}", ', {{ name = "90+", label = "90 or more" }}{unknown}').format(
+        more=UNLISTED, unknown=NOT_TOLD["unknown"]
+    )
+    texts = trial(BY_ARM, **NOT_TOLD).texts
+    texts |= {"publication.toml": empty, "cohort.csv": NOT_TOLD["cohort"] + "age,90+,0\n"}
+    model = drawn_model(texts)
+    assert {null.levels for null in model.tables.nulls} == {("young", "60+")}
+    assert all(np.isfinite(part).all() for part in chi_square_tests(make_design(model.tables), model.tables.nulls)[1])
+    scored = aemodel.score(model, pd.DataFrame({"arm": ["a"], "age": ["90+"]}))
+    assert 0 < scored["rash_g3_risk"].item() < 1
+    assert scored["rash_support"].item() == "prior"
+    for table in (aemodel.calibration_table, aemodel.identification_table, aemodel.odds_ratio_table, aemodel.selection_table):
+        assert not table(model).select_dtypes("number").drop(columns="observed", errors="ignore").isna().any(axis=None)
+
+
+PARTLY = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "said"),
+    [
+        (
+            {"cohort": PARTLY},
+            BY_ARM,
+            "cohort.csv: the levels of age hold 37 patients, the cohort 40 .*; if it is not known of the others, give them a level "
+            "with unknown = true",
+        ),
+        (
+            {},
+            ["rash,3-5,arm,a,17,6", "rash,3-5,arm,b,15,9"],
+            "frequencies.csv, line 2, rash 3-5: the levels of arm hold 32 patients, .*; if only these were assessed for it, set assessed = own",
+        ),
+        ({}, ["rash,3-5,arm,a,17,6"], "line 2: arm a is given over 17 patients, .* has 20 there; if only these were assessed"),
+        (
+            {"unknown": ', { name = "x", label = "X", unknown = true, when = { years = { min = 1 } } }'},
+            BY_ARM,
+            r"covariates\[age\]: needs a known level, and its unknown one can have no conditions",
+        ),
+        (
+            {"events": "rash,Rash,,,3-4,all"},
+            ["rash,3-4,arm,a,20,6", "rash,3-4,arm,b,20,9"],
+            r"line 3: rash is counted at 3-4, but not at 5: 3-5 is not told; add rows at 5 \(0 if nobody died of it\), or name 3-4 in",
+        ),
+        (
+            {"more": '[[grades]]\nname = "3-4"\n[[grades]]\nname = "5"\n', "events": "rash,Rash,,,3-4 5,all"},
+            ["rash,3-4,total,all,40,6"],
+            "grades: '5' does not lie in '3-4', and each class must in the one before; name the class 3-5",
+        ),
+    ],
+)
+def test_what_is_left_open_is_refused_with_what_to_do(options, rows, said):
+    with pytest.raises(aemodel.PublicationError, match=said):
+        make_cells(trial(rows, **options))
 
 
 # No covariate.

@@ -166,6 +166,8 @@ INTERVALS = {
     "three, one of them wide": ("graded", {0: (3, 0), 3: (2, 2), 6: (4, 0)}, 0.05),
     "every margin within one": ("single", dict.fromkeys(range(7), (1, 1)), 0.08),
     "nested events": ("nested", {0: (1, 1), 3: (1, 2), 9: (1, 1)}, 0.05),
+    "every margin within two": ("single", dict.fromkeys(range(7), (2, 2)), 0.08),
+    "two classes, every margin within one": ("graded", dict.fromkeys((0, 1, 3, 4, 6, 7, 8, 9), (1, 1)), 0.05),
 }
 
 

@@ -85,9 +85,10 @@ def read_adam(
     if len(again := _repeated(everybody)):
         raise InputError("adsl", f"{subject} must name each subject once; more often: {_shown(again)}")
     if unknown := set(_subjects("adae", records[subject].to_list())) - set(everybody):
-        kinds = [f"{subject} is {frame.schema[subject]} in {name}" for name, frame in (("adsl", subjects), ("adae", records))]
-        told = f"; {' and '.join(kinds)}: make both texts" if subjects.schema[subject] != records.schema[subject] else ""
-        raise InputError("adae", f"subjects that adsl does not have: {_shown(unknown)}{told}")
+        bare = {_bare(name): name for name in everybody}
+        alike = [f"{shown(bare[_bare(name)])} of adsl seems to be {shown(name)}" for name in unknown if _bare(name) in bare]
+        remedy = f"{min(alike)} of adae: write both as the same text" if alike else ""
+        raise InputError("adae", f"subjects that adsl does not have: {_shown(unknown)}", remedy=remedy)
     records = _with_deaths(records, grade)
     for event, terms in events.items():
         for each in _any_of(terms) if len(records) else ():
@@ -197,6 +198,11 @@ def _subjects(argument: str, names: list[Any]) -> list[Any]:
     if odd := [name for name in names if not isinstance(name, Hashable)]:
         raise InputError(argument, f"a subject must be named by a text or number, not {shown(odd[0])}")
     return names
+
+
+def _bare(name: Any) -> str:
+    """A subject's name as it is written in any way: as number or text, with or without zeros before it."""
+    return (_plain(name) or "").lstrip("0")
 
 
 def _repeated(names: Sequence[Any]) -> set[Any]:

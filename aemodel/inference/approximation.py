@@ -109,11 +109,11 @@ def _of_families(solved_values: Floats, packed: Packed) -> Floats:
     found, mixed = np.zeros(len(packed.families)), 0
     for family, first_group, last_group, kind in packed.statements:
         total = 0.0
-        for first, last, low, high, sign in packed.groups[first_group:last_group]:
+        for first, last, low, high in packed.groups[first_group:last_group]:
             size = (high - low) * (last - first)
             blend = packed.blend[mixed : mixed + size].reshape(high - low, last - first)
             part = np.logaddexp.reduce(packed.offset[low:high] + blend @ solved_values[first:last])
-            total += sign * part if kind > 0 else np.log(-np.expm1(min(part, -1e-12)))
+            total += part if kind > 0 else np.log(-np.expm1(min(part, -1e-12)))
             mixed += size
         found[family] += total if kind > 0 else -np.log(-np.expm1(total))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -32,7 +32,7 @@ class Term:
     ordered levels and the departure from it; or of levels of two covariates together (``arm*stage``), beyond those of each.
 
     ``basis`` (level, contrast), or for two covariates (level, level, contrast), has orthonormal columns per set of effects
-    that sum to zero. A level of patients of whom it is not known has none.
+    that sum to zero. Patients of whom a level is not known have the cohort's average of the others' effects.
     """
 
     name: str
@@ -93,6 +93,9 @@ class Design:
         inside = np.ones(len(self.cells.n), dtype=bool) if within is None else self.cells.having(*within)
         weights = np.array([self.cells.having(covariate, level) & inside for level in levels]) * self.cells.n
         n = weights.sum(axis=1)
+        if not n.all():
+            problem = f"nobody is in {covariate} {levels[int(np.argmin(n))]}, so that it has no rate"
+            raise PublicationError("publication.toml", problem, key="orderings", remedy="leave it out")
         return weights / n[:, None], n
 
     @cached_property
@@ -145,7 +148,8 @@ def make_design(tables: Tables) -> Design:
     cells = make_cells(tables)
     families = make_families(tables.events, tables.classes)
     branches = tuple(branch for family in families for branch in family.branches)
-    terms = (*(term for covariate in tables.covariates for term in _terms(covariate)), *_interactions(tables))
+    alone = {covariate.name: _terms(covariate, cells) for covariate in tables.covariates}
+    terms = (*(term for terms in alone.values() for term in terms), *_interactions(tables, alone))
     position = {c.name: i for i, c in enumerate(tables.covariates)}
     columns = [term.basis[*(cells.levels[:, position[name]] for name in term.covariates)] for term in terms]
     matrix = np.hstack([np.zeros((len(cells.n), 0)), *columns])
@@ -186,26 +190,27 @@ def family_averages(design: Design, margins: tuple[FamilyMargins, ...]) -> list[
     return found
 
 
-def _interactions(tables: Tables) -> list[Term]:
+def _interactions(tables: Tables, alone: Mapping[str, Sequence[Term]]) -> list[Term]:
     """A term for each two covariates that some event is published by together: such a table tells what one-way ones do not."""
     rows = [row for row in tables.rows if not row.derived]
     places = [[name for name, _ in split(tables.covariates, row.covariate, row.level) or ()] for row in rows]
     pairs = dict.fromkeys(tuple(sorted(pair)) for names in places for pair in combinations(names, 2))
     found = []
     for pair in sorted(pairs):
-        one, other = (np.hstack([term.basis for term in _terms(tables.covariate(name))]) for name in pair)
+        one, other = (np.hstack([term.basis for term in alone[name]]) for name in pair)
         basis = np.einsum("ij,kl->ikjl", one, other).reshape(len(one), len(other), -1)
         found.append(Term("*".join(pair), "*".join(pair), basis))
     return found
 
 
-def _terms(covariate: Covariate) -> list[Term]:
+def _terms(covariate: Covariate, cells: Cells) -> list[Term]:
     """Levels are exchangeable or ordered, or, where they are grouped, groups are and so are levels within each group."""
     known = np.array([not level.unknown for level in covariate.levels])
     if not known.all():
         levels = tuple(level for level in covariate.levels if not level.unknown)
-        terms = _terms(replace(covariate, levels=levels)) if len(levels) > 1 else []
-        return [Term(term.name, term.covariate, _spread(term.basis, known)) for term in terms]
+        terms = _terms(replace(covariate, levels=levels), cells) if len(levels) > 1 else []
+        n = np.array([cells.n[cells.having(covariate.name, level.name)].sum() for level in levels])
+        return [Term(term.name, term.covariate, _spread(term.basis, known, n)) for term in terms]
     if covariate.ordered and len(covariate.levels) > 2:
         trend = np.linspace(-np.sqrt(0.5), np.sqrt(0.5), len(covariate.levels))[:, None]
         curve = null_space(np.hstack([np.ones_like(trend), trend]).T)
@@ -228,10 +233,11 @@ def _terms(covariate: Covariate) -> list[Term]:
     ]
 
 
-def _spread(basis: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """A basis of known levels over all of a covariate's: who is not known has the average effect."""
+def _spread(basis: NDArray[np.float64], known: NDArray[np.bool_], n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A basis of known levels over all of a covariate's: who is not known has the average effect of ``n``, those known."""
     whole = np.zeros((len(known), basis.shape[1]))
     whole[known] = basis
+    whole[~known] = n @ basis / n.sum()
     return whole
 
 

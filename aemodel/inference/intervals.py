@@ -1,56 +1,48 @@
 """What the kernel solves for: one saddlepoint for counts that are known, several for counts known to lie in intervals.
 
-The probability of all intervals of a family is a sum over the integers they can hold together, of which each has a
+The probability of all intervals of a family is a sum over the whole numbers they can hold together, of which each has a
 saddlepoint and a support of its own. It is cheap to blend that sum from a few of them, the nodes: log probabilities
 less those at reference parameters (`tilted_states`) hardly bend over the points, so a polynomial through the nodes tells
 the others. Cells that no margin joins are independent, and have sums of their own.
 
-An interval that is narrow for its count (`NARROW`) needs no sum: it enters the saddlepoint itself, as a count to which an
-unknown number was added. Where there are more points than `MOST_POINTS`, intervals are taken in blocks, each given those
-before it: log P(block, before) - log P(before), where those before enter the saddlepoint in this way. What that leaves out
-largely cancels in the difference.
+Where there are more points than `MOST_POINTS`, intervals are cut into pieces of several numbers each, and the sum goes over
+pieces. One that is narrow for its count (`NARROW`) is in the saddlepoint itself: the count, to which an unknown number was
+added. Of a count that follows from others, only that it is in its interval is told, at each point or for a share of a piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import qr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from aemodel.inference.pieces import make_pieces, stirling_errors
 from aemodel.inference.saddlepoint import Floats, Packed, node_loglik, solve
-from aemodel.inference.stirling import stirling_errors
-from aemodel.publication.reduction import Margins, dependence, reduce_margins
+from aemodel.publication.reduction import Margins, independent
 
-MOST_POINTS = 1500
-FEW_POINTS = 60
-"""Up to so many points, narrow intervals are summed over too."""
-NARROW = 2.0
-"""Values of an interval, in conditional standard deviations of its count, up to which the saddlepoint takes it in."""
 EMPTY = 1e-6
 """Of a state's probability at reference parameters, below which no count of its own is left in it."""
-DEGREE = {1: 5, 2: 4, 3: 3, 4: 3}
-"""Of the polynomial through nodes, by the number of counts it is of; 2 of more."""
-SMALL = 1.5
-"""Standard deviation of a count below which none is narrow."""
-LONG = 300
-"""Values of an interval beyond which some are left out."""
-DENSE = 60
-"""Values at each end of a long interval that are all points; in the middle, where a sum is smooth, some are left out."""
+SCATTERED, SPREAD = 40, (1.0, 0.5)
+"""Parameters at which points are compared, and how far their logits lie apart: in all cells together, and in each."""
+TOLERANCE = 0.05
+"""Of nodes, in nats over all of these: what a further one would tell."""
+LINEAR = 1e3
+FEW_NODES = 5
+"""Points beyond one for each count, up to which all are nodes."""
 
 
 class _Group(NamedTuple):
-    """Log of a sum over points, blended from nodes, with its sign."""
+    """Log of a sum over points, blended from nodes."""
 
     nodes: list[Packed]
     offset: Floats
     blend: Floats
-    sign: int
 
 
 def pack(families: Sequence[Margins]) -> Packed:
@@ -77,9 +69,9 @@ def pack(families: Sequence[Margins]) -> Packed:
     return Packed(
         families=np.array([margins.support.size for margins in families], dtype=np.int64),
         statements=np.array([(f, ends[i], ends[i + 1], kind) for i, (f, kind, _) in enumerate(statements)], dtype=np.int64),
-        groups=np.array(
-            [(*node_ends[i : i + 2], *point_ends[i : i + 2], group.sign) for i, group in enumerate(groups)], dtype=np.int64
-        ).reshape(len(groups), 5),
+        groups=np.array([(*node_ends[i : i + 2], *point_ends[i : i + 2]) for i in range(len(groups))], dtype=np.int64).reshape(
+            len(groups), 4
+        ),
         start=np.concatenate(starts),
         offset=np.concatenate([group.offset for group in groups]),
         blend=np.concatenate([group.blend.ravel() for group in groups]),
@@ -94,11 +86,9 @@ def tilted_states(margins: Margins) -> Floats:
 
 
 def _groups(margins: Margins) -> Iterator[_Group]:
-    if not margins.uncertain.any():
-        yield _Group([_node(margins)], np.zeros(1), np.ones((1, 1)), 1)
-        return
-    for part in _components(margins):
-        yield from _block_groups(part)
+    for part in _components(margins) if margins.uncertain.any() else [margins]:
+        whole = _node(part)
+        yield _sum(part, whole) if part.uncertain.any() else _Group([whole], np.zeros(1), np.ones((1, 1)))
 
 
 def _components(margins: Margins) -> Iterator[Margins]:
@@ -115,157 +105,106 @@ def _components(margins: Margins) -> Iterator[Margins]:
         yield replace(margins.of([]), n=np.where(alone, margins.n, 0.0), support=margins.support & alone[:, None])
 
 
-def _block_groups(margins: Margins) -> Iterator[_Group]:
-    known = [j for j in range(len(margins.counts)) if not margins.uncertain[j]]
-    whole = _node(margins)
+def _sum(margins: Margins, whole: Packed) -> _Group:
+    """A sum over what intervals can hold, from the fewest nodes that tell the other points."""
     reference = np.where(margins.support.ravel(), whole.target, 0.0)
-    within, blocks = _blocks(margins, _conditional_deviation(margins, reference))
-    before = known + within
-    for k, block in enumerate(blocks):
-        yield _block_sum(margins, known, before, block, reference)
-        if k and (alone := _given(margins, before, [], np.zeros(0))):
-            yield _Group([_node(alone)], np.zeros(1), np.ones((1, 1)), -1)
-        before = before + block
-    if not blocks:
-        yield _Group([whole], np.zeros(1), np.ones((1, 1)), 1)
-
-
-def _blocks(margins: Margins, deviation: Floats) -> tuple[list[int], list[list[int]]]:
-    """Intervals that enter the saddlepoint, and those to be summed over, in blocks: the widest for their count first."""
-    values = margins.counts - margins.low + 1
-    wide = values / np.maximum(deviation, 1e-9)
-    within: list[int] = []
-    blocks: list[list[int]] = []
-    points = MOST_POINTS + 1.0
-    known = np.flatnonzero(~margins.uncertain).tolist()
-    for j in sorted(np.flatnonzero(margins.uncertain).tolist(), key=lambda j: -wide[j]):
-        here = min(values[j], LONG)
-        if blocks and dependence(margins, known + blocks[-1], j) is not None:
-            here = 1  # the block tells it
-        narrow = wide[j] <= NARROW and deviation[j] >= SMALL
-        if narrow and (points if blocks else 1.0) * here > FEW_POINTS:
-            within.append(j)
-        elif points * here > MOST_POINTS:
-            blocks.append([j])
-            points = here
-        else:
-            blocks[-1].append(j)
-            points *= here
-    return within, blocks
-
-
-def _points(margins: Margins, known: list[int], block: list[int]) -> list[Floats]:
-    """Whole numbers in a block's intervals; of margins that depend on others, what these leave."""
-    free: list[int] = []
-    rules = []
-    for place, j in enumerate(block):
-        others = known + [block[i] for i in free]
-        rule = dependence(margins, others, j)
-        if rule is None:
-            free.append(place)
-        else:
-            rules.append((place, len(free), rule))
-    found = []
-    for chosen in product(*[_values(margins.low[block[i]], margins.counts[block[i]]) for i in free]):
-        y = np.zeros(len(block))
-        y[free] = chosen
-        for place, used, (constant, factors) in rules:
-            y[place] = constant + factors @ np.concatenate([margins.counts[known], chosen[:used]])
-        if (y >= margins.low[block] - 1e-6).all() and (y <= margins.counts[block] + 1e-6).all():
-            found.append(y)
-    return found
-
-
-def _values(low: float, high: float) -> Floats:
-    if high - low < LONG:
-        return np.arange(low, high + 1)
-    middle = np.unique(np.round(np.linspace(low + DENSE, high - DENSE, LONG - 2 * DENSE)))
-    return np.concatenate([np.arange(low, low + DENSE), middle, np.arange(high - DENSE + 1, high + 1)])
-
-
-def _given(margins: Margins, before: Sequence[int], block: Sequence[int], y: Floats) -> Margins | None:
-    """Margins of the first as they are, and of a block as these counts; None where nobody can have them.
-
-    Labels are positions among all margins.
-    """
-    chosen = [*before, *block]
-    low, high = margins.low[chosen], margins.counts[chosen]
-    low[len(before) :] = high[len(before) :] = y
-    # States that are empty whatever the intervals turn out to be are one margin more.
-    incidence = np.concatenate([margins.incidence[:, :, chosen], ~margins.support[:, :, None]], axis=2)
-    labels = [str(j) for j in [*chosen, -1]]
-    try:
-        return reduce_margins(margins.n, incidence, np.append(low, 0.0), labels, high=np.append(high, 0.0), tighten=False)
-    except ValueError:
-        return None
-
-
-def _block_sum(margins: Margins, known: list[int], before: list[int], block: list[int], reference: Floats) -> _Group:
-    """A block's sum over points, given what comes before, from the fewest nodes that tell a polynomial."""
-    support: dict[tuple[bool, ...], Margins] = {}
-    points, nodes, values = [], [], []
-    most = len(_whole_block(margins, before, block))
-    for y in _points(margins, known, block):
-        # Points inside the same intervals' ends mostly have the same support: one linear program serves them.
-        side = tuple(np.concatenate([y == margins.low[block], y == margins.counts[block]]))
-        found = _solve_point(support.get(side), block, y, reference)
-        if found is None:
-            own = _given(margins, before, block, y)
-            found = _solve_point(own, block, y, reference)
-            # Where it makes one count follow from another, it is this point's alone.
-            if own is not None and len(own.labels) == most:
-                support.setdefault(side, own)
+    pieces = make_pieces(margins, _conditional_deviation(margins, reference))
+    faces: dict[bytes, Margins] = {}
+    kept, points, values = [], [], []
+    for i, ends in enumerate(pieces.points):
+        low, high = margins.low.copy(), margins.counts.copy()
+        low[pieces.free], high[pieces.free] = ends
+        chosen = [*pieces.known, *pieces.free, *np.array(list(pieces.told), dtype=int)[pieces.joined[i]]]
+        found = _solve(replace(margins, low=low, counts=high), chosen, faces, reference)
         if found is not None:
-            points.append(y)
-            nodes.append(found[0])
-            values.append(found[1])
-    order, blend = _polynomial(np.array(points))
-    gaps = np.log(np.maximum(np.gradient(np.array(points)[:, 0]), 1.0)) if len(block) == 1 and len(points) > 1 else 0.0
-    offset = gaps - stirling_errors(margins, known, block, points)
+            kept.append(i)
+            points.append(found)
+            values.append(value_of(_unsolved(found), reference))
+    if not kept:
+        raise ValueError("no saddlepoint: no whole numbers are in all intervals together")
+    middle = pieces.points[kept].mean(axis=1)
+    order, blend = _nodes(middle, points, np.array(values), reference)
+    y = np.column_stack([middle, pieces.counts(margins, middle)])
+    offset = np.log(pieces.share[kept]) - stirling_errors(margins, pieces.known, [*pieces.free, *pieces.told], y)
     apart = np.array(values) - blend @ np.array(values)[order]
-    return _Group([_node(nodes[i]) for i in order], offset + apart, blend, 1)
+    return _Group([_node(points[i]) for i in order], offset + apart, blend)
 
 
-def _whole_block(margins: Margins, before: list[int], block: list[int]) -> list[int]:
-    """Margins of what comes before, and those of a block that do not follow from known counts and one another."""
-    kept = [j for j in before if not margins.uncertain[j]]
-    for j in block:
-        kept += [j] if dependence(margins, kept, j) is None else []
-    return kept + [j for j in before if margins.uncertain[j]]
+def _solve(margins: Margins, chosen: list[int], faces: dict[bytes, Margins], reference: Floats) -> Margins | None:
+    """Some margins on the support that their counts leave; None where nobody can have them.
+
+    On the boundary of what there can be Newton's method runs off until nothing is left to gain: states are then all but empty,
+    counts all but at an end of their piece.
+    """
+    support = margins.support
+    for _ in range(margins.support.size + len(margins.counts)):
+        exact = margins.low == margins.counts
+        support = support & ~margins.incidence[:, :, exact & (margins.counts == 0)].any(axis=2)
+        key = support.tobytes() + exact[chosen].tobytes() + bytes(len(chosen))
+        if key not in faces:
+            faces[key] = _on_face(margins, chosen, exact, support)
+        face = faces[key]
+        at = np.array([int(label) for label in face.labels], dtype=int)
+        face = replace(face, low=margins.low[at], counts=margins.counts[at])
+        try:
+            tilted, _, between, _ = solved(_unsolved(face), reference)
+        except ValueError:
+            return None
+        emptied = (tilted < EMPTY * np.exp(reference).reshape(tilted.shape)) & support & (margins.n[:, None] > 0)
+        room, left = face.counts - face.low, between[0]
+        lowest, highest = at[(room > 0) & (left > room * (1 - EMPTY))], at[(room > 0) & (left < room * EMPTY)]
+        if not (emptied.any() or len(lowest) or len(highest)):
+            count = np.einsum("c,cs,csm->m", margins.n, np.where(support, tilted, 0.0), margins.incidence[:, :, chosen])
+            inside = (count > margins.low[chosen] - 1e-4) & (count < margins.counts[chosen] + 1e-4)
+            return face if inside.all() else None
+        support, low, high = support & ~emptied, margins.low.copy(), margins.counts.copy()
+        high[lowest], low[highest] = low[lowest], high[highest]
+        margins = replace(margins, low=low, counts=high)
+    return None
 
 
-def _solve_point(like: Margins | None, block: list[int], y: Floats, reference: Floats) -> tuple[Margins, float] | None:
-    """Margins whose block has these counts, and their log probability; None where their support is another."""
-    if like is None:
-        return None
-    values = dict(zip(map(str, block), y, strict=True))
-    counts = np.array([values.get(label, count) for label, count in zip(like.labels, like.counts, strict=True)])
-    low = np.array([values.get(label, count) for label, count in zip(like.labels, like.low, strict=True)])
-    here = replace(like, counts=counts, low=low)
-    node = _unsolved(here)
-    try:
-        tilted = solved(node, reference)[0].ravel()
-    except ValueError:
-        return None
-    # On the boundary of the support Newton's method runs off until nothing is left to gain: states are then all but empty.
-    emptied = (tilted < EMPTY * np.exp(reference)) & node.support & (np.repeat(node.n, here.support.shape[1]) > 0)
-    return None if emptied.any() else (here, value_of(node, reference))
+def _on_face(margins: Margins, chosen: list[int], exact: NDArray[np.bool_], support: NDArray[np.bool_]) -> Margins:
+    """Margins on a support, without those that follow from known ones there; labels are positions among all."""
+    known = [j for j in chosen if exact[j]]
+    known = [known[k] for k in independent(margins.incidence[:, :, known], support)]
+    others = [j for j in chosen if not exact[j]]
+    others = [j for j in others if len(independent(margins.incidence[:, :, [*known, j]], support)) > len(known)]
+    return replace(margins.of([*known, *others]), support=support, labels=tuple(map(str, [*known, *others])))
 
 
-def _polynomial(y: Floats) -> tuple[list[int], Floats]:
+def _nodes(y: Floats, points: Sequence[Margins], values: Floats, reference: Floats) -> tuple[list[int], Floats]:
     """Which points are nodes, and what values at nodes must be multiplied by to have those at all, (point, node).
 
-    Where a polynomial takes no fewer nodes than there are points, all are.
+    What is linear in counts ``y`` (point, count) is told exactly: so far go log odds that add up. Beside it stand log
+    probabilities at parameters scattered around the reference ones.
     """
     scaled = (y - y.mean(axis=0)) / np.maximum(y.std(axis=0), 1e-9)
-    free = qr(scaled, mode="r", pivoting=True)[1][: np.linalg.matrix_rank(scaled, tol=1e-6)]
-    degree = DEGREE.get(len(free), 2)
-    powers = [each for d in range(degree + 1) for each in combinations_with_replacement(free, d)]
-    if len(powers) >= len(y):
+    linear = np.column_stack([np.ones(len(y)), scaled]) * LINEAR
+    if len(y) <= y.shape[1] + FEW_NODES:
         return list(range(len(y))), np.eye(len(y))
-    surface = np.array([scaled[:, list(each)].prod(axis=1) for each in powers]).T
-    order = qr(surface.T, mode="r", pivoting=True)[1][: np.linalg.matrix_rank(surface)]
+    rng = np.random.default_rng(0)
+    nodes = [_unsolved(point) for point in points]
+    columns = []
+    for _ in range(SCATTERED):
+        logp = _scattered(points[0], reference, rng)
+        found = np.array([value_of(node, logp) for node in nodes]) - values
+        columns += [found] if np.isfinite(found).all() else []
+    surface = np.column_stack([linear, *columns])
+    _, triangle, order = qr(surface.T, mode="economic", pivoting=True)
+    number = int((np.abs(np.diag(triangle)) > TOLERANCE).sum())
+    order = order[:number]
     return order.tolist(), np.linalg.lstsq(surface[order].T, surface.T, rcond=None)[0].T
+
+
+def _scattered(margins: Margins, reference: Floats, rng: np.random.Generator) -> Floats:
+    """Log probabilities of states around reference ones, whose log odds move together and by cells."""
+    cells, states = margins.support.shape
+    logp = (
+        reference.reshape(cells, states)
+        + SPREAD[0] * rng.standard_normal(states)
+        + SPREAD[1] * rng.standard_normal((cells, states))
+    )
+    return (logp - np.log(np.exp(logp).sum(axis=1, keepdims=True))).ravel()
 
 
 def _conditional_deviation(margins: Margins, reference: Floats) -> Floats:

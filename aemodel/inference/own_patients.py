@@ -127,6 +127,10 @@ def _profile_counts(design: Design, rows: _Rows) -> tuple[Floats, Floats, Floats
 
 def _without_rows(tables: Tables, design: Design, rows: _Rows) -> tuple[Design, tuple[FamilyMargins, ...]]:
     """The published cohort without these patients: its cells, in a design, and its margins."""
+    # In the cohort, whose level is not known is at the level of these, where there is one.
+    covariates = design.cells.covariates
+    unknown = [sum(1 << i for i, level in enumerate(c.levels) if level.unknown) or c.everything for c in covariates]
+    rows = replace(rows, sets=np.where(rows.sets == [c.everything for c in covariates], unknown, rows.sets))
     published = tables.frequencies[~tables.frequencies["derived"]]
     _check_covariates_known(design, published, rows)
     left = [_without(design, row, rows) for row in published.itertuples()]

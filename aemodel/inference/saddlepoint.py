@@ -39,7 +39,7 @@ class Packed(NamedTuple):
 
     ``families`` (family,) is each one's number of pairs of cell and state; ``statements`` (statement, 4): family, first
     group and last, and 1, or -1 where all else is given that one at least of its groups, which are independent, is so;
-    ``groups`` (group, 5): first node and last, first point and last, and 1 or -1, its sign; ``nodes`` (node, 3): cells,
+    ``groups`` (group, 4): first node and last, first point and last; ``nodes`` (node, 3): cells,
     states and margins of one saddlepoint. ``n`` is over nodes' cells, ``counts`` and ``width`` (k) over their margins,
     ``support`` and ``target`` over pairs; ``start`` (pairs + 1) and ``margin`` are the incidence; ``project`` (margins x
     pairs of each node) gives Newton's start, project @ (target - log p). A point's value is ``offset`` + ``blend`` @ its
@@ -83,8 +83,8 @@ def joint_loglik(  # type: ignore[no-untyped-def]
         total = 0.0
         steps = np.zeros(size)
         for g in range(statements[s, 1], statements[s, 2]):
-            first, last, low, high = groups[g, :4]
-            sign = float(groups[g, 4])
+            first, last, low, high = groups[g]
+            sign = 1.0
             began = pair
             for node in range(first, last):
                 cells, states, margins = nodes[node]

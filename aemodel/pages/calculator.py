@@ -186,7 +186,7 @@ def _answers(risks: RiskDraws, fits: int) -> dict[str, Any]:
 
 def _profiles(risks: RiskDraws, fits: int) -> NDArray[np.int64]:
     """Sets of levels (profile, covariate): every level, then not known; the last covariate changes fastest."""
-    options = [[*(1 << i for i in range(len(c.levels))), c.everything] for c in risks.covariates]
+    options = [[*c.sets, c.everything] for c in risks.covariates]
     profiles = math.prod(map(len, options))
     numbers = 3 * fits * profiles * len(risks.events) * len(risks.grades)
     if numbers > MOST_NUMBERS:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.errors import Faults, PatientsError, PublicationError
+from aemodel.publication.frequencies import OWN
 from aemodel.publication.rules import places, split
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
@@ -211,5 +212,6 @@ def _check_denominators(tables: Tables, cells: Cells) -> None:
             sizes[place] = cells.n[cells.having(*place)].sum()
         if abs(sizes[place] - row.n) > 1e-6 and row.event not in own:
             problem = f"{row.covariate} {row.level} is given over {row.n} patients, cohort.csv has {sizes[place]:.6g} there"
-            faults.add("frequencies.csv", problem, line=row.line or None)
+            remedy = OWN if row.n < sizes[place] else "correct it"
+            faults.add("frequencies.csv", problem, line=row.line or None, remedy=remedy)
     faults.refuse()

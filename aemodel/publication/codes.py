@@ -77,10 +77,8 @@ class Source:
     def possible(self) -> NDArray[np.int64]:
         """The set of levels, as bits, that each class leaves possible: (class,)."""
         values: Sequence[str | float] = self.texts or (-math.inf, *self.cuts)
-        sets = [
-            sum(1 << i for i, level in enumerate(self.covariate.levels) if all(test.holds(value) for test in self._tests(i)))
-            for value in values
-        ]
+        tests = [(bits, self._tests(i)) for i, bits in enumerate(self.covariate.sets)]
+        sets = [sum(bits for bits, mine in tests if mine and all(test.holds(value) for test in mine)) for value in values]
         rest = [0] * (self.size - 1 - len(sets))
         return np.array([self.covariate.everything, *sets, *rest])
 

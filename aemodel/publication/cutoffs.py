@@ -45,7 +45,7 @@ def read_cutoffs(
         for row in rows:
             given.setdefault((row.event, row.grade, row.covariate), set()).add(row.level)
         wanted = list(_wanted(cutoff, events, given))
-        sizes = {covariate: _sizes(covariate, rows, about, counts) for _, _, covariate in wanted}
+        sizes = {covariate: level_sizes(covariate, rows, about, counts) for _, _, covariate in wanted}
         for covariate, found in sizes.items():
             if not found:
                 problem = f"how many patients the levels of {covariate} have is not told"
@@ -54,6 +54,14 @@ def read_cutoffs(
         for event, grade, covariate in wanted:
             below = [(level, n, _most(cutoff, n)) for level, n in sizes[covariate].items() if _most(cutoff, n) < n]
             there = given.get((event, grade, covariate), set())
+            mine = [row for row in rows if row.key[:3] == (event, grade, covariate) and row.n]
+            low = [row for row in mine if row.observed_high <= _most(cutoff, row.n)]
+            if low and (cutoff.rule == "every" or len(low) == len(mine)):
+                what = f"{low[0].level} lies below it" if cutoff.rule == "every" else "none of its levels reaches it"
+                problem = f"{event} {grade} by {covariate} is in the table, though {what}"
+                remedy = "name in events those that it selected, or leave it out if rows were chosen in other ways too"
+                faults.add(FILE, problem, key=key, remedy=remedy)
+                continue
             if cutoff.rule == "every" or not there:
                 printed, said = f"<{cutoff.below:g}", f"below a cutoff: {cutoff.source}"
                 added += [
@@ -93,7 +101,7 @@ def _wanted(cutoff: Cutoff, events: Sequence[Event], given: dict[Key, set[str]])
                 yield from ((event.name, grade, covariate) for covariate in by)
 
 
-def _sizes(covariate: str, rows: Sequence[Frequency], about: About, counts: Sequence[CohortCount]) -> dict[str, int]:
+def level_sizes(covariate: str, rows: Sequence[Frequency], about: About, counts: Sequence[CohortCount]) -> dict[str, int]:
     """Patients of each of a covariate's levels, by the cohort's counts of it, or by denominators."""
     if covariate == TOTAL[0]:
         return {TOTAL[1]: about.patients}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from aemodel.publication.errors import Faults
-from aemodel.publication.grades import class_numbers, grade_bounds, is_told, short_name
+from aemodel.publication.grades import HIGHEST, NUMBERED, class_numbers, grade_bounds, is_told, short_name, tiling
 from aemodel.publication.records import check_names
-from aemodel.publication.schema import Event, GradeClass
+from aemodel.publication.schema import Event, Frequency, GradeClass
 from aemodel.publication.texts import listed, shown
 
 MOST_NESTED = 20
@@ -39,8 +41,34 @@ def check_events(events: Sequence[Event], classes: Sequence[GradeClass], faults:
 def check_classes(classes: Sequence[GradeClass], faults: Faults) -> None:
     """Whether classes of grades, and what names of columns have for them, can be told apart."""
     check_names([each.name for each in classes], "grade", "publication.toml", "grades", faults)
+    ends = [(each.name, found[2] or HIGHEST) for each in classes if (found := re.fullmatch(NUMBERED, each.name))]
+    for (outer, end), (inner, higher) in pairwise(ends):
+        if int(higher) > int(end):
+            problem = f"{inner!r} does not lie in {outer!r}, and each class must in the one before"
+            remedy = f"name the class {outer[0]}-{higher}; rows at single grades and ranges are added up to it"
+            faults.add("publication.toml", problem, key="grades", remedy=remedy)
     shorts = [short_name(each.name, each.short) for each in classes]
     check_names(shorts, "short name", "publication.toml", "grades", faults, strict=True)
+
+
+def check_deaths(
+    events: Sequence[Event], rows: Sequence[Frequency], answered: Sequence[str], numbers: Mapping[str, int], faults: Faults
+) -> None:
+    """Whether deaths are counted too where all else of a class is: its risks would be anybody's guess."""
+    for event in events:
+        given = {row.grade: row.line for row in rows if row.event == event.name}
+        if any(child.relation == "fatal" for child in children(event, events)):
+            continue
+        for grade in answered:
+            parts = tiling(grade, [*given, str(HIGHEST)], numbers)
+            if len(parts) > 1 and not is_told(grade, given, numbers):
+                problem = f"{event.name} is counted at {' and '.join(parts[:-1])}, but not at {HIGHEST}: {grade} is not told"
+                known = f"{parts[0][0]}-{parts[-2][-1]}"
+                remedy = (
+                    f"add rows at {HIGHEST} (0 if nobody died of it), or name {known} in [[grades]] if the paper has no more"
+                )
+                faults.add("frequencies.csv", problem, line=given[parts[0]], remedy=remedy)
+                break
 
 
 def published_grades(

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from aemodel.publication.cutoffs import level_sizes
 from aemodel.publication.errors import Faults
 from aemodel.publication.events import published_grades
 from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, class_numbers
 from aemodel.publication.rules import FILE
-from aemodel.publication.schema import About, Covariate, Event, Frequency, NullClaim, OrderingClaim, Tiers
+from aemodel.publication.schema import About, CohortCount, Covariate, Event, Frequency, NullClaim, OrderingClaim, Tiers
 from aemodel.publication.texts import listed, shown
 
 FEWEST = 10
@@ -67,20 +68,23 @@ def read_orderings(about: About, events: Sequence[Event], faults: Faults) -> tup
     return tuple(item for item in every if item is not None)
 
 
-def read_nulls(about: About, events: Sequence[Event], rows: Sequence[Frequency], faults: Faults) -> tuple[Null, ...]:
+def read_nulls(
+    about: About, events: Sequence[Event], rows: Sequence[Frequency], counts: Sequence[CohortCount], faults: Faults
+) -> tuple[Null, ...]:
     """The ``nulls`` of a publication: one for each event, grade and covariate, stated ones first.
 
-    Tests of events that fewer than `FEWEST` patients had are left out. ``unlisted`` says nothing of a table that was not
-    chosen by significance, which is a fault.
+    Tests of events that fewer than `FEWEST` patients had are left out, and levels with nobody in them. ``unlisted`` says
+    nothing of a table that was not chosen by significance, which is a fault.
     """
     reader = _Reader(about, events, faults)
     with_rows = {(row.event, row.covariate) for row in rows} | {(item.event, item.covariate) for item in about.orderings}
     given = [(row.event, row.grade) for row in rows]
     published = {event.name: published_grades(event, given, reader.grades, reader.numbers) for event in events}
     numbers = {(row.event, row.grade): row.observed_high for row in rows if row.covariate == "total"}
+    sizes = {c.name: level_sizes(c.name, rows, about, counts) for c in about.covariates}
     found: dict[tuple[str, str, str], Null] = {}
     for i, item in sorted(enumerate(about.nulls, start=1), key=lambda each: each[1].unlisted):
-        for null in reader.nulls(item, f"nulls[{i}]", with_rows):
+        for null in reader.nulls(item, f"nulls[{i}]", with_rows, sizes):
             # What was counted at a grade nowhere, the list of those tested says nothing of.
             told = null.stated or null.grade in published[null.event]
             if told and numbers.get((null.event, null.grade), FEWEST) >= FEWEST:
@@ -125,7 +129,13 @@ class _Reader:
             self.wrong(f"{shown(level)} is neither a level nor a group of {name}", key)
         return name, level
 
-    def nulls(self, item: NullClaim, key: str, with_rows: Collection[tuple[str, str]]) -> Iterator[Null]:
+    def nulls(
+        self,
+        item: NullClaim,
+        key: str,
+        with_rows: Collection[tuple[str, str]],
+        sizes: Mapping[str, Mapping[str, int]],
+    ) -> Iterator[Null]:
         """Nulls of the events named, or, of those a list was drawn from (all, if none is named), of pairs not on it."""
         before = len(self.faults)
         self.known(item.events, [event.name for event in self.events], "event", key)
@@ -145,7 +155,9 @@ class _Reader:
             return
         for name in wanted:
             covariate = self.covariates[name]
-            levels = item.among.get(name, covariate.names)
+            levels = tuple(level for level in item.among.get(name, covariate.known) if sizes[name].get(level) != 0)
+            if len(levels) < 2:
+                continue
             groups = self.groups(covariate, levels, key) if name in item.also_groups else ()
             for event in self.events:
                 if (item.events and event.name not in item.events) or (item.unlisted and (event.name, name) in with_rows):

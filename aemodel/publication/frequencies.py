@@ -22,6 +22,9 @@ FILE = "frequencies.csv"
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})"
 _PRINTED = re.compile(rf"(<=|<|\u2264)?\s*{_NUMBER}(?:\s*-\s*{_NUMBER})?\s*%?")
 _COUNT = re.compile(r"([0-9]{1,12})(?:\.0{1,12})?(?:-([0-9]{1,12}))?")
+OWN = "if only these were assessed for it, set assessed = own in events.csv"
+UNKNOWN = "if it is not known of the others, give them a level with unknown = true"
+"""What fewer patients than the cohort has may mean."""
 Rows = Sequence[Frequency]
 
 
@@ -212,14 +215,16 @@ def _check_groups(rows: Rows, covariates: Sequence[Covariate], own: bool, faults
 def check_sizes(sizes: Sequence[Size], n: int, faults: Faults) -> None:
     """Whether all are the cohort's; where they agree on another number, that in `publication.toml` is wrong."""
     if len(sizes) > 1 and len(told := {size.patients for size in sizes}) == 1 and told != {n}:
+        remedy = "correct it" + (f"; {UNKNOWN}" if max(told) < n else "")
         problem = f"{n}, but every table of all levels is of {told.pop()} patients"
-        faults.add("publication.toml", problem, key="patients", remedy="correct it")
+        faults.add("publication.toml", problem, key="patients", remedy=remedy)
         return
     for size in sizes:
         if size.patients != n:
             what = "the total is over" if size.covariate == "total" else f"the levels of {size.covariate} hold"
             problem = f"{what} {size.patients} patients, the cohort {n} (patients in publication.toml)"
-            faults.add(size.file, problem, line=size.line, key=size.key)
+            fewer = [UNKNOWN] * (size.covariate != "total") + [OWN] * (size.file == FILE) if size.patients < n else []
+            faults.add(size.file, problem, line=size.line, key=size.key, remedy="; ".join(fewer) or "correct it")
 
 
 def _check_grades(rows: Rows, numbers: Mapping[str, int], faults: Faults) -> None:
@@ -243,10 +248,10 @@ def with_totals(rows: Rows, events: Sequence[Event], about: About) -> tuple[Freq
     own = {event.name for event in events if event.assessed == "own"}
     deaths = [row for row in rows if row.event in fatal and row.grade == outermost]
     added = [replace(row, grade=grade, derived=True) for grade in higher for row in deaths]
-    added += _added_up(
-        rows, [grade for grade in (outermost, *higher) if grade], class_numbers(about.grades or GRADES_BY_DEFAULT)
-    )
-    for (event, grade), group in groupby(sorted(rows, key=_event_grade), key=_event_grade):
+    numbers = class_numbers(about.grades or GRADES_BY_DEFAULT)
+    summed = list(_added_up(rows, [grade for grade in (outermost, *higher) if grade], numbers))
+    added += summed
+    for (event, grade), group in groupby(sorted([*rows, *summed], key=_event_grade), key=_event_grade):
         covariate, whole = next(iter(complete_sets(mine := list(group), covariates)), ("total", mine))
         if covariate != "total" and not any((row.covariate, row.level) == TOTAL for row in mine):
             low, high = _sum(whole)

@@ -18,11 +18,13 @@ GRADES_BY_DEFAULT = (
     GradeClass("5", "Grade 5", "g5", answered=False),
 )
 """Where a publication declares none: deaths are counted, and answered where they are events of their own."""
+NUMBERED = r"([0-9])(?:-([1-5]))?"
+"""Names of classes that tell their grades; a class ``3-4`` is taken for 3 or higher, as a paper that has it tells no more."""
 
 
 def class_numbers(classes: Sequence[GradeClass]) -> dict[str, int]:
     """The lowest grade of each nested class, outermost first: 4 of ``4-5``, 1 of ``any``; places where names tell none."""
-    found = [re.fullmatch(rf"([0-9])(-{HIGHEST})?", each.name) for each in classes]
+    found = [re.fullmatch(NUMBERED, each.name) for each in classes]
     numbers = [int(each[1]) if each else 1 for each in found]
     if all(each or i == 0 for i, each in enumerate(found)) and numbers == sorted(set(numbers)):
         return {each.name: number for each, number in zip(classes, numbers, strict=True)}

@@ -46,7 +46,7 @@ def p_value_table(tables: Tables) -> pd.DataFrame:
         A row of ``tests.csv`` names no published frequencies, a test or a P-value that is none, or more tables than can be
         enumerated.
     """
-    faults, named = Faults(), {covariate.name: covariate.names for covariate in tables.covariates}
+    faults, named = Faults(), {covariate.name: covariate.known for covariate in tables.covariates}
     published = {row.key: row for row in tables.rows}
     rows = [found for row in tables.printed_tests if (found := _row(row, named, published, faults)) is not None]
     faults.refuse()

@@ -85,7 +85,7 @@ def reduce_margins(
         table = _Bounds(n, incidence, low[bound], high[bound])
     support, low, high = _support(table, labels, published)
     known = low == high
-    kept = np.flatnonzero(known)[_independent(incidence[:, :, known], support)].tolist()
+    kept = np.flatnonzero(known)[independent(incidence[:, :, known], support)].tolist()
     found = Margins(n, incidence, high, low, support, tuple(labels))
     kept += [j for j in np.flatnonzero(~known).tolist() if dependence(found, kept, j) is None]
     return found.of(sorted(kept))
@@ -226,7 +226,7 @@ def _centred(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> NDAr
     return np.asarray((incidence - means[:, None, :])[support])
 
 
-def _independent(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> list[int]:
+def independent(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> list[int]:
     """Margins that are linearly independent of the cell totals and of each other on the support, in their given order."""
     centred = _centred(incidence, support)
     if not centred.size:

@@ -57,6 +57,8 @@ def _check_covariate(covariate: Covariate, key: str, faults: Faults) -> None:
         faults.add(FILE, f"has levels in groups without a label: {listed(sorted(unknown))}", key=key)
     if covariate.ordered and (covariate.open or covariate.groups):
         faults.add(FILE, "is ordered, so it can be neither open nor have groups of levels", key=key)
+    if not covariate.known or any(level.unknown and level.rules for level in covariate.levels):
+        faults.add(FILE, "needs a known level, and its unknown one can have no conditions", key=key)
     if len({frozenset(level.rules) for level in covariate.levels if not level.unknown}) > 1:
         faults.add(FILE, "its levels must all have conditions on the same columns", key=key)
 

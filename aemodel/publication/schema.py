@@ -65,7 +65,8 @@ class Range(Struct, frozen=True):
 class Level(Struct, frozen=True):
     """One level of a covariate: its name, label in words, group (or None), rules and the cohort's finer levels.
 
-    ``unknown``: the level of those of whom it is not known, which no patient is given by a rule.
+    ``unknown``: those of the cohort of whom it is not known. They have the average of the other levels' effects; a new patient
+    of whom it is not known is one of the others.
     """
 
     name: Text
@@ -109,9 +110,19 @@ class Covariate(Struct, frozen=True):
         return tuple(dict.fromkeys(column for level in self.levels for column in level.rules))
 
     @property
+    def known(self) -> tuple[str, ...]:
+        """Names of the levels but an unknown one's."""
+        return tuple(level.name for level in self.levels if not level.unknown)
+
+    @property
     def everything(self) -> int:
-        """The set of all published levels: what is known of a patient whose value is missing."""
-        return (1 << len(self.levels)) - 1
+        """The set of all known levels: that of a patient whose value is missing, who has one of these."""
+        return sum(1 << i for i, level in enumerate(self.levels) if not level.unknown)
+
+    @property
+    def sets(self) -> tuple[int, ...]:
+        """For each level the set of those who are said to have it: of an unknown one, as if nothing was said."""
+        return tuple(self.everything if level.unknown else 1 << i for i, level in enumerate(self.levels))
 
     @property
     def new(self) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aemodel.publication.arguments import path_in
 from aemodel.publication.cutoffs import Unseen, read_cutoffs
 from aemodel.publication.errors import Faults
-from aemodel.publication.events import check_classes, check_events, published_grades
+from aemodel.publication.events import check_classes, check_deaths, check_events, published_grades
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.frequencies import (
     Size,
@@ -232,6 +232,8 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
         named = {event.name for event in events}
         rows = check_rows([row for row in rows if whole or row.event in named], events, about.covariates, faults)
         if whole:
+            answered = answered_classes(events, classes)
+            check_deaths(events, rows, answered, class_numbers(classes), faults)
             below, unseen = read_cutoffs(rows, events, about, counts, faults)
             rows = [*rows, *below]
         sizes += check_sums(rows, events, about, faults)
@@ -240,7 +242,7 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
             _check_together(events, about, faults)
             rows = list(with_totals(rows, events, about))
             orderings = read_orderings(about, events, faults)
-            nulls = read_nulls(about, events, rows, faults)
+            nulls = read_nulls(about, events, rows, counts, faults)
     faults.sort(key=lambda fault: (FILES.index(fault.file), fault.line or 0))
     faults.refuse()
     assert about is not None

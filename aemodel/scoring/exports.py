@@ -118,7 +118,7 @@ def bits_of(covariate: Covariate, text: Any) -> int:
     """What `name_of` wrote, as bits; 0 for what it cannot have written."""
     if is_missing(text) or text == "":
         return covariate.everything
-    names = {name: 1 << i for i, name in enumerate(covariate.names)}
+    names = dict(zip(covariate.names, covariate.sets, strict=True))
     if text in names:
         return names[text]
     parts = str(text).split("+")
@@ -132,7 +132,7 @@ def write_lookup(model: Any, path: Path, interval: float = 0.9) -> int:
     the publication gives any frequency of the event at the grade.
     """
     risks, interval = risks_of(model), check_interval(interval)
-    levels = [[*((name, 1 << i) for i, name in enumerate(c.names)), (None, c.everything)] for c in risks.covariates]
+    levels = [[*zip(c.names, c.sets, strict=True), (None, c.everything)] for c in risks.covariates]
     if (rows := math.prod(map(len, levels)) * len(risks.pairs)) > MOST_ROWS:
         raise InputError("model", f"its profiles would make {rows:,} rows, more than {MOST_ROWS:,}; score tables instead")
     profiles = list(product(*levels))

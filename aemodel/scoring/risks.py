@@ -205,7 +205,9 @@ class RiskDraws:
     def knowing(self, fixed: Any, levels: Any) -> NDArray[np.int64]:
         """Sets (profile, covariate) of patients of whom ``levels`` (profile, ...) of ``fixed`` covariates are known."""
         sets = np.repeat(self.everything[None], len(levels), axis=0)
-        sets[:, fixed] = 1 << np.asarray(levels, dtype=np.int64)
+        of = np.asarray(levels, dtype=np.int64).reshape(len(sets), -1).T
+        for k, positions in zip(np.atleast_1d(fixed).tolist(), of, strict=True):
+            sets[:, k] = np.array(self.covariates[k].sets, dtype=np.int64)[positions]
         return sets
 
     def _moved(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -324,7 +326,7 @@ def cells_with_new(covariates: tuple[Covariate, ...], levels: NDArray[np.int64],
     shares = [table.sum(axis=tuple(j for j in range(len(wide)) if j != i)) for i in range(len(wide))]
     independent = np.ones(())
     for share in shares:
-        independent = np.multiply.outer(independent, share)
+        independent = np.multiply.outer(independent, np.where(share > 0, share, 1e-3 * share.sum()))
     table = table + 1e-9 * independent / independent.sum()
     every = np.indices(wide).reshape(len(wide), -1).T if wide else np.zeros((1, 0), dtype=np.int64)
     is_new = (every == np.array(shape)).any(axis=1)

@@ -231,7 +231,7 @@ def summary_of(
     risks, counts = risks_of(model), found.counts
     sets, everything = found.layout.sets(found.codes, "sample"), risks.everything
     valid = (found.layout.sets(found.codes, new_levels) > 0).all(axis=1)
-    kinds = {"missing": (sets & (sets - 1)) > 0, "new": sets == everything + 1, "invalid": sets == 0}
+    kinds = {"missing": (sets & (sets - 1)) > 0, "new": sets == [c.new for c in risks.covariates], "invalid": sets == 0}
     known = {c.name: _shares(risks, k, sets[:, k], counts) for k, c in enumerate(risks.covariates)}
     support = {name.removesuffix("_support"): of for name, of in columns.items() if name.endswith("_support")}
     return lineage(model, interval) | {
@@ -271,10 +271,10 @@ def _shares(risks: RiskDraws, k: int, sets: NDArray[np.int64], counts: NDArray[n
     single = (sets & (sets - 1)) == 0
     cohort = np.bincount(risks.levels[risks.usual, k], risks.weight[risks.usual], len(covariate.levels) + 1)
     rows, here = counts[single & (sets > 0)], sets[single & (sets > 0)]
-    names = [*covariate.names, *(["(new)"] if (here == covariate.new).any() else [])]
-    return {
-        name: {"share": _share(rows, here == 1 << i), "cohort": float(cohort[i] / cohort.sum())} for i, name in enumerate(names)
-    }
+    known = [i for i, level in enumerate(covariate.levels) if not level.unknown]
+    names = {i: covariate.names[i] for i in known} | ({len(covariate.levels): "(new)"} if (here == covariate.new).any() else {})
+    of_cohort = cohort / cohort[known].sum()
+    return {name: {"share": _share(rows, here == 1 << i), "cohort": float(of_cohort[i])} for i, name in names.items()}
 
 
 def _drift(levels: Mapping[str, Mapping[str, Any]]) -> float | None:
