@@ -184,9 +184,7 @@ def test_what_a_cutoff_selects_and_leaves_out_is_said(rule, rows, said):
 @pytest.mark.parametrize(("rule", "said"), [("every", "b lies below it"), ("any_level", "none of its levels reaches it")])
 def test_what_is_in_the_table_against_a_cutoff_is_refused(rule, said):
     rows = [f"rash,3-5,arm,a,20,{9 if rule == 'every' else 3}", "rash,3-5,arm,b,20,2"]
-    with pytest.raises(
-        aemodel.PublicationError, match=rf"cutoffs\[1\]: rash 3-5 by arm is in the table, though it {said}; name"
-    ):
+    with pytest.raises(aemodel.PublicationError, match=rf"cutoffs\[1\]: rash 3-5 by arm is in the table, though {said}; name"):
         trial(rows, "rash,Rash,,,3-5,all", more=CUT.format(rule=rule, events='"rash"'))
 
 

@@ -242,6 +242,8 @@ def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd
     chosen = [names.index(name) for name in given]
     combos = np.array(list(product(*(range(len(risks.covariates[k].levels)) for k in chosen))))
     sets = risks.knowing(chosen, combos)
+    for k, of in zip(chosen, combos.T, strict=True):
+        sets[:, k] = np.array(risks.covariates[k].sets)[of]  # at an unknown level nothing is known
     mean, lower, upper = risks.summary(sets, interval)
     columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(sets)]}
     table = long_table({name: risks.covariates[k].names for name, k in zip(given, chosen, strict=True)} | risks.dims, columns)

@@ -205,9 +205,7 @@ class RiskDraws:
     def knowing(self, fixed: Any, levels: Any) -> NDArray[np.int64]:
         """Sets (profile, covariate) of patients of whom ``levels`` (profile, ...) of ``fixed`` covariates are known."""
         sets = np.repeat(self.everything[None], len(levels), axis=0)
-        of = np.asarray(levels, dtype=np.int64).reshape(len(sets), -1).T
-        for k, positions in zip(np.atleast_1d(fixed).tolist(), of, strict=True):
-            sets[:, k] = np.array(self.covariates[k].sets, dtype=np.int64)[positions]
+        sets[:, fixed] = 1 << np.asarray(levels, dtype=np.int64)
         return sets
 
     def _moved(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
