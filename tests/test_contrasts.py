@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import aemodel
@@ -98,6 +99,11 @@ def test_support_is_that_of_the_weakest_change(shipped, ages):
     # Both Hispanic: race/ethnicity is prior, but not what differs.
     same = {"race_ethnicity": "hispanic"}
     assert aemodel.contrast_table(shipped, OLD | same, YOUNG | same)["support"].tolist() == ages["support"].tolist()
+
+
+def test_a_row_of_a_frame_says_what_a_mapping_says(shipped, ages):
+    rows = pd.DataFrame([OLD, YOUNG])
+    pd.testing.assert_frame_equal(aemodel.contrast_table(shipped, rows.iloc[0], rows.iloc[1]), ages)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import aemodel
@@ -181,6 +182,13 @@ def test_risks_and_numbers_are_those_of_the_table_and_assumptions_are_hollow(dra
     assert [x for x, _ in found] == pytest.approx([x for x, _ in expected])
 
 
+def test_numbers_of_a_cohort_can_be_shares_of_its_patients(tables):
+    rows = tables["cohort"][tables["cohort"]["grade"] == "4-5"]
+    figure = aemodel.plot_cohort(tables["cohort"], grade="4-5", share=True)
+    marks = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() not in ("None", None, "")]
+    assert sorted(marks) == pytest.approx(sorted(100 * rows["expected"] / rows["patients"]))
+
+
 def test_another_patient_stands_beside_as_ticks(model):
     patients = pd.DataFrame(
         {"arm": ["high", None], "stage": [None, None], "region": ["coast", None]}, index=["hers", "anybody"]
@@ -253,6 +261,12 @@ def test_profiles_equal_risks_of_patients_with_the_rest_missing(model, tables):
 
 def stages_of(model):
     return model.tables.covariate("stage").names
+
+
+@pytest.mark.parametrize("names", [tuple, np.array, pd.Series, pd.Index, pa.array])
+def test_names_come_in_any_list_of_them(model, tables, names):
+    found = aemodel.profile_table(model, names(["arm", "stage"]))
+    pd.testing.assert_frame_equal(found, tables["profiles"])
 
 
 @pytest.mark.parametrize("by", [[], ["arm", "arm"], ["dose"], "arm", [["arm"]], np.array(["dose"])])

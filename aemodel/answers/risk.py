@@ -236,7 +236,7 @@ def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd
     interval = check_interval(interval)
     risks: RiskDraws = model.risks
     names = [c.name for c in risks.covariates]
-    given = [] if isinstance(by, str) else list(by)
+    given = [] if isinstance(by, str) else by.to_pylist() if hasattr(by, "to_pylist") else list(by)
     if not given or any(name not in names or given.count(name) > 1 for name in given):
         raise InputError("by", f"expected one or more of {', '.join(names)}, each once, not {shown(by)}")
     chosen = [names.index(name) for name in given]

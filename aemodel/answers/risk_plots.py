@@ -121,10 +121,14 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             x = np.arange(len(levels)) + 0.12 * (i - (len(lines) - 1) / 2)
             axis.plot(x, 100 * part["risk"], color=colour, linewidth=1, alpha=0.6)
-            axis.vlines(x, 100 * part["lower"], 100 * part["upper"], color=colour, linewidth=2)
-            axis.plot(x, 100 * part["risk"], marker, color=colour, markersize=6)
+            for at, row in zip(x, part.itertuples(), strict=True):
+                look = look_of(colour, marker, row.support)
+                axis.vlines(at, 100 * row.lower, 100 * row.upper, color=colour, linewidth=2, linestyle=look["linestyle"])
+                axis.plot(at, 100 * row.risk, **look)
             if level:
                 handles.append(key(wrapped(words.level(by[1], level), 60), marker=marker, color=colour, markersize=6))
+        if (rows["support"] == "prior").any():
+            handles.append(_hollow())
         axis.set_xticks(range(len(levels)), [wrapped(words.level(by[0], level), 16) for level in levels])
         axis.set(ylim=(0, None), xlim=(-0.5, len(levels) - 0.5), ylabel=ylabel)
         axis.tick_params(axis="x", bottom=False)
@@ -179,7 +183,7 @@ def plot_patient(
     return figure
 
 
-def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, labels: Any = None) -> Figure:
+def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, share: bool = False, labels: Any = None) -> Figure:
     """Expected numbers of patients with each event, of one cohort or of several beside each other.
 
     Parameters
@@ -188,6 +192,8 @@ def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, labels: Any = 
         From `score_cohort`, of a pandas frame.
     grade
         Which grade to draw; by default the first.
+    share
+        Per cent of each group's patients instead of their number: for groups that differ in size.
     labels
         A model or tables, to name events in the publication's words.
 
@@ -217,15 +223,21 @@ def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, labels: Any = 
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             shift = 0.7 * ((i + 0.5) / len(groups) - 0.5)
             for row in part.itertuples():
-                counts = row.lower, row.expected, row.upper
+                times = 100 / row.patients if share else 1
+                counts = times * row.lower, times * row.expected, times * row.upper
                 _range(axis, events.index(row.event) + shift, counts, look_of(colour, marker, row.support))
             told = f"{' '.join(map(str, values))}{': ' if by else ''}{part['patients'].iloc[0]} patients"
             handles.append(key(wrapped(told, 60), **look_of(colour, marker, "")))
         if (rows["support"] == "prior").any():
-            handles.append(key("hollow: an assumption", **look_of(SOFT, "o", "prior")))
-        _label_rows(axis, names, f"{words.grade(grade)}: patients with the event (expected, and predictive interval)")
+            handles.append(_hollow())
+        of = "per cent of patients" if share else "patients"
+        _label_rows(axis, names, f"{words.grade(grade)}: {of} with the event (expected, and predictive interval)")
         legend_above(figure, handles, columns=2)
     return figure
+
+
+def _hollow() -> Any:
+    return key("hollow: an assumption", **look_of(SOFT, "o", "prior"))
 
 
 TICK: dict[str, Any] = {"color": INK, "markersize": 12, "markeredgewidth": 1.8}

@@ -104,7 +104,7 @@ def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval:
         click.echo(f"... and {patients - MOST_SHOWN} more patients: name an output file to have them all.")
     print_wrapped(
         f"Posterior mean risk with {interval:.0%} interval. Support: what sets this answer apart from the cohort's rests on; "
-        "data = mostly counts of this event; pooled = mostly those of others; prior = mostly assumptions."
+        "data = counts, of this event above all; pooled = counts, of others above all; prior = mostly assumptions."
     )
     if rows and len(shown) > 1:
         print_wrapped(

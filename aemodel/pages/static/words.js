@@ -3,9 +3,9 @@
 const STATISTICS = 3;
 
 const SUPPORT_WORDS = {
-  data: "The difference from the cohort rests mostly on published numbers of this very toxicity.",
-  pooled: "The difference from the cohort was mostly learned from published numbers of other toxicities.",
-  prior: "The difference from the cohort mostly rests on no published number: it is an assumption of the model.",
+  data: "Published numbers tell most of the difference from the cohort, those of this very toxicity more than those of others.",
+  pooled: "Published numbers tell most of the difference from the cohort, those of other toxicities more than those of this one.",
+  prior: "Most of the difference from the cohort rests on no published number: it is an assumption of the model.",
 };
 
 const UNPUBLISHED = "The publication does not give this toxicity at this grade: all of this answer is an assumption of the model.";
@@ -138,6 +138,9 @@ function comparison(model, { answer, total, known, assumed, time, event, grade }
   }
   if (assumed) {
     return { words: counted ? `Of all patients ${counted} had it${time}: that was counted. How this patient differs was not.` : "" };
+  }
+  if (exact && !total.low) {
+    return { same: true, words: `Of all patients ${counted} had it${time}: too rare to tell how this patient differs.` };
   }
   const usual = exact ? total.low / total.n : answerOf(model, unknownOf(model), event, grade).mean;
   const { own, base, same, words } = difference(answer.mean, usual);
