@@ -232,18 +232,13 @@ def test_show_as_json_has_the_same_facts(shipped):
 
 
 @pytest.mark.parametrize("number", FORMATS)
-def test_show_reads_every_format(number):
-    result = run("show", FIXTURES / f"format{number}")
+def test_show_reads_every_format_and_tells_of_a_file_that_is_missing(number, tmp_path):
+    folder = shutil.copytree(FIXTURES / f"format{number}", tmp_path / "model")
+    next(folder.glob("posterior-*")).unlink()
+    result = run("show", folder)
     assert result.exit_code == 0, result.output
     assert "An invented trial" in result.stdout
     assert f"Model: format {number}, digest" in result.stdout
-
-
-def test_show_tells_of_a_file_that_is_missing(tmp_path):
-    folder = shutil.copytree(FIXTURES / "format2", tmp_path / "model")
-    next(folder.glob("posterior-*")).unlink()
-    result = run("show", folder)
-    assert result.exit_code == 0
     assert "cannot be read" in result.stdout
 
 
@@ -335,11 +330,13 @@ def test_model_that_failed_its_sampler_or_its_counts_fails_the_check_and_does_no
 # score: printed.
 
 
-def test_score_prints_a_block_for_each_patient(score):
+def test_score_prints_a_block_for_each_of_twenty_patients_and_counts_the_rest(score):
     result = score()
     assert result.exit_code == 0, result.output
     assert [f"Patient {number}:" in result.stdout for number in (1, 2, 3, 4)] == [True, True, True, False]
     assert "90% interval" in result.stdout
+    text = score("--events", "sepsis", content="\n".join([HEADER, *[PATIENTS.splitlines()[1]] * 23])).stdout
+    assert ("Patient 20:" in text, "Patient 21:" in text, "and 3 more patients" in text) == (True, False, True)
 
 
 def test_what_is_printed_for_programs_is_what_the_package_answers(score, shipped):
@@ -352,14 +349,6 @@ def test_what_is_printed_for_programs_is_what_the_package_answers(score, shipped
     printed = printed_csv(score("--format", "csv", *options).stdout)
     assert list(printed[0]) == expected.column_names
     assert [float(row["sepsis_g4_upper"]) for row in printed] == expected["sepsis_g4_upper"].to_pylist()
-
-
-def test_score_shows_twenty_patients_and_counts_the_rest(score):
-    row = PATIENTS.splitlines()[1]
-    result = score("--events", "sepsis", content="\n".join([HEADER, *[row] * 23]))
-    assert "Patient 20:" in result.stdout
-    assert "Patient 21:" not in result.stdout
-    assert "and 3 more patients" in result.stdout
 
 
 # score: bad input is exit code 2 and one line.
@@ -483,20 +472,16 @@ def test_cells_come_out_as_they_went_in_but_for_formulas_in_csv(score, tmp_path)
     assert [row["own"] for row in read_rows(tmp_path / "scored.parquet")] == cells
 
 
-def test_first_column_without_a_name(score, tmp_path):
-    """As pandas writes its index: kept in CSV; DuckDB, which writes Parquet, knows no such name."""
-    for form, name in (("csv", ""), ("parquet", "column0")):
-        scored = tmp_path / f"scored.{form}"
-        assert score(scored, "--events", "sepsis", content=PATIENTS.replace("id,", ",", 1)).exit_code == 0
+def test_odd_names_of_columns_and_files_survive(score, tmp_path):
+    """No name, as pandas writes its index: kept in CSV; DuckDB, which writes Parquet, knows no such name."""
+    for form, given, name in (("csv", "", ""), ("parquet", "", "column0"), ("csv", '"a ""b"", c"', 'a "b", c')):
+        scored = tmp_path / f"it's.{form}"
+        assert score(scored, "--events", "sepsis", content=PATIENTS.replace("id,", f"{given},", 1)).exit_code == 0
         rows = read_rows(scored) if form == "parquet" else list(csv.DictReader(scored.read_text().splitlines()))
         assert [row[name] for row in rows] == ["p1", "p2", "p3"]
-
-
-def test_names_of_files_are_no_patterns(score, patients, tmp_path):
-    other = tmp_path / "patients[1]*.csv"
-    other.write_text(PATIENTS, encoding="utf-8")
-    assert run("score", "aall1331", other, tmp_path / "it's.parquet", "--events", "sepsis").exit_code == 0
-    assert len(read_rows(tmp_path / "it's.parquet")) == 3
+    pattern = tmp_path / "patients[1]*.csv"
+    pattern.write_text(PATIENTS, encoding="utf-8")
+    assert "3 patients scored" in run("score", "aall1331", pattern, tmp_path / "out.csv", "--events", "sepsis").stderr
 
 
 @pytest.mark.parametrize(
@@ -524,19 +509,14 @@ def test_interrupted_scoring_leaves_nothing_behind(tmp_path, source, into, numbe
 # score: cohorts.
 
 
-def test_cohort_is_printed(score):
+def test_cohort_is_printed_and_agrees_with_the_package(score, shipped):
     result = score("--cohort", "--events", "sepsis")
     assert result.exit_code == 0, result.output
     assert "Patients expected to have each event" in result.stdout
     assert "90% predictive interval" in result.stdout
-
-
-def test_cohort_by_column_agrees_with_the_package(score, shipped):
     rows = json.loads(score("--by", "id", "--events", "sepsis", "--format", "json").stdout)
-    table = pa.table(
-        {name: [row.get(name) or None for row in csv.DictReader(io.StringIO(PATIENTS))] for name in HEADER.split(",")}
-    )
-    assert rows == aemodel.score_cohort(shipped, table, by="id", events=["sepsis"]).to_pylist()
+    given = [{name: cell or None for name, cell in row.items()} for row in csv.DictReader(io.StringIO(PATIENTS))]
+    assert rows == aemodel.score_cohort(shipped, pa.Table.from_pylist(given), by="id", events=["sepsis"]).to_pylist()
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -544,13 +524,6 @@ def test_cohort_is_written(score, tmp_path, kind):
     out = tmp_path / f"expected.{kind}"
     assert score(out, "--by", "sex", "--grades", "4-5", "--events", "sepsis").exit_code == 0
     assert [(row["sex"], row["patients"]) for row in read_rows(out)] == [("female", 1), ("male", 1), (None, 1)]
-
-
-def test_odd_column_names_survive(score, tmp_path):
-    content = PATIENTS.replace("id,", '"a ""b"", c",', 1)
-    assert score(tmp_path / "scored.csv", "--events", "sepsis", content=content).exit_code == 0
-    with (tmp_path / "scored.csv").open(newline="", encoding="utf-8") as file:
-        assert next(csv.reader(file))[0] == 'a "b", c'
 
 
 def test_invalid_rows_can_be_kept(score, tmp_path):

@@ -173,7 +173,8 @@ def test_every_kind_of_row_has_the_same_answers(engines, engine, shipped):
 
 
 def test_callers_types_are_untouched(engines, engine, shipped):
-    frame = engines.make(engine, rows_of({"n": 3, "flag": True}, {"n": 4, "flag": False}, n=pa.int16(), age=pa.float32()))
+    kinds = {"n": pa.int16(), "age": pa.float32(), "sex": pa.dictionary(pa.int32(), pa.string())}
+    frame = engines.make(engine, rows_of({"n": 3, "flag": True}, {"n": 4, "flag": False}, **kinds))
     scored = aemodel.score(shipped, frame, events=EVENTS)
     kinds = [dict(f.collect_schema() if engine == "polars lazy" else types_of(f)) for f in (frame, scored)]
     assert {name: kinds[1][name] for name in kinds[0]} == kinds[0]

@@ -118,16 +118,12 @@ def test_tests_and_orderings_are_kinds_of_assumption(shipped, effects):
     assert set(effects["support"]) <= set(SUPPORT)
 
 
-def test_without_evidence_nothing_is_assumed(shipped):
+def test_without_evidence_nothing_is_assumed_and_no_other_kind_is_told(shipped):
     settings = {**shipped.settings, "ordering": None, "selection": False}
     plain = aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, settings, shipped.risks)
     assert set(aemodel.identification_table(plain)["assumption"]) == {""}
-
-
-def test_table_of_risks_has_a_column_for_each_covariate(shipped, profiles):
-    names = [c.name for c in shipped.risks.covariates]
-    assert list(profiles.columns)[: 2 + len(names)] == ["event", "grade", *names]
-    assert len(profiles) == 144 * 11 * 2
+    with pytest.raises(ValueError, match="of: expected 'effects' or 'risks', not 'levels'"):
+        aemodel.identification_table(shipped, of="levels")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +131,10 @@ def every_profile(profiles):
     return profiles.iloc[:144][["age_band", "relapse_group", "sex", "race_ethnicity"]].reset_index(drop=True)
 
 
-def test_flags_of_risks_are_those_of_epred(shipped, profiles, every_profile):
+def test_risks_have_a_column_for_each_covariate_and_the_flags_of_epred(shipped, profiles, every_profile):
+    names = [c.name for c in shipped.risks.covariates]
+    assert list(profiles.columns)[: 2 + len(names)] == ["event", "grade", *names]
+    assert len(profiles) == 144 * 11 * 2
     support = aemodel.posterior_epred(shipped, every_profile)["support"]
     for (event, grade), rows in profiles.groupby(["event", "grade"], sort=False):
         found = support.sel(event=event, grade=grade).values
@@ -160,8 +159,3 @@ def test_contraction_of_risks_uses_their_own_draws(shipped, before, profiles):
     row = profiles.query(f"{query} and sex == 'female' and race_ethnicity == 'hispanic'").iloc[0]
     assert row["posterior_sd"] == pytest.approx(logit(risks.draws[:, cell, i, 0]).std())
     assert row["prior_sd"] == pytest.approx(logit(before.draws[:, cell, i, 0]).std())
-
-
-def test_unknown_kind_of_table_is_refused(shipped):
-    with pytest.raises(ValueError, match="of: expected 'effects' or 'risks', not 'levels'"):
-        aemodel.identification_table(shipped, of="levels")

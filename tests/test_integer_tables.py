@@ -252,32 +252,23 @@ def report(shipped):
     return table_uncertainty(shipped, seed=1, tables=6, draws=20)
 
 
-def test_report_has_a_row_for_each_event_grade_and_profile(shipped, report):
+def test_report_has_a_row_for_each_event_grade_and_profile_and_sums_up(shipped, report):
     names = [c.name for c in shipped.risks.covariates]
     assert list(report.columns) == ["event", "grade", *names, "posterior_sd", "between_sd", "ratio", "shift"]
     assert len(report) == len(report.drop_duplicates(["event", "grade", *names])) == 144 * 11 * 2
-
-
-def test_report_is_finite_and_sums_up(report):
     assert set(report.attrs) == {"loglik_sd", "plugin_error", "ess"}
     assert np.isfinite(list(report.attrs.values())).all()
     assert 1 <= report.attrs["ess"] <= 20
     assert np.isfinite(report[["posterior_sd", "between_sd", "ratio", "shift"]]).all(axis=None)
     np.testing.assert_allclose(report["ratio"], report["between_sd"] / report["posterior_sd"])
+    risk = aemodel.posterior_epred(shipped, report.iloc[[0]][names])
+    risk = risk.sel(event=report["event"][0], grade=report["grade"][0]).values
+    assert report["posterior_sd"][0] == pytest.approx(np.log(risk / (1 - risk)).std(), rel=1e-4)
+    for draws, allowed in ((1, "2 or more"), (10**6, "2 to 1000")):
+        with pytest.raises(ValueError, match=f"draws: expected {allowed}, not {draws}"):
+            table_uncertainty(shipped, seed=1, draws=draws)
 
 
 def test_report_does_not_depend_on_anything_but_the_seed(shipped, report):
     pd.testing.assert_frame_equal(table_uncertainty(shipped, seed=1, tables=6, draws=20), report)
     assert not table_uncertainty(shipped, seed=2, tables=6, draws=20)["shift"].equals(report["shift"])
-
-
-def test_posterior_sd_of_the_report_is_that_of_the_risks(shipped, report):
-    risk = aemodel.posterior_epred(shipped, report.iloc[[0]][[c.name for c in shipped.risks.covariates]])
-    risk = risk.sel(event=report["event"][0], grade=report["grade"][0]).values
-    assert report["posterior_sd"][0] == pytest.approx(np.log(risk / (1 - risk)).std(), rel=1e-4)
-
-
-@pytest.mark.parametrize(("draws", "allowed"), [(1, "2 or more"), (10**6, "2 to 1000")])
-def test_wrong_number_of_draws_is_refused(shipped, draws, allowed):
-    with pytest.raises(ValueError, match=f"draws: expected {allowed}, not {draws}"):
-        table_uncertainty(shipped, seed=1, draws=draws)

@@ -13,7 +13,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute
 import pytest
-from hypothesis import given, settings, strategies as st
 
 import aemodel
 from aemodel.scoring.eager import read_sets
@@ -75,51 +74,6 @@ def refused(model, rows, message, **options):
 )
 def test_values_leave_the_levels_they_can_mean(covariates, covariate, values, levels):
     assert known(covariates, **values)[covariate] == levels
-
-
-def several(values):
-    return st.lists(values, min_size=1, max_size=20)
-
-
-def frame_with(**columns):
-    """Known patients, but for the given columns."""
-    size = len(next(iter(columns.values())))
-    return pd.DataFrame([KNOWN] * size).assign(**columns)
-
-
-FEW = settings(max_examples=30, deadline=None)
-
-
-@FEW
-@given(ages=several(st.floats(min_value=1, max_value=31, exclude_max=True)))
-def test_every_age_from_1_to_30_lies_in_one_band(covariates, ages):
-    found = [row["age_band"] for row in read(covariates, frame_with(age=ages))]
-    assert found == [["1-9" if age < 10 else "10-18" if age < 19 else "19-30"] for age in ages]
-
-
-@FEW
-@given(months=several(st.floats(min_value=0, max_value=360, exclude_max=True)), site=st.sampled_from(["bm", "iem"]))
-def test_every_time_to_relapse_lies_in_one_group(covariates, months, site):
-    cut = {"bm": 36, "iem": 18}[site]
-    found = [
-        row["relapse_group"]
-        for row in read(covariates, frame_with(months_to_relapse=months, relapse_site=[site] * len(months)))
-    ]
-    assert found == [[f"{site}_early" if m < cut else f"{site}_late"] for m in months]
-
-
-@FEW
-@given(ages=several(st.one_of(st.floats(max_value=1, exclude_max=True), st.floats(min_value=31))))
-def test_no_age_outside_1_to_30_has_a_band(covariates, ages):
-    frame = nw.from_native(frame_with(age=ages), eager_only=True)
-    assert not read_sets(frame, covariates, on_invalid="null")[:, 0].any()
-
-
-@FEW
-@given(texts=several(st.text().filter(lambda text: text not in ("male", "female"))))
-def test_no_other_text_is_a_sex(covariates, texts):
-    frame = nw.from_native(pl.DataFrame([KNOWN] * len(texts)).with_columns(sex=pl.Series(texts)), eager_only=True)
-    assert not read_sets(frame, covariates, on_invalid="null")[:, 2].any()
 
 
 def test_level_and_raw_columns_may_both_be_given_when_they_agree(covariates):

@@ -29,11 +29,11 @@ from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_logits, reference_states, state_probabilities
 from aemodel.inference.forward import logit, risk_draws
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.simulated import Simulated, all_frequencies, pair_tests, print_list
+from aemodel.inference.simulated import all_frequencies, pair_tests, print_list
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import RiskDraws
 from validation.laboratory import Laboratory, make_laboratory, row_rates
-from validation.simulation import simulate
+from validation.simulation import Simulated, simulate
 
 Floats = NDArray[np.float64]
 Truth = Callable[[Laboratory, np.random.Generator], tuple[Floats, Floats]]

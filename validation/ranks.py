@@ -16,12 +16,11 @@ from scipy.stats import binom
 from aemodel.answers.sensitivity import table_loglik
 from aemodel.inference.forward import Forward, make_forward, risk_draws
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.simulated import Simulated
 from aemodel.publication.evidence import Null
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import RiskDraws
 from validation.laboratory import Laboratory, Likelihood, table_tests
-from validation.simulation import draw_prior, print_significant, shift_of_interaction, simulate
+from validation.simulation import Simulated, draw_prior, print_significant, shift_of_interaction, simulate
 
 RANKED = 100
 """Posterior draws the truth is ranked among, thinned evenly from all chains."""

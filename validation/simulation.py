@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,12 +16,26 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.effects import effect_scales
 from aemodel.inference.forward import Forward
-from aemodel.inference.simulated import Simulated, publish, simulate_states
+from aemodel.inference.simulated import publish, simulate_states
 from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.tables import Tables
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated publication.
+
+    ``tables`` has the simulated frequencies; ``table`` (cell,) the patients in each cell; ``counts`` (state, cell) their
+    states, families end to end; ``p`` (state, cell) the true probabilities, new levels' cells included.
+    """
+
+    tables: Tables
+    table: Ints
+    counts: Ints
+    p: Floats
 
 
 def draw_prior(design: Design, rng: np.random.Generator) -> xr.Dataset:

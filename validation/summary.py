@@ -5,20 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from arviz_stats.ecdf_utils import ecdf_pit
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from aemodel.inference.idata import Band, uniform_band
 from validation.ranks import RANKED
 
 PROBABILITY = 0.95
 
 FEWEST_ROUNDS = 5
 """Rounds below which a band says nothing."""
+
+
+class Band(NamedTuple):
+    """Where the difference of an ECDF from uniform stays at all ``points`` at once, (point,) each."""
+
+    points: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+def uniform_band(size: int, probability: float) -> Band:
+    """Simultaneous band for the ECDF of a uniform sample (Saeilynoja, Buerkner and Vehtari 2022)."""
+    uniform = np.linspace(0, 1, size)
+    points, _, lower, upper = ecdf_pit(uniform, probability, n_simulations=2000)
+    return Band(points, lower - points, upper - points)
 
 
 def rank_table(rounds: Sequence[dict[str, Any]], probability: float = PROBABILITY) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import arviz as az
 import arviz.stats.stats_utils
@@ -12,7 +12,6 @@ import arviz_stats
 import arviz_stats.base.stats_utils
 import numpy as np
 import xarray as xr
-from arviz_stats.ecdf_utils import ecdf_pit
 from numpy.typing import NDArray
 
 from aemodel.inference.diagnostics import Diagnostics
@@ -56,21 +55,6 @@ def power_scaling(
     kinds = dict.fromkeys(priors_of, "prior") | dict.fromkeys(likelihoods, "likelihood")
     found = {name: arviz_stats.psense(tree, group=kind, group_var_names=[name]) for name, kind in kinds.items()}
     return {name: np.asarray(value["quantity"]) for name, value in found.items()}
-
-
-class Band(NamedTuple):
-    """Where the difference of an ECDF from uniform stays at all ``points`` at once, (point,) each."""
-
-    points: NDArray[np.float64]
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
-
-
-def uniform_band(size: int, probability: float) -> Band:
-    """Simultaneous band for the ECDF of a uniform sample (Saeilynoja, Buerkner and Vehtari 2022)."""
-    uniform = np.linspace(0, 1, size)
-    points, _, lower, upper = ecdf_pit(uniform, probability, n_simulations=2000)
-    return Band(points, lower - points, upper - points)
 
 
 def read_idata(content: BinaryIO) -> Any:

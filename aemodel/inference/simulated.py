@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,20 +17,6 @@ from aemodel.publication.tables import Tables
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """A simulated publication.
-
-    ``tables`` has the simulated frequencies; ``table`` (cell,) the patients in each cell; ``counts`` (state, cell) their
-    states, families end to end; ``p`` (state, cell) the true probabilities, new levels' cells included.
-    """
-
-    tables: Tables
-    table: Ints
-    counts: Ints
-    p: Floats
 
 
 def simulate_states(design: Design, p: Floats, table: Ints, rng: np.random.Generator, times: tuple[int, ...] = ()) -> Ints:
