@@ -53,7 +53,7 @@ def main() -> None:
 @one_line_errors
 def tables(publication: str, form: str, new: bool) -> None:
     from aemodel.pages.console import print_rows, print_wrapped
-    from aemodel.publication.summary import cutoff_lines, frequency_lines, interval_lines
+    from aemodel.publication.summary import cutoff_lines, frequency_lines, interval_lines, uncounted_lines
     from aemodel.publication.tables import load_tables, write_template
 
     if new:
@@ -67,11 +67,13 @@ def tables(publication: str, form: str, new: bool) -> None:
     print_wrapped(read.about.title)
     print_wrapped(f"N = {read.n} patients. {read.about.citation}")
     click.echo()
-    print_rows(frequency_lines(read.rows), "table", "Patients with each event, by published margin")
+    print_rows(frequency_lines(read), "table", "Patients with each event, by published margin")
     print_wrapped("(sum): adds up other rows, and is no second piece of evidence.")
     for what, lines in (("Rows that are intervals:", interval_lines(read)), ("Cutoffs:", cutoff_lines(read))):
         for line in [what, *lines] if lines else []:
             print_wrapped(line, indent="" if line == what else "  - ")
+    for line in uncounted_lines(read):
+        print_wrapped(f"{line}.")
     click.echo()
     none = "No discrepancy of the publication is recorded."
     print_wrapped("Discrepancies in the publication, and what was done:" if read.known_discrepancies else none)

@@ -12,6 +12,7 @@ from scipy.stats import binom, multinomial
 import aemodel
 from aemodel.answers.calibration import coverage
 from aemodel.cli import main
+from aemodel.inference import pieces
 from aemodel.inference.design import all_margins, family_averages, make_design
 from aemodel.inference.intervals import pack
 from aemodel.inference.own_patients import make_own_profiles
@@ -19,7 +20,7 @@ from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.selection import chi_square_tests
 from aemodel.publication.cells import make_cells
 from aemodel.publication.outcomes import read_states
-from aemodel.publication.summary import cutoff_lines, interval_lines
+from aemodel.publication.summary import cutoff_lines, frequency_lines, interval_lines
 from aemodel.publication.tables import read_tables
 from tests.reference import difference_quotient, enumerate_margin_logprob
 from tests.reports import drawn_model
@@ -194,7 +195,24 @@ def test_rows_that_are_intervals_are_said(tmp_path):
     for name, text in tables.texts.items():
         (tmp_path / name).write_text(text)
     said = CliRunner().invoke(main, ["tables", str(tmp_path)]).stdout
-    assert "Rows that are intervals:\n  - line 2, rash 3-5 arm a: printed <5, 1-4 of 20\n" in said
+    assert (
+        "Rows that are intervals:\n  - line 2, rash 3-5 arm a: printed <5, 1-4 of 20\nNo event is counted by age: risks" in said
+    )
+
+
+def test_columns_of_grades_stand_outermost_first():
+    more, rows = '[[grades]]\nname = "any"\n[[grades]]\nname = "3-4"\n', ["rash,1-2,total,all,40,9", "rash,3-4,total,all,40,4"]
+    (line,) = frequency_lines(trial(rows, "rash,Rash,,,1-2 3-4,all", more=more))
+    assert [*line][4:] == ["grade any", "grade 1-2", "grade 3-4"]
+
+
+def test_intervals_that_are_too_many_together_are_told(monkeypatch):
+    monkeypatch.setattr(pieces, "MOST_POINTS", 1)
+    tables = trial(["rash,3-5,arm,a,20,1-6", "rash,3-5,age,young,19,1-6"], "rash,Rash,,,3-5,all")
+    with pytest.warns(
+        UserWarning, match="2 counts that are intervals .*: rash 3-5 age young, rash 3-5 arm a are taken as a whole"
+    ):
+        loglik(tables, draws((4, 2)))
 
 
 def difference_error(logp, packed):

@@ -78,7 +78,7 @@ def outcome(texts, *, whole=False):
         tables = read_tables(texts)
         repr(tables)
         tables._repr_html_()
-        frequency_lines(tables.rows)
+        frequency_lines(tables)
         if whole:
             make_families(tables.events)
             make_cells(tables)

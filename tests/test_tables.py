@@ -353,7 +353,7 @@ def test_level_with_nobody_has_nobody_of_nobody():
     )
     found = next(row for row in tables.rows if row.level == "none")
     assert (found.n, found.observed, found.derived) == (0, 0, True)
-    assert "0 of 0" in str(frequency_lines(tables.rows))
+    assert "0 of 0" in str(frequency_lines(tables))
     assert make_cells(tables).n.tolist() == [104, 96, 0]
     assert "0 of 0" not in tables._repr_html_()
 

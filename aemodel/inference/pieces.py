@@ -5,6 +5,7 @@ Of a count that follows from others only that it is in its interval is left to s
 
 from __future__ import annotations
 
+import warnings
 from itertools import permutations
 from math import lgamma, log, pi
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats.qmc import Sobol
 
 from aemodel.publication.reduction import Margins, dependence
+from aemodel.publication.texts import listed
 
 MOST_POINTS = 3000
 MOST_LISTED = 100_000
@@ -75,9 +77,20 @@ def make_pieces(margins: Margins, deviation: Floats) -> Pieces:
             joined = _joined(margins, found, points)
             share = _share(margins, found, points, joined)
             if (share > 0).sum() <= MOST_POINTS:
+                _warn_if_wide(margins, found.free, width, deviation)
                 return found._replace(points=points[share > 0], joined=joined[share > 0], share=share[share > 0])
         finest = np.argmin(np.where(width < values, (width + 1) / deviation, np.inf))
         width[finest] = min(values[finest], max(width[finest] + 1, np.ceil(1.1 * width[finest])))
+
+
+def _warn_if_wide(margins: Margins, free: list[int], width: Floats, deviation: Floats) -> None:
+    if (wide := width > np.maximum(NARROW * deviation, 2)).any():
+        names = listed(margins.labels[j] for j in np.array(free)[wide])
+        warnings.warn(
+            f"{len(free)} counts that are intervals can be too much together to be summed over: {names} are taken as a whole, "
+            "and the likelihood may be off by some tenths of a nat; give counts, or leave out rows that others nearly tell",
+            stacklevel=2,
+        )
 
 
 def _free(margins: Margins, deviation: Floats) -> Pieces:

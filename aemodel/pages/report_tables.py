@@ -37,7 +37,7 @@ def frequencies(tables: Tables, words: Words) -> list[Row]:
             "N": line["n"],
             **{grades[name]: text for name, text in line.items() if name in grades},
         }
-        for line in frequency_lines(tables.rows)
+        for line in frequency_lines(tables)
     ]
 
 

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from aemodel.publication.cutoffs import read_cutoffs
 from aemodel.publication.errors import Faults
+from aemodel.publication.grades import class_numbers, grade_bounds
 from aemodel.publication.markup import html_table
+from aemodel.publication.rules import split
 from aemodel.publication.schema import Frequency
 from aemodel.publication.texts import listed
 from aemodel.publication.words import words_of
@@ -18,14 +20,17 @@ from aemodel.publication.words import words_of
 MOST_LINES = 40
 
 
-def frequency_lines(rows: Sequence[Frequency]) -> list[dict[str, Any]]:
-    """One line for each event and level, from `Tables.rows`: n, and a column for each grade."""
+def frequency_lines(tables: Any) -> list[dict[str, Any]]:
+    """One line for each event and level of a publication: n, and a column for each grade, the outermost first."""
+    rows: Sequence[Frequency] = tables.rows
     lines: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
         key = (row.event, row.covariate, row.level)
         line = lines.setdefault(key, {"event": key[0], "covariate": key[1], "level": key[2], "n": row.n})
         line[f"grade {row.grade}"] = f"{in_words(row)}{' (sum)' if row.derived else ''}"
-    grades = sorted({name for line in lines.values() for name in line if name.startswith("grade")})
+    place = class_numbers(tables.classes)
+    given = sorted({row.grade for row in rows}, key=lambda grade: (grade_bounds(grade, place)[0], grade not in place, grade))
+    grades = [f"grade {grade}" for grade in given]
     return [
         {**{k: line[k] for k in ("event", "covariate", "level", "n")}, **{g: line.get(g, "") for g in grades}}
         for line in lines.values()
@@ -44,6 +49,13 @@ def interval_lines(tables: Any) -> list[str]:
     rows = [row for row in tables.rows if row.line and not row.exact and not row.derived]
     lines = [f"line {row.line}, {' '.join(row.key)}: printed {row.printed}, {in_words(row)} of {row.n}" for row in rows]
     return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else [])
+
+
+def uncounted_lines(tables: Any) -> list[str]:
+    """Covariates by which no event is counted: effects rest on what is said beside the counts, and on the prior."""
+    places = [place for row in tables.rows for place in split(tables.covariates, row.covariate, row.level) or ()]
+    uncounted = [c.name for c in tables.covariates if c.name not in {name for name, _ in places}]
+    return [f"No event is counted by {name}: risks by it rest on assumptions" for name in uncounted]
 
 
 def cutoff_lines(tables: Any) -> list[str]:
