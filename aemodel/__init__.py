@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # the same for those who read types; a test holds the two tog
     from aemodel.inference.ard import read_ard as read_ard
     from aemodel.inference.fitting import Fitted as Fitted, fit as fit
     from aemodel.inference.likelihood import margin_loglik as margin_loglik
+    from aemodel.inference.model import pymc_model as pymc_model
     from aemodel.pages.calculator import write_calculator as write_calculator
     from aemodel.pages.report import write_report as write_report
     from aemodel.publication.errors import (
@@ -85,6 +86,7 @@ _NAMES = {
     "inference.ard": "read_ard",
     "inference.fitting": "Fitted fit",
     "inference.likelihood": "margin_loglik",
+    "inference.model": "pymc_model",
     "pages.calculator": "write_calculator",
     "pages.report": "write_report",
     "publication.errors": "InputError PatientsError PublicationError",

@@ -117,8 +117,8 @@ def _check_counts(read: Any) -> bool:
 @main.command(
     help="""Fit a publication's tables and save the model.
 
-    Takes a minute or two, most of it compiling. Exit code 1 if the sampler's diagnostics fail; the model is saved either
-    way, with the verdict in it.
+    Takes a minute or two, the first time on a machine half a minute more for compiling. Exit code 1 if the sampler's
+    diagnostics fail; the model is saved either way, with the verdict in it.
 
     \b
     Examples:
@@ -183,7 +183,7 @@ def fit(
     check_folder(out)
     read = load_tables(publication)
     own = None if patients is None else read_frame(patients, listed_names("na", na) or [])
-    tell(f"Fitting {read.name}: compiling (half a minute), then {settings['chains']} chains of {settings['draws']} draws.")
+    tell(f"Fitting {read.name}: {settings['chains']} chains of {settings['draws']} draws.")
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the verdict is printed below

@@ -63,7 +63,7 @@ def sample(model, draws: int):
     from threadpoolctl import threadpool_limits
 
     started = time.perf_counter()
-    compiled = nutpie.compile_pymc_model(model)
+    compiled = model.sampler() if hasattr(model, "sampler") else nutpie.compile_pymc_model(model)
     compile_time = time.perf_counter() - started
     started = time.perf_counter()
     with threadpool_limits(1, user_api="blas"):
@@ -107,12 +107,11 @@ def prepared():
 
 
 def joint(draws: int) -> dict[str, float]:
-    from aemodel.inference.model import build_model
+    from aemodel.inference.posterior import DIMS, make_density
 
     tables, design, margins = prepared()
-    model = build_model(design, margins)
-    idata, compile_time, sampling = sample(model, draws)
-    found = figures(idata, [rv.name for rv in model.free_RVs], compile_time, sampling)
+    idata, compile_time, sampling = sample(make_density(design, margins), draws)
+    found = figures(idata, list(DIMS), compile_time, sampling)
     return found | {"kernel_ms": kernel_time(margins), "overall_sd": overall_sd(tables, design, idata["posterior"])}
 
 
@@ -120,10 +119,10 @@ def kernel_time(margins) -> float:
     """Milliseconds for value and gradient of all families, at random state probabilities."""
     import numpy as np
 
-    from aemodel.inference.model import margin_data
+    from aemodel.inference.intervals import pack
     from aemodel.inference.saddlepoint import joint_loglik
 
-    packed = margin_data(margins)
+    packed = pack([family.margins for family in margins])
     rng = np.random.default_rng(1)
     points = packed.target + 0.3 * rng.normal(size=(200, packed.target.size))
     joint_loglik(points[0], *packed)
@@ -140,7 +139,8 @@ def product(draws: int) -> dict[str, float]:
     import pytensor.tensor as pt
 
     from aemodel.inference.effects import make_centring, state_probabilities
-    from aemodel.inference.model import coordinates, prior_logits
+    from aemodel.inference.model import prior_logits
+    from aemodel.inference.posterior import coordinates
 
     tables, design, margins = prepared()
     rows = tables.frequencies[~tables.frequencies["derived"]]

@@ -63,8 +63,8 @@ def ours(rows: int) -> dict[str, float]:
 
     from aemodel.inference.design import all_margins, make_design
     from aemodel.inference.evidence import choose_evidence
-    from aemodel.inference.model import build_model
     from aemodel.inference.own_patients import make_own_profiles
+    from aemodel.inference.posterior import make_density
 
     tables, patients, event, worst = simulated(rows)
     patients[event] = np.array([0, 3, 4])[worst]
@@ -73,15 +73,14 @@ def ours(rows: int) -> dict[str, float]:
     own = make_own_profiles(tables, design, patients, "disjoint")
     counting = time.perf_counter() - started
     evidence = choose_evidence(tables, "both", True)
-    compiled = nutpie.compile_pymc_model(build_model(design, all_margins(design, tables.frequencies), evidence, own=own))
-    at = 0.1 * np.random.default_rng(1).normal(size=compiled.n_dim)
-    compiled.logp_func(at)
+    density = make_density(design, all_margins(design, tables.frequencies), evidence, own=own)
+    sampler, at = density.sampler(), density.start
     started = time.perf_counter()
     for _ in range(500):
-        compiled.logp_func(at)
+        density(at)
     gradient = (time.perf_counter() - started) / 500 * 1e3
     started = time.perf_counter()
-    nutpie.sample(compiled, draws=300, tune=300, chains=2, cores=2, seed=1, progress_bar=False)
+    nutpie.sample(sampler, draws=300, tune=300, chains=2, cores=2, seed=1, progress_bar=False)
     return {"gradient": gradient, "counting": counting, "sampling": time.perf_counter() - started}
 
 

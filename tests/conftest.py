@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 
-import nutpie
 import pytest
 
 import aemodel
-from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.forward import make_model_forward
-from aemodel.inference.model import build_model
 from aemodel.publication.cells import make_cells
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
@@ -79,13 +76,6 @@ def spark():
 def invented_evidence(invented_patients):
     """The invented publication with an ordering and nulls."""
     return read_tables(publication_texts(invented_patients, evidence=EVIDENCE))
-
-
-@pytest.fixture(scope="session")
-def invented_compiled(invented):
-    """The invented publication's model compiled once for all tests that sample it: by far the longest step."""
-    design = make_design(invented)
-    return nutpie.compile_pymc_model(build_model(design, all_margins(design, invented.frequencies)))
 
 
 @pytest.fixture(scope="session")

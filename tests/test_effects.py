@@ -14,7 +14,8 @@ from aemodel.inference.design import all_margins, make_design, zero_sum_basis
 from aemodel.inference.effects import branch_logits, branch_shares, effect_scales, make_centring, reference_states
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.forward import additive_residual
-from aemodel.inference.model import build_model, coordinates, prior_logits
+from aemodel.inference.model import build_model, prior_logits
+from aemodel.inference.posterior import coordinates
 from aemodel.publication.families import make_families
 from aemodel.publication.schema import Event
 from tests.reference import shifted_chain, state_log_probabilities

@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import get_args
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 import pytest
 from scipy.stats import chi2, ncx2, norm
 
 from aemodel.inference.design import all_margins, make_design
-from aemodel.inference.evidence import Significance, choose_evidence, make_region, ordering_logp
+from aemodel.inference.evidence import Significance, choose_evidence, make_region, ordering_term
 from aemodel.inference.forward import make_model_forward
 from aemodel.inference.selection import (
     log_noncentral_chi_square,
     not_significant,
     null_weights,
-    selection_logp,
+    nulls_term,
 )
 from aemodel.publication.evidence import Ordering
 from tests.reference import chi_square_statistics, difference_quotient, in_order, simulate_groups
@@ -66,11 +64,9 @@ def null_probabilities(aall1331, design, nulls, shipped_states):
     rng = np.random.default_rng(1)
     found = {}
     for kind, some in nulls.items():
-        p = pt.dmatrix()
-        together = selection_logp(design, some, null_weights(design, some, margins), p)
-        each = [selection_logp(design, some, np.eye(len(some))[i], p) for i in range(len(some))]
-        logp = pytensor.function([p], [pt.stack(each), together], mode=UNCOMPILED)
-        computed = [logp(states) for states in shipped_states]
+        together = nulls_term(design, some, null_weights(design, some, margins))
+        each = [nulls_term(design, some, alone) for alone in np.eye(len(some))]
+        computed = [([term(p)[0] for term in each], together(p)[0]) for p in shipped_states]
         simulated = [simulate_nulls(design, some, states, rng) for states in shipped_states]
         found[kind] = [np.array([one[i] for one in values]) for values in (computed, simulated) for i in (0, 1)]
     return found
@@ -180,10 +176,8 @@ def test_weights_are_those_of_the_events_correlation(aall1331, design):
 
 
 def test_gradient_of_nulls_is_a_difference_quotient(aall1331, design, nulls, shipped_states):
-    margins, p = all_margins(design, aall1331.frequencies), pt.dmatrix()
     some = nulls["any_ae", "race_ethnicity"]
-    logp = selection_logp(design, some, null_weights(design, some, margins), p)
-    function = pytensor.function([p], [logp, pytensor.grad(logp, p)], mode=UNCOMPILED)
+    function = nulls_term(design, some, null_weights(design, some, all_margins(design, aall1331.frequencies)))
     at = shipped_states[-1]
     direction = np.random.default_rng(4).normal(size=at.shape) * at
     along = difference_quotient(lambda t: float(function(at + t[0] * direction)[0]), [0.0], 1e-4)
@@ -202,12 +196,7 @@ def ordering(aall1331):
 @pytest.fixture(scope="session")
 def ordering_functions(design, ordering):
     """Log probability and gradient by the tests that were significant, of state probabilities (state, cell)."""
-    p = pt.dmatrix()
-    found = {}
-    for significance in get_args(Significance):
-        logp = ordering_logp(design, *ordering, p, significance)
-        found[significance] = pytensor.function([p], [logp, pytensor.grad(logp, p)], mode=UNCOMPILED)
-    return found
+    return {significance: ordering_term(design, *ordering, significance) for significance in get_args(Significance)}
 
 
 @pytest.fixture(scope="session")
@@ -313,12 +302,11 @@ def test_ordering_of_two_groups_is_a_normal_probability(invented):
     item = Ordering("any_toxicity", "arm", {"3-5": (("high",), ("low",))}, None, None, "")
     rate = np.array([0.4])
     _, n = design.groups("arm", ("high", "low"))
-    p = pt.dmatrix()
-    logp = pytensor.function([p], ordering_logp(design, item, rate, p, "order"), mode=UNCOMPILED)
+    logp = ordering_term(design, item, rate, "order")
     for difference in (-0.3, -0.1, 0.0, 0.05, 0.2):
         rates = {"high": (0.4 + difference / 2, 0.1), "low": (0.4 - difference / 2, 0.1)}
         expected = norm.logcdf(difference / np.sqrt(0.4 * 0.6 * (1 / n).sum()))
-        assert float(logp(states_of(design, item, rates))) == pytest.approx(expected, abs=0.02)
+        assert logp(states_of(design, item, rates))[0] == pytest.approx(expected, abs=0.02)
 
 
 def test_too_fine_tiers_are_refused(design):

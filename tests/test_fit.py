@@ -6,7 +6,6 @@ import json
 import warnings
 
 import numpy as np
-import nutpie
 import pandas as pd
 import pymc as pm
 import pytest
@@ -16,7 +15,7 @@ import aemodel
 from aemodel.inference import fitting
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.model import build_model, margin_data
+from aemodel.inference.posterior import make_density
 from aemodel.inference.record import check_settings
 
 pytestmark = pytest.mark.xdist_group("fits")
@@ -40,22 +39,21 @@ def design(invented):
 
 
 @pytest.fixture(scope="module")
-def model(invented, design):
-    return build_model(design, all_margins(design, invented.frequencies))
+def model(invented):
+    return aemodel.pymc_model(invented)
 
 
 @pytest.fixture(scope="module")
-def compiled(invented_compiled):
-    return invented_compiled
+def density(invented, design):
+    return make_density(design, all_margins(design, invented.frequencies))
 
 
 @pytest.fixture(scope="module")
-def fit(compiled):
-    """`aemodel.fit` on the compiled model, its warnings in a list."""
+def fit():
+    """`aemodel.fit`, its warnings in a list."""
 
     def run(tables, **options):
-        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
-            patch.setattr(fitting.nutpie, "compile_pymc_model", lambda _: compiled)
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             return aemodel.fit(tables, progress=False, **options), caught
 
@@ -119,24 +117,6 @@ def test_model_has_finite_log_density_and_gradient_at_its_start(model):
     assert np.isfinite(model.compile_dlogp(**UNCOMPILED)(point)).all()
 
 
-def test_margins_can_be_swapped_without_compiling_again(invented, design):
-    model = build_model(design, all_margins(design, invented.frequencies))
-    loglik, point = margins_of(model), model.initial_point()
-    before = loglik(point)
-    fewer = all_margins(design, invented.frequencies.query("event != 'rash'"))
-    with model:
-        pm.set_data({f"margins_{name}": value for name, value in margin_data(fewer)._asdict().items()})
-    expected = margins_of(build_model(design, fewer))(point)
-    assert expected != pytest.approx(before, abs=1)
-    assert loglik(point) == pytest.approx(expected, abs=1e-9)
-
-
-def margins_of(model):
-    """The model's log likelihood of its margins, at a point of the sampler's coordinates."""
-    (value,) = model.replace_rvs_by_values([model["margins"]])
-    return model.compile_fn(value, inputs=model.value_vars, on_unused_input="ignore", **UNCOMPILED)
-
-
 # Second attempts.
 
 
@@ -145,7 +125,7 @@ def passing(worst=1.001):
 
 
 @pytest.fixture
-def attempts(invented, model, monkeypatch):
+def attempts(density, monkeypatch):
     """`_sample` on runs whose diagnostics are given: what each run was, and what came out."""
 
     def run(verdicts, asked=2):
@@ -153,26 +133,14 @@ def attempts(invented, model, monkeypatch):
 
         def once(compiled, run, **options):
             seen.append(run)
-            parameters = {v.name: (("chain", "draw"), np.zeros((2, 5))) for v in model.unobserved_RVs}
-            return Drawn(xr.Dataset(parameters))
+            return
 
-        monkeypatch.setattr(fitting.nutpie, "compile_pymc_model", lambda _: None)
         monkeypatch.setattr(fitting, "_sample_once", once)
         monkeypatch.setattr(fitting, "diagnose", lambda _: left.pop(0))
         settings = check_settings(seed=1, draws=100, tune=50, chains=2, target_accept=0.8, attempts=asked)
-        return seen, fitting._sample(model, settings, progress=False)
+        return seen, fitting._sample(density, settings, progress=False)
 
     return run
-
-
-class Drawn:
-    """As much of `InferenceData` as `fit` touches before it judges it."""
-
-    def __init__(self, posterior):
-        self.posterior = posterior
-
-    def __getitem__(self, name):
-        return getattr(self, name)
 
 
 @pytest.mark.parametrize(
@@ -189,18 +157,6 @@ def test_run_that_fails_is_followed_by_a_more_careful_one_and_the_last_is_kept(a
     seen, (_, diagnostics, failed) = attempts([passing(worst) for worst in verdicts], asked)
     assert [tuple(run) for run in seen] == runs
     assert [each.r_hat for each in (*failed, diagnostics)] == verdicts
-
-
-@pytest.mark.slow
-def test_margins_can_be_swapped_in_the_compiled_sampler(invented, design, compiled):
-    fewer = margin_data(all_margins(design, invented.frequencies.query("event != 'rash'")))
-    other = compiled.with_data(**{f"margins_{name}": value for name, value in fewer._asdict().items()})
-    rates = {}
-    for name, sampler in (("all", compiled), ("without rash", other)):
-        posterior = nutpie.sample(sampler, draws=100, tune=150, chains=2, seed=2, progress_bar=False)["posterior"]
-        rates[name] = float(posterior["intercept"].sel(branch="rash in any_toxicity").std())
-    # Without its rows only the prior speaks of rash.
-    assert rates["without rash"] > 2 * rates["all"]
 
 
 @pytest.mark.slow

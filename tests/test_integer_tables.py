@@ -8,20 +8,16 @@ from itertools import permutations, product
 
 import numpy as np
 import pandas as pd
-import pytensor
-import pytensor.tensor as pt
 import pytest
 from msgspec import structs
 from scipy.special import logsumexp
 
 import aemodel
 from aemodel.answers.sensitivity import margin_loglik_draws, table_loglik, table_uncertainty
-from aemodel.inference.design import all_margins, family_averages, make_design
+from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.forward import make_forward, make_model_forward
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.intervals import pack
-from aemodel.inference.likelihood import joint_margins
-from aemodel.inference.model import family_state_logp
+from aemodel.inference.likelihood import margins_term
 from aemodel.publication.cells import coarse_cells, cohort_sets, make_cells
 from aemodel.publication.schema import CohortCount
 
@@ -188,14 +184,9 @@ def test_likelihood_of_the_maximum_entropy_table_is_the_models_at_the_chosen_dra
 
 
 def models_likelihood(design, margins, draws):
-    """The model's own graph at state probabilities of the draws."""
-    p = pt.dmatrix()
-    data = [pt.constant(value) for value in pack([family.margins for family in margins])]
-    function = pytensor.function(
-        [p], joint_margins(family_state_logp(design, p, family_averages(design, margins)), data), mode="FAST_COMPILE"
-    )
-    states = make_forward(design, deviation=0.0).states(draws, 0)
-    return [float(function(one[:, : len(design.cells.n)])) for one in states]
+    """The model's own term at state probabilities of the draws."""
+    term = margins_term(design, margins)
+    return [term(p[:, : len(design.cells.n)].copy())[0] for p in make_forward(design, deviation=0.0).states(draws, 0)]
 
 
 @pytest.mark.slow

@@ -10,8 +10,6 @@ import nutpie
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import pymc as pm
-import pytensor.tensor as pt
 import pytest
 
 import aemodel
@@ -20,8 +18,9 @@ from aemodel.inference.design import all_margins, family_averages, make_design
 from aemodel.inference.effects import state_probabilities
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.intervals import pack
-from aemodel.inference.model import build_model, margin_data
-from aemodel.inference.own_patients import make_own_profiles, patients_logp
+from aemodel.inference.model import build_model
+from aemodel.inference.own_patients import make_own_profiles, patients_term
+from aemodel.inference.posterior import DIMS, make_density
 from aemodel.inference.record import evidence_words
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.publication.cells import remaining_cells
@@ -63,8 +62,7 @@ def with_gaps(invented_patients):
 
 
 def patients_value(own, p):
-    with pm.Model():
-        return float(patients_logp(own, pt.constant(p)).eval(mode="FAST_COMPILE"))
+    return patients_term(own)(p)[0]
 
 
 def margin_values(design, margins, p):
@@ -396,13 +394,13 @@ def test_power_multiplies_what_is_published_and_nothing_else(invented_evidence, 
 
 
 @pytest.mark.slow
-def test_a_quarter_of_the_patients_is_about_twice_the_uncertainty(invented, design, invented_compiled):
+def test_a_quarter_of_the_patients_is_about_twice_the_uncertainty(invented, design):
     """Of the branches' intercepts; less where their priors add to what little is left."""
     margins = all_margins(design, invented.frequencies)
-    quarter = nutpie.compile_pymc_model(build_model(design, margins, power=0.25))
     sds = []
-    for compiled in (invented_compiled, quarter):
-        drawn = nutpie.sample(compiled, draws=500, tune=400, chains=2, seed=3, progress_bar=False)
+    for power in (1.0, 0.25):
+        sampler = make_density(design, margins, power=power).sampler()
+        drawn = nutpie.sample(sampler, draws=500, tune=400, chains=2, seed=3, progress_bar=False)
         sds.append(drawn["posterior"]["intercept"].std(("chain", "draw")).to_numpy())
     assert 1.4 < np.median(sds[1] / sds[0]) < 2.1
 
@@ -466,22 +464,9 @@ SHORT = {"draws": 250, "chains": 2, "tune": 250, "attempts": 1, "progress": Fals
 
 
 @pytest.fixture(scope="module")
-def compiled(invented, design, invented_patients, profiles):
-    """The model with patients, compiled once for margins of any kind and number of patients."""
-    own = profiles(invented_patients)
-    return nutpie.compile_pymc_model(build_model(design, all_margins(design, invented.frequencies), own=own))
-
-
-@pytest.fixture(scope="module")
-def fit(compiled, invented):
-    """`aemodel.fit` on the compiled model, with its own data."""
-
+def fit(invented):
     def run(patients):
-        def exchange(model):
-            return compiled.with_data(**{data.name: data.get_value() for data in model.data_vars})
-
-        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            patch.setattr(fitting.nutpie, "compile_pymc_model", exchange)
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # so few draws fail the gate
             return aemodel.fit(invented, seed=1, patients=patients, overlap="disjoint", **SHORT)
 
@@ -519,11 +504,10 @@ def test_patients_with_higher_rates_raise_risks(worse, fit):
 
 
 @pytest.mark.slow
-def test_fit_keeps_nothing_of_patients(worse, saved, design, invented):
+def test_fit_keeps_nothing_of_patients(worse, saved, invented):
     """Parameters, the sampler's statistics and the published counts only; the count of all patients in settings and card."""
-    alone = build_model(design, all_margins(design, invented.frequencies))
     assert set(worse.idata.groups()) == {"posterior", "prior", "sample_stats", "observed_data"}
-    assert set(worse.posterior.data_vars) == {v.name for v in alone.unobserved_RVs if not v.name.endswith("_sampled")}
+    assert set(worse.posterior.data_vars) == set(DIMS)
     assert worse.idata["observed_data"]["n"].values.max() <= invented.n
     assert {k: v for k, v in saved.settings.items() if "patient" in k} == {"patients": 100}
     assert (worse.settings["patients"], worse.settings["overlap"]) == (100, "disjoint")
@@ -534,19 +518,15 @@ def test_fit_keeps_nothing_of_patients(worse, saved, design, invented):
 
 
 @pytest.mark.slow
-def test_half_the_rows_tell_more_than_none_and_less_than_all(invented, design, invented_patients, profiles, compiled):
+def test_half_the_rows_tell_more_than_none_and_less_than_all(invented, design, invented_patients, profiles):
     """Of the effects of region, on average over branches: log ratios of posterior sds, which chance moves by about 0.03."""
     published = all_margins(design, invented.frequencies)
     half, everybody = (profiles(rows, "subset") for rows in (invented_patients.iloc[::2], invented_patients))
-    nothing_left = {f"margins_{name}": x for name, x in margin_data(everybody.others[1])._asdict().items()}
-    samplers = {
-        "none": compiled.with_data(patients_counts=np.zeros_like(everybody.counts)),
-        "half": nutpie.compile_pymc_model(build_model(design, published, own=half)),
-        "all": compiled.with_data(**nothing_left),
-    }
     sd = {}
-    for name, sampler in samplers.items():
-        run = nutpie.sample(sampler, draws=500, tune=300, chains=2, seed=2, progress_bar=False)
+    for name, own in {"none": None, "half": half, "all": everybody}.items():
+        run = nutpie.sample(
+            make_density(design, published, own=own).sampler(), draws=500, tune=300, chains=2, seed=2, progress_bar=False
+        )
         sd[name] = region_sd(design, run["posterior"])
     assert np.log(sd["none"] / sd["half"]).mean() > 0.1
     assert np.log(sd["half"] / sd["all"]).mean() > 0.1

@@ -7,14 +7,12 @@ probability spreads over parameter draws: largest less smallest of 24 draws, unl
 from __future__ import annotations
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 import pytest
 from scipy.stats import binom
 
 from aemodel.inference.effects import state_probabilities
 from aemodel.inference.intervals import pack
-from aemodel.inference.likelihood import joint_margins, margin_loglik
+from aemodel.inference.likelihood import margin_loglik
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.publication.reduction import reduce_margins
 from tests.reference import additive_logit_loglik, difference_quotient, enumerate_margin_logprob
@@ -131,7 +129,7 @@ def test_cells_without_patients_change_nothing():
     )
 
 
-def test_family_without_counts_can_stand_beside_others(nested_packed):
+def test_family_without_counts_can_stand_beside_others():
     n, nothing = np.array([5.0]), np.zeros((1, 2, 0))
     uncounted = reduce_margins(n, nothing, np.zeros(0), [])
     logp = np.append(np.log(parameter_draws("nested", 0.5)[0]).ravel(), np.log([0.3, 0.7]))
@@ -385,38 +383,3 @@ def test_wrong_input_is_refused(message):
     for changed in WRONG[message]:
         with pytest.raises(ValueError, match=message):
             margin_loglik(**(GOOD | changed))
-
-
-# The PyTensor Ops.
-
-
-@pytest.fixture(scope="module")
-def nested_packed():
-    return pack([system_margins("nested")])
-
-
-def with_integer_support(packed):
-    return packed._replace(support=packed.support.astype(np.int64))
-
-
-@pytest.mark.parametrize("mode", ["FAST_COMPILE", pytest.param("NUMBA", marks=pytest.mark.slow)])
-def test_op_agrees_with_the_kernel(nested_packed, mode):
-    x = pt.dvector()
-    value = joint_margins(x, [pt.constant(array) for array in with_integer_support(nested_packed)])
-    compiled = pytensor.function([x], [3 * value, pytensor.grad(3 * value, x)], mode=mode)
-    logp = np.log(parameter_draws("nested", 0.5)[0]).ravel()
-    expected, gradient = joint_loglik(logp, *nested_packed)
-    found, found_gradient = compiled(logp)
-    np.testing.assert_allclose(found, 3 * expected.sum(), rtol=1e-12)
-    np.testing.assert_allclose(found_gradient, 3 * gradient, rtol=1e-10)
-
-
-def test_op_takes_margins_of_another_shape_without_compiling_again(nested_packed):
-    shared = [pytensor.shared(array) for array in with_integer_support(nested_packed)]
-    x = pt.dvector()
-    compiled = pytensor.function([x], joint_margins(x, shared), mode="FAST_COMPILE")
-    packed = pack([system_margins("single")])
-    for variable, array in zip(shared, with_integer_support(packed), strict=True):
-        variable.set_value(array)
-    logp = np.log(parameter_draws("single", 0.5)[0]).ravel()
-    np.testing.assert_allclose(compiled(logp), joint_loglik(logp, *packed)[0].sum(), rtol=1e-12)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from aemodel.answers.sensitivity import (
     robustness_table,
     sensitivity_table,
 )
-from aemodel.inference import fitting, priors
+from aemodel.inference import priors
 from aemodel.inference.design import make_design
 from aemodel.inference.forward import additive_residual, event_sums, logit, make_model_forward
 from aemodel.inference.idata import power_scaling
@@ -254,15 +253,10 @@ def test_interaction_that_is_published_is_no_departure():
 
 
 @pytest.fixture(scope="module")
-def refits(invented, invented_compiled):
-    """Short fits at half, whole and double prior scale, of one compiled model; too short for the gate of a real fit."""
-
-    def compiled(model):
-        return invented_compiled.with_data(prior_scale=model["prior_scale"].get_value())
-
+def refits(invented):
+    """Short fits at half, whole and double prior scale; too short for the gate of a real fit."""
     found = {}
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setattr(fitting, "nutpie", SimpleNamespace(compile_pymc_model=compiled, sample=fitting.nutpie.sample))
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for scale in (0.5, 1.0, 2.0):
             found[scale] = aemodel.fit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from validation.figures import read_all, write_results
 from validation.first_model import make_first_laboratory
 from validation.flags import flag_table, one_event
 from validation.full_rows import one_regression
-from validation.laboratory import make_laboratory
 from validation.runs import run_rounds
 from validation.summary import coverage_table, rank_table, sampler_table
 from validation.thinned import one_thinning, thinning_table
@@ -83,8 +81,7 @@ def arms(out: Path, publication: str, rounds: int, first_seed: int, processes: i
 @click.option("--processes", type=int, default=2, show_default=True)
 def thinned(out: Path, publication: str, rounds: int, processes: int) -> None:
     """Patients completed from the margins and halved: one half's fit predicts the other."""
-    make = partial(make_laboratory, product=False)
-    found = run_rounds(publication, out / "thinned", range(1, rounds + 1), what=one_thinning, make=make, processes=processes)
+    found = run_rounds(publication, out / "thinned", range(1, rounds + 1), what=one_thinning, processes=processes)
     click.echo(thinning_table(found).round(3).to_string(index=False))
 
 
@@ -120,8 +117,7 @@ def withheld(out: Path, publication: str, processes: int) -> None:
 def flags(out: Path, publication: str, events: int | None, processes: int) -> None:
     """Support's measure against refits without an event's own rows: variances of effects, and one rank correlation."""
     numbers = range(1, (events or len(load_tables(publication).events)) + 1)
-    make = partial(make_laboratory, product=False)
-    table = flag_table(run_rounds(publication, out / "flags", numbers, what=one_event, make=make, processes=processes))
+    table = flag_table(run_rounds(publication, out / "flags", numbers, what=one_event, processes=processes))
     click.echo(table.round(2).to_string(index=False))
     click.echo(f"\nRank correlation over {len(table)} pairs: {table.attrs['rank_correlation']:.2f}")
 

@@ -32,7 +32,7 @@ from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import all_frequencies, pair_tests, print_list
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import RiskDraws
-from validation.laboratory import Laboratory, make_laboratory, row_rates
+from validation.laboratory import Laboratory, make_laboratory, row_averages
 from validation.simulation import Simulated, simulate
 
 Floats = NDArray[np.float64]
@@ -123,7 +123,7 @@ def published_effects(laboratory: Laboratory) -> Floats:
     own = pt.dmatrix()
     shared = np.zeros((2, len(design.term_of)))
     logits = branch_logits(design, pt.constant(np.log(taken / refused)), own, pt.constant(shared), design.centred, pt)
-    rates = row_rates(laboratory.tables, design, state_probabilities(*design.paths, logits, pt))
+    rates = _rates(laboratory, state_probabilities(*design.paths, logits, pt))
     loss = -pt.dot(n * wanted, pt.log(rates)) - pt.dot(n * (1 - wanted), pt.log1p(-rates)) + 0.5 * (own**2).sum() / SPREAD**2
     value = pytensor.function([own], [loss, pytensor.grad(loss, own)])
     start = np.zeros(_shape(design))
@@ -138,6 +138,12 @@ def published_effects(laboratory: Laboratory) -> Floats:
     return np.asarray(found.x).reshape(start.shape)
 
 
+def _rates(laboratory: Laboratory, p: Any) -> Any:
+    """The rate of each frequency, (row,), from state probabilities (state, cell), for PyTensor."""
+    having, share = row_averages(laboratory.tables, laboratory.design)
+    return pt.clip((pt.dot(having, p) * share).sum(axis=1), 1e-12, 1 - 1e-12)
+
+
 ARMS: dict[str, Truth] = {
     "common": _loud(_common),
     "few_large": _loud(_few_large),
@@ -148,9 +154,9 @@ ARMS: dict[str, Truth] = {
 
 
 def make_arm_laboratory(tables: Tables) -> Laboratory:
-    """The compiled model for any list that could be printed of the publication's events."""
+    """For any list that could be printed of the publication's events."""
     tests = pair_tests(tables)
-    return make_laboratory(all_frequencies(tables, tests), tests, product=False)
+    return make_laboratory(all_frequencies(tables, tests), tests)
 
 
 def one_round(laboratory: Laboratory, seed: int, *, fit: str, draws: int = 400, tune: int = 300) -> dict[str, Any]:
@@ -164,8 +170,8 @@ def one_fit(laboratory: Laboratory, seed: int, arm: str, fit: str, *, draws: int
     made = simulated_arm(laboratory, seed, arm)
     printed, left_out, p_values = print_list(made.tables, laboratory.tests)
     evidence, prior_scale = FITS[fit]
-    data = laboratory.data(printed, nulls=left_out if evidence else (), prior_scale=prior_scale)
-    posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune, chains=1)
+    density = laboratory.density(printed, nulls=left_out if evidence else (), prior_scale=prior_scale)
+    posterior, diagnostics = laboratory.sample(density, seed=seed, draws=draws, tune=tune, chains=1)
     fitted = risk_draws(printed, laboratory.forward, posterior, seed + 1_000_003)
     true = replace(fitted, draws=_true_draws(laboratory, made, fitted))
     rows = compare(true, fitted, printed, p_values)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
+from numpy.typing import NDArray
+from nutpie.compiled_pyfunc import from_pyfunc
+from pymc.pytensorf import join_nonshared_inputs
 
 from aemodel.inference import priors
+from aemodel.inference.density import Term
 from aemodel.inference.design import Design
-from aemodel.inference.effects import Centring, branch_logits, effect_scales
-from aemodel.inference.model import SAMPLED
-from aemodel.inference.normal import half_normal_quantile
+from aemodel.inference.effects import branch_logits, effect_scales, state_probabilities
+from aemodel.inference.forward import PARAMETERS
+from aemodel.inference.model import SAMPLED, half_normal
+from aemodel.inference.posterior import DIMS, coordinates
 from aemodel.inference.simulated import all_frequencies, pair_tests
 from aemodel.publication.tables import Tables
 from validation.laboratory import Laboratory, make_laboratory
@@ -23,13 +31,69 @@ CENTRED_FROM = 0.8
 """Scale of effects about which the sampler's coordinates change from those of the prior to those of the data."""
 
 
+@dataclass(frozen=True, eq=False)
+class FirstLaboratory(Laboratory):
+    """As `Laboratory`, with the first prior: effects shared by branches' logits, ordered levels exchangeable."""
+
+    def density(self, *given: Any, prior_scale: float = 1.0, **options: Any) -> Any:
+        return FirstDensity(_functions(self, prior_scale), super().density(*given, **options).terms)
+
+
+@dataclass(frozen=True, eq=False)
+class FirstDensity:
+    """The log density, its prior compiled by PyTensor: from coordinates, and back from slopes in state probabilities."""
+
+    functions: tuple[Any, Any, Any, NDArray[np.float64], Any]
+    terms: tuple[tuple[float, Term], ...]
+
+    def __call__(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, p = self.functions[0](x)
+        d_p = np.zeros_like(p)
+        for power, term in self.terms:
+            one, slopes = term(p)
+            value, d_p = value + power * one, d_p + power * slopes
+        if not np.isfinite(value):
+            return -np.inf, np.zeros_like(x)
+        return float(value), self.functions[1](x, d_p)
+
+    def sampler(self) -> Any:
+        *_, natural, start, coords = self.functions
+        names = sorted(PARAMETERS)
+
+        def expanded(x: NDArray[np.float64]) -> dict[str, Any]:
+            return dict(zip(names, natural(x), strict=True))
+
+        shapes = [value.shape for value in expanded(start).values()]
+        kinds, dims = [np.dtype("float64")] * len(names), {name: DIMS[name] for name in names}
+        return from_pyfunc(
+            len(start), lambda: self, lambda *_: expanded, kinds, shapes, names, coords=coords, dims=dims,
+            make_initial_point_fn=lambda seed: start + np.random.default_rng(seed).uniform(-1, 1, len(start)),
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _functions(laboratory: Laboratory, prior_scale: float) -> tuple[Any, Any, Any, NDArray[np.float64], Any]:
+    """Log prior and state probabilities; the gradient; parameters; where chains start, and names of dimensions."""
+    design = laboratory.design
+    with pm.Model(coords=coordinates(design)) as model:
+        p = state_probabilities(*design.paths, first_logits(design, prior_scale), pt)
+    wanted = [p, *(model[name] for name in sorted(PARAMETERS))]
+    point, given = model.initial_point(), model.value_vars
+    (logp, p, *natural), x = join_nonshared_inputs(point, [model.logp(), *model.replace_rvs_by_values(wanted)], given)
+    d_p = pt.dmatrix()
+    forward = pytensor.function([x], [logp, p])
+    backward = pytensor.function([x, d_p], pytensor.grad(logp + (p * d_p).sum(), x, consider_constant=[d_p]))
+    start = np.concatenate([np.ravel(point[variable.name]) for variable in given])
+    return forward, backward, pytensor.function([x], natural), start, coordinates(design)
+
+
 def make_first_laboratory(tables: Tables) -> Laboratory:
-    """As `make_arm_laboratory`, with the first prior: effects shared by branches' logits, ordered levels exchangeable."""
+    """As `make_arm_laboratory`, with the first prior."""
     tests = pair_tests(tables)
-    return make_laboratory(all_frequencies(tables, tests), tests, product=False, prior=first_logits)
+    return FirstLaboratory(**vars(make_laboratory(all_frequencies(tables, tests), tests)))
 
 
-def first_logits(design: Design, _: Centring, prior_scale: Any) -> Any:
+def first_logits(design: Design, prior_scale: Any) -> Any:
     """Each branch's logit is its intercept, plus effects its pool shares, plus its own; see `aemodel.inference.model`."""
     intercept = pm.Normal(
         "intercept", *np.array([INTERCEPT[branch.pool] for branch in design.branches]).T.copy(), dims="branch"
@@ -38,7 +102,7 @@ def first_logits(design: Design, _: Centring, prior_scale: Any) -> Any:
     kinds = [term.name.removesuffix(" curve").removesuffix(" trend") for term in design.terms]
     to_term = np.array([[float(kind == other) for other in kinds] for kind in dict.fromkeys(kinds)])
     width = np.array([SCALE[pool] for pool in design.kinds])[:, None]
-    half = half_normal_quantile(pm.Normal("scale_score", shape=(len(design.pools), len(to_term))))
+    half = half_normal(pm.Normal("scale_score", shape=(len(design.pools), len(to_term))))
     scale = pm.Deterministic("scale", prior_scale * width * pt.dot(half, to_term), dims=("pool", "term"))
     alike = pt.dot(pm.Beta(f"alike{SAMPLED}", 2.0, 2.0, shape=(len(design.sharing), len(to_term))), to_term)
     alike = pm.Deterministic("alike", alike, dims=("sharing_pool", "term"))

@@ -40,8 +40,8 @@ def one_event(laboratory: Laboratory, number: int, *, draws: int = 1500, tune: i
     started, tables = time.monotonic(), laboratory.tables
     event = tables.events[number - 1].name
     rest = without(tables, (tables.frequencies["event"] == event).to_numpy())
-    data = laboratory.data(rest, like=laboratory.margins)
-    posterior, found = laboratory.sample(data, seed=number, draws=draws, tune=tune, chains=CHAINS, cores=1)
+    density = laboratory.density(rest, like=laboratory.margins)
+    posterior, found = laboratory.sample(density, seed=number, draws=draws, tune=tune, chains=CHAINS, cores=1)
     everything = _all_rows(laboratory, draws, tune)
     by_refit = np.log(_variances(laboratory, posterior) / _variances(laboratory, everything))
     by_measure = np.log(_measured(laboratory, rest, everything) / _measured(laboratory, tables, everything))
@@ -57,8 +57,8 @@ def one_event(laboratory: Laboratory, number: int, *, draws: int = 1500, tune: i
 @lru_cache(maxsize=1)
 def _all_rows(laboratory: Laboratory, draws: int, tune: int) -> xr.Dataset:
     """The fit to all rows: the same for every event, and made once in a process."""
-    data = laboratory.data(laboratory.tables)
-    return laboratory.sample(data, seed=0, draws=draws, tune=tune, chains=CHAINS, cores=1)[0]
+    density = laboratory.density(laboratory.tables)
+    return laboratory.sample(density, seed=0, draws=draws, tune=tune, chains=CHAINS, cores=1)[0]
 
 
 def _variances(laboratory: Laboratory, posterior: xr.Dataset) -> NDArray[np.float64]:

@@ -1,48 +1,40 @@
-"""One compiled model for all experiments: which likelihood it has, and of which margins, is data to be exchanged.
+"""What all experiments fit with: the package's density for any publication of the same cohort and events, or a wrong one.
 
-The log likelihood is ``joint_power`` times the joint one of ``margins_*`` plus a binomial for each published frequency,
-times ``row_power`` (row,), plus ``null_weights`` (test,) times the log probability that a table's test was not
-significant. So the same machine code is the package's model (1, zeros), the product of binomials (0, ones), a margin
-counted twice (1, and ones for its rows), or, with patients and counts multiplied by a large factor and ``joint_power``
-divided by it, the kernel without its determinant; of all tables, or of some.
+The log likelihood is the package's own (``joint``), a binomial for each published frequency (``product``), the package's and
+one covariate's margins of an event once more (``twice``), or, with patients and counts multiplied by a large factor and the
+log likelihood divided by it, the kernel without its determinant; of all tables, or of some, and with the log probability
+that tests were not significant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import nutpie
-import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from aemodel.inference.design import Design, all_margins, family_averages, make_design
+from aemodel.inference.density import Term, make_structure
+from aemodel.inference.design import Design, all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.effects import Centring, make_centring, state_probabilities
+from aemodel.inference.effects import Centring, make_centring
 from aemodel.inference.forward import Forward, make_forward
 from aemodel.inference.idata import diagnose
-from aemodel.inference.likelihood import joint_margins
-from aemodel.inference.model import (
-    SAMPLED,
-    coordinates,
-    exchanged,
-    family_state_logp,
-    margin_data,
-    prior_logits,
-)
-from aemodel.inference.selection import selection_logp, weights_of_tests
+from aemodel.inference.intervals import pack
+from aemodel.inference.likelihood import margins_term
+from aemodel.inference.posterior import DIMS, Density
+from aemodel.inference.selection import null_weights, nulls_term
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
 
 Likelihood = Literal["joint", "product", "twice", "no_determinant"]
-Prior = Callable[[Design, Centring, Any], Any]
-"""As `prior_logits`: the prior, inside a `pm.Model`, that makes logits of branches in every cell."""
+
+Floats = NDArray[np.float64]
 
 ALPHA = 0.05
 """Level of the tests by which a simulated publication chooses its tables."""
@@ -53,57 +45,48 @@ LARGE = 1e5
 
 @dataclass(frozen=True, eq=False)
 class Laboratory:
-    """The compiled model and what it was made of. Equal to itself only, so that what was fitted with it can be kept."""
+    """A publication, and what its simulated ones have in common. Equal to itself only, so that fits can be kept by it.
+
+    ``centring`` is that of the publication with all its ``tests``: coordinates, which change no posterior.
+    """
 
     tables: Tables
     design: Design
     margins: tuple[FamilyMargins, ...]
     forward: Forward
     tests: tuple[Null, ...]
-    compiled: Any
-    parameters: tuple[str, ...]
-    product: bool
+    centring: Centring
 
-    def data(
+    def density(
         self,
         tables: Tables,
         likelihood: Likelihood = "joint",
         prior_scale: float = 1.0,
         nulls: Sequence[Null] = (),
         like: Sequence[FamilyMargins] | None = None,
-    ) -> dict[str, Any]:
-        """The compiled model's data for a publication with the same rows, of which those marked derived are not used.
+    ) -> Any:
+        """What is sampled given a publication with the same rows, of which those marked derived are not used.
 
         ``nulls`` are those of ``tests`` that were not significant and are to count.
         """
-        rows = tables.frequencies
-        margins = all_margins(self.design, rows, like)
-        packed = margin_data(margins)
-        factor = LARGE if likelihood == "no_determinant" else 1.0
-        packed = packed._replace(n=packed.n * factor, counts=packed.counts * factor)
-        return (
-            exchanged(self.design, margins)
-            | {f"margins_{name}": value for name, value in packed._asdict().items()}
-            | {
-                "joint_power": 0.0 if likelihood == "product" else 1.0 / factor,
-                "prior_scale": float(prior_scale),
-                "null_weights": weights_of_tests(self.design, self.tests, nulls, margins),
-            }
-            | (_by_row(tables, likelihood) if self.product else {})
-        )
+        margins = all_margins(self.design, tables.frequencies, like)
+        terms = list(_likelihood(self.design, tables, margins, likelihood))
+        if nulls:
+            terms.append((1.0, nulls_term(self.design, nulls, null_weights(self.design, nulls, margins))))
+        return Density(self.design, make_structure(self.design, self.centring, prior_scale), tuple(terms))
 
-    def data_of(self, margins: tuple[FamilyMargins, ...], design: Design) -> dict[str, Any]:
-        """The compiled model's data for margins of another cohort, that of ``design``: counts alone."""
-        data = exchanged(design, margins) | {"joint_power": 1.0, "prior_scale": 1.0, "null_weights": np.zeros(len(self.tests))}
-        return data | (_by_row(self.tables, "joint") if self.product else {})
+    def density_of(self, margins: tuple[FamilyMargins, ...], design: Design) -> Any:
+        """What is sampled given margins of another cohort, that of ``design``: counts alone."""
+        structure = make_structure(self.design, self.centring, 1.0)
+        return Density(self.design, structure, ((1.0, margins_term(design, margins)),))
 
     def sample(
-        self, data: Mapping[str, Any], *, seed: int, draws: int, tune: int, chains: int = 2, cores: int | None = None
+        self, density: Any, *, seed: int, draws: int, tune: int, chains: int = 2, cores: int | None = None
     ) -> tuple[xr.Dataset, Diagnostics]:
         """Posterior draws and their diagnostics."""
         with threadpool_limits(1, user_api="blas"):
             idata = nutpie.sample(
-                self.compiled.with_data(**data),
+                density.sampler(),
                 draws=draws,
                 tune=tune,
                 chains=chains,
@@ -112,70 +95,57 @@ class Laboratory:
                 progress_bar=False,
                 save_warmup=False,
             )
-        idata["posterior"] = idata["posterior"][list(self.parameters)]
+        posterior = idata["posterior"]
+        idata.posterior = posterior[[name for name in posterior.data_vars if name in DIMS]]
         return idata["posterior"], diagnose(idata)
 
 
-def make_laboratory(
-    tables: Tables, tests: tuple[Null, ...] | None = None, *, product: bool = True, prior: Prior = prior_logits
-) -> Laboratory:
-    """Compile the model for a publication's rows, and ``tests`` (by default those of its tables): half a minute, once.
-
-    Without ``product`` there is no product of binomials in it, which takes half of the time of a round.
-    """
+def make_laboratory(tables: Tables, tests: tuple[Null, ...] | None = None) -> Laboratory:
+    """For a publication's rows, and ``tests`` (by default those of its tables)."""
     design = make_design(tables)
     tests = table_tests(tables) if tests is None else tests
-    model = laboratory_model(tables, design, tests, product=product, prior=prior)
-    parameters = tuple(v.name for v in model.unobserved_RVs if not v.name.endswith(SAMPLED))
     margins = all_margins(design, tables.frequencies)
-    compiled = nutpie.compile_pymc_model(model)
-    return Laboratory(tables, design, margins, make_forward(design), tests, compiled, parameters, product)
+    centring = make_centring(design, margins, [(test.event, test.grade, test.covariate) for test in tests])
+    return Laboratory(tables, design, margins, make_forward(design), tests, centring)
 
 
-def laboratory_model(
-    tables: Tables, design: Design, tests: tuple[Null, ...], *, product: bool = True, prior: Prior = prior_logits
-) -> pm.Model:
-    """Priors of the package's model, or others, and the likelihoods with their powers."""
-    margins = all_margins(design, tables.frequencies)
-    with pm.Model(coords=coordinates(design)) as model:
-        centring = make_centring(design, margins, [(test.event, test.grade, test.covariate) for test in tests])
-        p = state_probabilities(*design.paths, prior(design, centring, pm.Data("prior_scale", 1.0)), pt)
-        data = [pm.Data(f"margins_{name}", value) for name, value in margin_data(margins)._asdict().items()]
-        averages = [pm.Data(f"average_{i}", average) for i, average in enumerate(family_averages(design, margins))]
-        joint = joint_margins(family_state_logp(design, p, averages), data)
-        power = pm.Data("joint_power", 1.0)
-        # Zero times minus infinity is no number: a likelihood that is not wanted is switched off, not multiplied away.
-        pm.Potential("joint", pt.switch(power > 0, power * joint, 0.0))
-        if product:
-            pm.Potential("rows", _product_of_binomials(tables, design, p))
-        weights = pm.Data("null_weights", np.zeros(len(tests)))
-        pm.Potential("nulls", selection_logp(design, tests, weights, p))
-    return model
+def _likelihood(
+    design: Design, tables: Tables, margins: tuple[FamilyMargins, ...], likelihood: Likelihood
+) -> list[tuple[float, Term]]:
+    joint, rows = margins_term(design, margins), ~tables.frequencies["derived"].to_numpy()
+    if likelihood == "product":
+        return [(1.0, binomials_term(tables, design, rows))]
+    if likelihood == "twice":
+        return [(1.0, joint), (1.0, binomials_term(tables, design, rows & _first_covariate(tables)))]
+    if likelihood == "no_determinant":
+        packed = pack([family.margins for family in margins])
+        packed = packed._replace(n=packed.n * LARGE, counts=packed.counts * LARGE)
+        return [(1 / LARGE, margins_term(design, margins, packed))]
+    return [(1.0, joint)]
 
 
-def _by_row(tables: Tables, likelihood: Likelihood) -> dict[str, Any]:
-    """The product's data: which rows' binomials count, and their counts."""
-    power = ~tables.frequencies["derived"].to_numpy() & (likelihood in ("product", "twice"))
-    power = power & _first_covariate(tables) if likelihood == "twice" else power
-    return {"row_power": power.astype(float), "row_counts": tables.frequencies["observed"].to_numpy(dtype=float)}
+def binomials_term(tables: Tables, design: Design, counted: NDArray[np.bool_]) -> Term:
+    """A binomial log likelihood for each of the frequencies that are ``counted`` (row,)."""
+    rows = tables.frequencies[counted]
+    having, share = row_averages(tables, design)
+    having, share = having[counted], share[counted]
+    counts, n = rows["observed"].to_numpy(dtype=float), rows["n"].to_numpy(dtype=float)
+
+    def term(p: Floats) -> tuple[float, Floats]:
+        rate = ((having @ p) * share).sum(axis=1)
+        slopes = counts / rate - (n - counts) / (1 - rate)
+        return (counts * np.log(rate) + (n - counts) * np.log1p(-rate)).sum(), having.T @ (slopes[:, None] * share)
+
+    return term
 
 
-def _product_of_binomials(tables: Tables, design: Design, p: Any) -> Any:
-    """Sum over rows of each one's binomial log likelihood times its power, both of them data."""
-    rows, rate = tables.frequencies, row_rates(tables, design, p)
-    counts = pm.Data("row_counts", rows["observed"].to_numpy(dtype=float))
-    rowwise = counts * pt.log(rate) + (rows["n"].to_numpy(dtype=float) - counts) * pt.log1p(-rate)
-    return pt.dot(pm.Data("row_power", np.zeros(len(rows))), rowwise)
-
-
-def row_rates(tables: Tables, design: Design, p: Any) -> Any:
-    """The rate of each frequency, (row,), from state probabilities (state, cell)."""
+def row_averages(tables: Tables, design: Design) -> tuple[Floats, Floats]:
+    """Which states each frequency counts, (row, state), and of whom: cells' shares (row, cell)."""
     rows = tables.frequencies
     having = np.array([design.states_having(e, g) for e, g in zip(rows["event"], rows["grade"], strict=True)], dtype=float)
     inside = np.array([design.cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
     share = inside * design.cells.n
-    share = share / share.sum(axis=1, keepdims=True)
-    return pt.clip((pt.dot(having, p) * share).sum(axis=1), 1e-12, 1 - 1e-12)
+    return having, share / share.sum(axis=1, keepdims=True)
 
 
 def table_tests(tables: Tables) -> tuple[Null, ...]:

@@ -81,8 +81,8 @@ def one_round(
     if selective:
         printed, left_out = print_significant(made.tables, table_tests(laboratory.tables))
         made, nulls = replace(made, tables=printed), left_out if selective == "with term" else ()
-    data = laboratory.data(made.tables, likelihood, nulls=nulls)
-    posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
+    density = laboratory.density(made.tables, likelihood, nulls=nulls)
+    posterior, diagnostics = laboratory.sample(density, seed=seed, draws=draws, tune=tune)
     after = risk_draws(made.tables, laboratory.forward, posterior, seed + 1_000_003)
     before = true_risks(laboratory, made)
     thin = np.linspace(0, len(after.draws) - 1, RANKED).astype(int)
@@ -117,7 +117,7 @@ def _draw_posterior(laboratory: Laboratory, rng: np.random.Generator) -> xr.Data
 @lru_cache(maxsize=1)
 def _posterior(laboratory: Laboratory) -> xr.Dataset:
     """Given the publication's own counts: the same in every process."""
-    return laboratory.sample(laboratory.data(laboratory.tables), seed=0, draws=500, tune=600, chains=4)[0]
+    return laboratory.sample(laboratory.density(laboratory.tables), seed=0, draws=500, tune=600, chains=4)[0]
 
 
 def true_risks(laboratory: Laboratory, made: Simulated) -> Floats:

@@ -50,7 +50,7 @@ def one_thinning(laboratory: Laboratory, seed: int, *, draws: int = 300, tune: i
 
 @lru_cache(maxsize=1)
 def _full_fit(laboratory: Laboratory) -> xr.Dataset:
-    return laboratory.sample(laboratory.data(laboratory.tables), seed=1, **FULL)[0]
+    return laboratory.sample(laboratory.density(laboratory.tables), seed=1, **FULL)[0]
 
 
 def complete(laboratory: Laboratory, table: Ints, near: Ints) -> Ints:
@@ -99,8 +99,8 @@ def _halves(laboratory: Laboratory, table: Ints, states: Ints, seed: int, draws:
     fitted, other = ((half, mine), (table - half, states - mine))
     tables = publish(laboratory.tables, laboratory.design, fitted[1])
     design = replace(laboratory.design, cells=replace(laboratory.design.cells, n=fitted[0].astype(float)))
-    data = laboratory.data_of(all_margins(design, tables.frequencies), design)
-    posterior, diagnostics = laboratory.sample(data, seed=seed, draws=draws, tune=tune)
+    density = laboratory.density_of(all_margins(design, tables.frequencies), design)
+    posterior, diagnostics = laboratory.sample(density, seed=seed, draws=draws, tune=tune)
     rows = laboratory.tables.frequencies
     draws_of_states = laboratory.forward.states(posterior, seed)
     rates = np.array([row_rates(laboratory.design, p, rows, other[0]) for p in draws_of_states])

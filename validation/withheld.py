@@ -123,14 +123,14 @@ def one_cluster(laboratory: Laboratory, number: int, *, draws: int = 1000, tune:
 
 
 def _fit(laboratory: Laboratory, tables: Tables, model: str, seed: int, draws: int, tune: int) -> tuple[xr.Dataset, Any]:
-    data = laboratory.data(
+    density = laboratory.density(
         tables,
         "product" if model == "product" else "joint",
         prior_scale=NO_EFFECTS if model == "overall rate" else 1.0,
         like=laboratory.margins,
     )
     for times in LONGER:
-        posterior, found = laboratory.sample(data, seed=seed, draws=times * draws, tune=times * tune, chains=CHAINS, cores=1)
+        posterior, found = laboratory.sample(density, seed=seed, draws=times * draws, tune=times * tune, chains=CHAINS, cores=1)
         if found.passed:
             break
     return posterior, found

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import nutpie
@@ -20,10 +18,10 @@ from aemodel.inference.evidence import Evidence
 from aemodel.inference.fitting import Fitted
 from aemodel.inference.forward import PARAMETERS, Forward, make_forward
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.model import build_model, exchanged
-from aemodel.inference.selection import weights_of_tests
+from aemodel.inference.posterior import make_density
 from aemodel.inference.simulated import all_frequencies, pair_tests, print_list, publish, row_rates, simulate_states
 from aemodel.publication.arguments import whole_number
+from aemodel.publication.evidence import Null
 from aemodel.publication.tables import Tables
 from aemodel.scoring.progress import waiting
 
@@ -67,11 +65,7 @@ def expected_slopes(model: Fitted, *, seed: int, refits: int = 60) -> Fitted:
     tests = pair_tests(model.tables)
     tables = all_frequencies(model.tables, tests)
     design = make_design(tables)
-    margins = all_margins(design, tables.frequencies)
-    with warnings.catch_warnings(), waiting("Compiling (half a minute)"):
-        warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS installation")
-        scale = model.settings.get("prior_scale", 1.0)
-        compiled = nutpie.compile_pymc_model(build_model(design, margins, Evidence((), "order", tests), scale))
+    scale = model.settings.get("prior_scale", 1.0)
     forward = make_forward(design, deviation=0.0)
     samples = np.linspace(0, model.posterior.sizes["chain"] * model.posterior.sizes["draw"] - 1, refits).round().astype(int)
     slopes = []
@@ -83,7 +77,7 @@ def expected_slopes(model: Fitted, *, seed: int, refits: int = 60) -> Fitted:
             table = sample_tables(tables, 1, seed=seed + i)[0]
             made = publish(tables, design, simulate_states(design, p, table, rng))
             printed, left_out, _ = print_list(made, tests)
-            refitted = _refit(compiled, design, printed, tests, left_out, seed + i)
+            refitted = _refit(design, printed, left_out, scale, seed + i)
             slopes.append(_slopes(printed, model.risks.grades, forward, refitted))
     frame = pd.DataFrame(slopes)
     central = {grade: [float(np.quantile(frame[grade].dropna(), q)) for q in CENTRAL] for grade in frame}
@@ -100,13 +94,10 @@ def _fresh(design: Design, posterior: xr.Dataset, sample: int, rng: np.random.Ge
     return one.assign({name: (one[name].dims, (scale * rng.normal(size=scale.shape))[None, None]) for name, scale in pairs})
 
 
-def _refit(compiled: Any, design: Design, printed: Tables, tests: Any, left_out: Any, seed: int) -> xr.Dataset:
-    margins = all_margins(design, printed.frequencies)
-    data = exchanged(design, margins)
-    if tests:
-        data["null_weights"] = weights_of_tests(design, tests, left_out, margins)
+def _refit(design: Design, printed: Tables, left_out: tuple[Null, ...], scale: float, seed: int) -> xr.Dataset:
+    density = make_density(design, all_margins(design, printed.frequencies), Evidence((), "order", left_out), scale)
     with threadpool_limits(1, user_api="blas"):
-        idata = nutpie.sample(compiled.with_data(**data), **SHORT, seed=seed, progress_bar=False, save_warmup=False)
+        idata = nutpie.sample(density.sampler(), **SHORT, seed=seed, progress_bar=False, save_warmup=False)
     return idata["posterior"][sorted(PARAMETERS)]
 
 

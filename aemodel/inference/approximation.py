@@ -17,25 +17,27 @@ Only how much the term varies over draws matters: a constant is lost in the post
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import xarray as xr
 
-from aemodel.inference.design import Design
+from aemodel.inference.design import Design, family_averages
 from aemodel.inference.forward import make_forward
-from aemodel.inference.intervals import solved, value_of
+from aemodel.inference.intervals import pack, solved, value_of
 from aemodel.inference.saddlepoint import Floats, Packed
+from aemodel.publication.margins import FamilyMargins
 
 DRAWS = 20
 
 
-def approximation_range(design: Design, packed: Packed, averages: Sequence[Floats], posterior: xr.Dataset) -> float:
+def approximation_range(design: Design, margins: tuple[FamilyMargins, ...], posterior: xr.Dataset) -> float:
     """Greatest less least next term of the published counts' log likelihood over some `DRAWS` draws, in nats.
 
-    ``packed`` and ``averages`` are what the model has of its margins (`aemodel.inference.model.margins_in`).
+    ``margins`` are of the cohort of ``design``.
     """
+    packed, averages = pack([family.margins for family in margins]), family_averages(design, margins)
     step = max(1, posterior.sizes["chain"] * posterior.sizes["draw"] // DRAWS)
     terms = []
     for p in make_forward(design, deviation=0.0).states(posterior.isel(draw=slice(None, None, step)), 0):

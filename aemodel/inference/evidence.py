@@ -14,20 +14,18 @@ zero however improbable the ordering. Against simulation of patients it errs by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm, qmc
 
+from aemodel.inference.density import Term
 from aemodel.inference.design import Design
-from aemodel.inference.kernels import held
-from aemodel.inference.selection import null_weights, selection_logp
+from aemodel.inference.selection import null_weights, nulls_term
 from aemodel.publication.errors import PublicationError
 from aemodel.publication.evidence import Null, Ordering
 from aemodel.publication.margins import FamilyMargins
@@ -56,17 +54,24 @@ class Region(NamedTuple):
     whiten: Floats
 
 
-def ordering_logp(design: Design, ordering: Ordering, rates: Floats, p: Any, significance: Significance) -> Any:
-    """Log probability of an ordering, from state probabilities ``p`` (state, cell).
+def ordering_term(design: Design, ordering: Ordering, rates: Floats, significance: Significance) -> Term:
+    """Log probability of an ordering.
 
     ``rates`` (grade,) are the event's in the cohort, which set the covariance of the groups' sample rates.
     """
     share, n = design.groups(ordering.covariate, ordering.groups, ordering.within)
-    region = make_region(ordering, n, rates, significance)
     having = np.array([design.states_having(ordering.event, grade) for grade in ordering.tiers], dtype=float)
-    risks = pt.dot(pt.dot(having, p), share.T).T.flatten()
-    m = pt.dot(region.whiten, risks)
-    return pt.logsumexp(pt.dot(held(region.points), m) + region.log_weight) - 0.5 * pt.dot(m, m)
+    region = make_region(ordering, n, rates, significance)
+
+    def term(p: Floats) -> tuple[float, Floats]:
+        m = region.whiten @ (having @ p @ share.T).T.ravel()
+        values = region.points @ m + region.log_weight
+        most = values.max()
+        ratio = np.exp(values - most)
+        slopes = (ratio @ region.points / ratio.sum() - m) @ region.whiten
+        return most + np.log(ratio.sum()) - 0.5 * m @ m, having.T @ slopes.reshape(len(share), -1).T @ share
+
+    return term
 
 
 def make_region(ordering: Ordering, n: Floats, rates: Floats, significance: Significance) -> Region:
@@ -146,19 +151,12 @@ def choose_evidence(tables: Tables, ordering: Significance | None, selection: bo
     return Evidence(orderings, ordering or "order", tables.nulls if selection else ())
 
 
-def evidence_logp(design: Design, evidence: Evidence, margins: Sequence[FamilyMargins], p: Any) -> Mapping[str, Any]:
-    """Log probability of each kind of evidence there is, from state probabilities ``p`` (state, cell), inside a `pm.Model`.
-
-    What each null counts, ``null_weights``, is data: those of tests that were significant after all can be set to 0.
-    """
-    found = {}
-    if evidence.orderings:
-        terms = [ordering_logp(design, item, rates, p, evidence.significance) for item, rates in evidence.orderings]
-        found["ordering"] = sum(terms)
+def evidence_terms(design: Design, evidence: Evidence, margins: Sequence[FamilyMargins]) -> Iterator[tuple[str, Term]]:
+    """Each piece of evidence by its kind, ``ordering`` or ``selection``."""
+    for ordering, rates in evidence.orderings:
+        yield "ordering", ordering_term(design, ordering, rates, evidence.significance)
     if evidence.nulls:
-        weights = pm.Data("null_weights", null_weights(design, evidence.nulls, margins))
-        found["selection"] = selection_logp(design, evidence.nulls, weights, p)
-    return found
+        yield "selection", nulls_term(design, evidence.nulls, null_weights(design, evidence.nulls, margins))
 
 
 def _rates(tables: Tables, ordering: Ordering) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import nutpie
-import pymc as pm
 import xarray as xr
 from msgspec import structs
 from numpy.typing import NDArray
@@ -24,16 +23,13 @@ from aemodel.inference.evidence import Significance, choose_evidence
 from aemodel.inference.forward import make_forward, thinned
 from aemodel.inference.idata import diagnose
 from aemodel.inference.information import measured_risks
-from aemodel.inference.model import SAMPLED, build_model, margins_in
 from aemodel.inference.own_patients import Overlap, make_own_profiles
-from aemodel.inference.record import Settings, as_json, check_settings, evidence_words, model_html
+from aemodel.inference.posterior import Density, make_density
+from aemodel.inference.record import STANDARD, Settings, as_json, check_settings, evidence_words, model_html
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import words_of
 from aemodel.scoring.progress import is_terminal, waiting
 from aemodel.scoring.risks import RiskDraws
-
-STANDARD = Settings(seed=0)
-"""Of the defaults."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +154,11 @@ def fit(
     design = make_design(tables)
     own = make_own_profiles(tables, design, patients, overlap)
     asked = structs.replace(asked, overlap=overlap, patients=own.patients if own else 0)
-    with warnings.catch_warnings():
-        # Of PyTensor's C code, which only draws from the prior here: sampling is compiled by Numba.
-        warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS installation")
-        model = build_model(design, all_margins(design, tables.frequencies), evidence, asked.prior_scale, own, asked.power)
-        idata, diagnostics, failed = _sample(model, asked, progress)
-        approximation = approximation_range(design, *margins_in(model, design), idata["posterior"])
-        idata.add_groups(prior=_prior(model, asked.seed), observed_data=_observed(tables))
+    margins = all_margins(design, tables.frequencies)
+    density = make_density(design, margins, evidence, asked.prior_scale, own, asked.power)
+    idata, diagnostics, failed = _sample(density, asked, progress)
+    approximation = approximation_range(*(own.others if own and own.others else (design, margins)), idata["posterior"])
+    idata.add_groups(prior=density.prior(PRIOR_DRAWS, asked.seed), observed_data=_observed(tables))
     diagnostics = replace(diagnostics, approximation=approximation)
     if not diagnostics.passed:
         warnings.warn(str(diagnostics), stacklevel=2)
@@ -183,6 +177,9 @@ def fit(
     return Fitted(tables, idata, diagnostics, as_json(settings), risks)
 
 
+PRIOR_DRAWS = 1000
+
+
 class _Run(NamedTuple):
     """How one attempt samples, each chain by itself; of its draws every ``thin``-th is kept."""
 
@@ -198,16 +195,15 @@ def _runs(asked: Settings) -> list[_Run]:
     ]
 
 
-def _sample(model: pm.Model, asked: Settings, progress: bool | None) -> tuple[Any, Diagnostics, list[Diagnostics]]:
+def _sample(density: Density, asked: Settings, progress: bool | None) -> tuple[Any, Diagnostics, list[Diagnostics]]:
     """Draws of the first run that passes, or of the last; their diagnostics, and those of the runs before."""
     if progress is None:
         progress = is_terminal(sys.stderr) or "ipykernel" in sys.modules
-    with waiting("Compiling (half a minute)"):
-        compiled = nutpie.compile_pymc_model(model)
+    with waiting("Compiling (half a minute, once)"):
+        sampler = density.sampler()
     failed: list[Diagnostics] = []
     for run in (runs := _runs(asked)):
-        idata = _sample_once(compiled, run, seed=asked.seed, chains=asked.chains, progress=progress)
-        idata.posterior = idata["posterior"][_parameters(model)]  # as an item it would be listed twice
+        idata = _sample_once(sampler, run, seed=asked.seed, chains=asked.chains, progress=progress)
         diagnostics = diagnose(idata)
         if diagnostics.passed or run is runs[-1]:
             break
@@ -226,20 +222,6 @@ def _sample_once(compiled: Any, run: _Run, *, seed: int, chains: int, progress: 
             sampler.cancel()
             raise
     return idata.isel(draw=slice(run.thin - 1, None, run.thin)) if run.thin > 1 else idata
-
-
-def _parameters(model: pm.Model) -> list[str]:
-    """Names of all parameters on their natural scale."""
-    return [variable.name for variable in model.unobserved_RVs if not variable.name.endswith(SAMPLED)]
-
-
-def _prior(model: pm.Model, seed: int, draws: int = 1000) -> xr.Dataset:
-    """Draws of every parameter from its prior, as one chain."""
-    names = _parameters(model)
-    values = pm.draw([model[name] for name in names], draws=draws, random_seed=seed)
-    dims = {name: ["chain", "draw", *model.named_vars_to_dims[name]] for name in names}
-    coords = {dim: list(labels) for dim, labels in model.coords.items() if any(dim in d for d in dims.values())}
-    return xr.Dataset({name: (dims[name], value[None]) for name, value in zip(names, values, strict=True)}, coords)
 
 
 def _observed(tables: Tables) -> xr.Dataset:

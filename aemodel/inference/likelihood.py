@@ -1,72 +1,49 @@
-"""The joint likelihood of overlapping margins: as a PyTensor Op for the model, and for NumPy arrays."""
+"""The joint likelihood of overlapping margins: as a term of the log density, and of one table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-import pytensor.tensor as pt
 from numpy.typing import ArrayLike
-from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from aemodel.inference import kernels, saddlepoint
+from aemodel.inference.density import Term
+from aemodel.inference.design import Design, family_averages
 from aemodel.inference.intervals import pack
-from aemodel.inference.saddlepoint import joint_loglik
+from aemodel.inference.kernels import compiled
+from aemodel.inference.saddlepoint import Packed, joint_loglik
 from aemodel.publication.errors import InputError
+from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.reduction import reduce_margins
 
-_KERNELS = kernels.source_key(str(kernels.__file__), str(saddlepoint.__file__))
 
+@compiled
+def _margins(p, average, cells, states, packed):  # type: ignore[no-untyped-def]
+    """Log likelihood of all margins, and its slopes in ``p`` (state, cell).
 
-class JointMargins(Op):  # type: ignore[misc]
-    """Log likelihood of every family's margins and its gradient, from log probabilities of cells' states.
-
-    Inputs are ``logp`` (pairs,) and the arrays of `aemodel.inference.saddlepoint.Packed`, which may be shared
-    variables of any length: margins can be swapped without compiling again. Outputs are the families' values (family,)
-    and the gradient of their sum (pairs,).
+    A family's own cells are rows ``cells[i]`` to ``cells[i + 1]`` of ``average`` (family cell, cell), its states likewise.
     """
-
-    __props__ = ()
-
-    def make_node(self, logp: Any, *packed: Any) -> Apply:
-        inputs = [pt.as_tensor_variable(x) for x in (logp, *packed)]
-        return Apply(self, inputs, [pt.dvector(), pt.dvector()])
-
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        output_storage[0][0], output_storage[1][0] = joint_loglik(*inputs)
-
-    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
-        return [(input_shapes[1][0],), input_shapes[0]]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True, False]] + [[False, False]] * (len(node.inputs) - 1)
-
-    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
-        # Families' values are only ever summed (`joint_margins`), so each gradient entry has one and the same factor.
-        factor = output_gradients[0][0]
-        return [factor * outputs[1]] + [DisconnectedType()() for _ in inputs[1:]]
+    averaged = np.empty(((cells[1:] - cells[:-1]) * (states[1:] - states[:-1])).sum())
+    end = 0
+    for i in range(len(cells) - 1):
+        part = np.dot(average[cells[i] : cells[i + 1]], p[states[i] : states[i + 1]].T)
+        averaged[end : end + part.size] = part.ravel()
+        end += part.size
+    values, slopes = joint_loglik(np.log(averaged), *packed)
+    slopes /= averaged
+    found = np.empty(p.shape)
+    end = 0
+    for i in range(len(cells) - 1):
+        part = slopes[end : end + (cells[i + 1] - cells[i]) * (states[i + 1] - states[i])]
+        found[states[i] : states[i + 1]] = np.dot(part.reshape(cells[i + 1] - cells[i], -1).T, average[cells[i] : cells[i + 1]])
+        end += part.size
+    return values.sum(), found
 
 
-@register_funcify_default_op_cache_key(JointMargins)  # type: ignore[untyped-decorator]
-def _numba_joint_margins(op: JointMargins, node: Apply, **_: Any) -> Any:
-    @numba_njit
-    def joint_margins_numba(  # type: ignore[no-untyped-def]
-        logp, families, statements, groups, nodes, n, counts, width, support, start, index, project, target, offset, blend
-    ):
-        return joint_loglik(
-            logp, families, statements, groups, nodes, n, counts, width, support, start, index, project, target, offset, blend
-        )
-
-    return joint_margins_numba, _KERNELS
-
-
-def joint_margins(logp: Any, packed: Sequence[Any]) -> Any:
-    """Scalar log likelihood of all margins, differentiable in ``logp``."""
-    return JointMargins()(logp, *packed)[0].sum()
+def margins_term(design: Design, margins: tuple[FamilyMargins, ...], packed: Packed | None = None) -> Term:
+    """Log likelihood of published counts; ``design`` is of the cohort that they are of."""
+    averages, packed = family_averages(design, margins), packed or pack([family.margins for family in margins])
+    cells, states = np.cumsum([0] + [len(average) for average in averages]), design.edges.astype(np.int64)
+    average = np.concatenate(averages)
+    return lambda p: _margins(p, average, cells, states, tuple(packed))
 
 
 def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: ArrayLike, high: ArrayLike | None = None) -> float:

@@ -1,21 +1,12 @@
-"""Two functions of normal scores, compiled; the quantile in PyTensor too, with its closed-form derivative.
-
-PyTensor's own `erfcinv` and `erfcx` call SciPy by address, which nothing kept on disk can.
-"""
+"""Two functions of normal scores, compiled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pytensor.scalar as ps
-from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_and_cache_key
-from pytensor.link.numba.dispatch.scalar import scalar_op_cache_key
-from pytensor.tensor.elemwise import Elemwise
 
-from aemodel.inference.kernels import compiled, source_key
+from aemodel.inference.kernels import compiled
 
 ROOT_2 = math.sqrt(2)
 LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)
@@ -35,7 +26,7 @@ def normal_log_cdf(x):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def half_normal_quantile_kernel(z):  # type: ignore[no-untyped-def]
+def half_normal_quantile(z):  # type: ignore[no-untyped-def]
     """The h with P(|X| < h) = P(X < z), by Newton's method.
 
     Below z = 0 on erf, from below; above, on the logarithm of the upper tail. Both are concave, so that no step after the
@@ -57,33 +48,3 @@ def half_normal_quantile_kernel(z):  # type: ignore[no-untyped-def]
         if abs(step) <= 1e-9 * h:  # the next one would be its square
             break
     return h
-
-
-class HalfNormalQuantile(ps.UnaryScalarOp):  # type: ignore[misc]
-    """The quantile of |X| at P(X < z), X standard normal: half-normal if z is normal."""
-
-    kernel = staticmethod(half_normal_quantile_kernel)
-
-    def impl(self, x: float) -> float:
-        return float(self.kernel(x))
-
-    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
-        z, h = inputs[0], outputs[0]
-        return [output_gradients[0] * 0.5 * ps.exp(0.5 * (h - z) * (h + z))]
-
-
-_KEY = source_key(__file__)
-
-
-@register_funcify_and_cache_key(HalfNormalQuantile)  # type: ignore[untyped-decorator]
-def _numba_of_scores(op: Any, **_: Any) -> Any:
-    kernel = op.kernel
-
-    @numba_njit
-    def of_score(x):  # type: ignore[no-untyped-def]
-        return kernel(x)
-
-    return of_score, scalar_op_cache_key(op, kernels=_KEY)
-
-
-half_normal_quantile = Elemwise(HalfNormalQuantile(ps.upgrade_to_float, name="half_normal_quantile"))

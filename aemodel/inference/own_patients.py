@@ -23,11 +23,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-import pymc as pm
-import pytensor.tensor as pt
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
+from aemodel.inference.density import Term
 from aemodel.inference.design import Design, all_margins
 from aemodel.publication.cells import remaining_cells
 from aemodel.publication.errors import InputError, PatientsError
@@ -100,13 +99,14 @@ def make_own_profiles(tables: Tables, design: Design, patients: Any, overlap: An
     return OwnProfiles(len(frame), *_profile_counts(design, rows), others)
 
 
-def patients_logp(own: OwnProfiles, p: Any) -> Any:
-    """Log likelihood of patients, inside a `pm.Model`, from state probabilities ``p`` (state, cell).
+def patients_term(own: OwnProfiles) -> Term:
+    """Log likelihood of patients."""
 
-    The profiles are `pm.Data`, named ``patients_*``: they can be exchanged, and no compiled file on disk holds them.
-    """
-    states, weights, counts = (pm.Data(f"patients_{name}", getattr(own, name)) for name in ("states", "weights", "counts"))
-    return (counts * pt.log(pt.dot(pt.dot(states, p), weights.T))).sum()
+    def term(p: Floats) -> tuple[float, Floats]:
+        chance = own.states @ p @ own.weights.T
+        return (own.counts * np.log(chance)).sum(), own.states.T @ (own.counts / chance) @ own.weights
+
+    return term
 
 
 def _profile_counts(design: Design, rows: _Rows) -> tuple[Floats, Floats, Floats]:

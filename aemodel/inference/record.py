@@ -100,6 +100,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 _KINDS = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 
 
+STANDARD = Settings(seed=0)
+"""Of the defaults."""
+
+
 def check_settings(**arguments: Any) -> Settings:
     """Settings from arguments as callers give them, NumPy's scalars among them.
 

@@ -16,35 +16,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 from numpy.typing import NDArray
-from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 from scipy.stats import chi2
 
-from aemodel.inference import normal
+from aemodel.inference.density import Term
 from aemodel.inference.design import Design
 from aemodel.inference.effects import reference_states
-from aemodel.inference.kernels import compiled, source_key
+from aemodel.inference.kernels import compiled
 from aemodel.inference.normal import LOG_ROOT_2_PI, normal_log_cdf
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
 
 SLICES = 6
 """Into how many slices the statistic of a test between groups is cut, where one between levels stands beside it."""
-
-
-def selection_logp(design: Design, nulls: Sequence[Null], weights: Any, p: Any) -> Any:
-    """Log probability of all nulls, each times its weight (null,), from state probabilities ``p`` (state, cell)."""
-    having = np.array([design.states_having(null.event, null.grade) for null in nulls], dtype=float)
-    share, tests = chi_square_tests(design, nulls)
-    rates = pt.dot(pt.dot(having, p), share.T)
-    return NotSignificant()(rates, weights, *tests)[0].sum()
 
 
 def chi_square_tests(design: Design, nulls: Sequence[Null]) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], ...]]:
@@ -83,42 +69,24 @@ def _composition(
     return np.array([sizes @ share for share, sizes in parts]) / n[:, None], n
 
 
-class NotSignificant(Op):  # type: ignore[misc]
-    """Weighted log probabilities of tests not being significant, (test,), and their slopes in the rates (test, group).
+def nulls_term(design: Design, nulls: Sequence[Null], weights: NDArray[np.float64]) -> Term:
+    """Log probability that none of the tests was significant, each times its weight (null,)."""
+    having = np.array([design.states_having(null.event, null.grade) for null in nulls], dtype=float)
+    share, tests = chi_square_tests(design, nulls)
 
-    Inputs are rates, weights and the arrays of `chi_square_tests`.
-    """
+    def term(p: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        values, slopes = not_significant(having @ p @ share.T, weights, *tests)
+        return values.sum(), having.T @ (slopes @ share)
 
-    __props__ = ()
-
-    def make_node(self, *inputs: Any) -> Apply:
-        return Apply(self, [pt.as_tensor_variable(x) for x in inputs], [pt.dvector(), pt.dmatrix()])
-
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        output_storage[0][0], output_storage[1][0] = not_significant(*inputs)
-
-    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
-        return [input_shapes[1], input_shapes[0]]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[True, False]] + [[False, False]] * (len(node.inputs) - 1)
-
-    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
-        return [output_gradients[0][:, None] * outputs[1]] + [DisconnectedType()() for _ in inputs[1:]]
-
-
-@register_funcify_default_op_cache_key(NotSignificant)  # type: ignore[untyped-decorator]
-def _numba_not_significant(op: NotSignificant, node: Apply, **_: Any) -> Any:
-    @numba_njit
-    def not_significant_numba(rates, weights, levels, groups, df, critical):  # type: ignore[no-untyped-def]
-        return not_significant(rates, weights, levels, groups, df, critical)
-
-    return not_significant_numba, source_key(__file__, str(normal.__file__))
+    return term
 
 
 @compiled
 def not_significant(rates, weights, levels, groups, df, critical):  # type: ignore[no-untyped-def]
-    """See `NotSignificant`. Tests without weight are not looked at."""
+    """Weighted log probabilities of tests not being significant, (test,), and their slopes in the ``rates`` (test, group).
+
+    Beside weights the inputs are the arrays of `chi_square_tests`. Tests without weight are not looked at.
+    """
     value, slope = np.zeros(len(rates)), np.zeros(rates.shape)
     for i in range(len(rates)):
         if weights[i] == 0:

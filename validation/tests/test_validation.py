@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -24,10 +25,11 @@ from aemodel.inference.effects import make_centring
 from aemodel.inference.forward import make_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.intervals import pack
-from aemodel.inference.model import build_model, coordinates, prior_logits
+from aemodel.inference.model import prior_logits
+from aemodel.inference.posterior import coordinates, make_density
 from validation.figures import read_all, write_results
 from validation.flags import flag_table, one_event
-from validation.laboratory import laboratory_model, make_laboratory, table_tests
+from validation.laboratory import Likelihood, make_laboratory, table_tests
 from validation.ranks import RANKED, _table_logliks, one_round, simulated_round
 from validation.runs import read_rounds, run_rounds
 from validation.simulation import draw_prior, print_significant, shift_of_interaction, simulate, without
@@ -87,33 +89,20 @@ def test_simulated_parameters_have_the_models_priors(invented, design):
 
 @pytest.mark.slow
 def test_each_likelihood_is_what_it_is_called(invented, design, laboratory):
-    """At random points: the package's model; a binomial for each row; the package's model and one covariate's binomials."""
-    package = build_model(design, all_margins(design, invented.frequencies))
-    model = laboratory_model(invented, design, table_tests(invented))
-    package_logp, log_density = package.compile_logp(), model.compile_logp()
-    parameters = model.compile_fn(model.unobserved_value_vars, inputs=model.value_vars, on_unused_input="ignore")
-    names = [variable.name for variable in model.unobserved_value_vars]
+    """At random points: the package's density; a binomial for each row; the package's and one covariate's binomials."""
+    package = make_density(design, all_margins(design, invented.frequencies))
     forward = make_forward(design, deviation=0.0)
     rng = np.random.default_rng(5)
-
-    def at(point, data):
-        for name, value in data.items():
-            model[name].set_value(np.asarray(value, dtype=model[name].dtype))
-        return float(log_density(point))
-
     for _ in range(5):
-        point = {name: rng.normal(0, 0.5, size=np.shape(value)) for name, value in package.initial_point().items()}
-        drawn = dict(zip(names, parameters(point), strict=True))
-        posterior = draw_prior(design, rng).map(lambda v, drawn=drawn: v.copy(data=np.asarray(drawn[v.name])[None, None]))
-        p = next(iter(forward.states(posterior, 1)))[:, : len(design.cells.n)]
+        p = next(iter(forward.states(draw_prior(design, rng), 1)))[:, : len(design.cells.n)].copy()
+        value = {
+            name: sum(w * term(p)[0] for w, term in laboratory.density(invented, name).terms) for name in get_args(Likelihood)
+        }
         rows = _binomials(invented, design, p)
-        joint = at(point, laboratory.data(invented))
-        prior = at(point, laboratory.data(invented) | {"joint_power": 0.0})
-        assert joint == pytest.approx(float(package_logp(point)), rel=1e-9)
-        assert at(point, laboratory.data(invented, "product")) - prior == pytest.approx(rows.sum(), rel=1e-6)
+        assert value["joint"] == pytest.approx(package.terms[0][1](p)[0], rel=1e-9)
+        assert value["product"] == pytest.approx(rows.sum(), rel=1e-6)
         event = next(event for event in rows.index.unique("event") if len(rows[event].index.unique()) > 1)
-        twice = rows[event, rows[event].index[0]]
-        assert at(point, laboratory.data(invented, "twice")) - joint == pytest.approx(twice.sum(), rel=1e-6)
+        assert value["twice"] - value["joint"] == pytest.approx(rows[event, rows[event].index[0]].sum(), rel=1e-6)
 
 
 def _binomials(tables, design, p):
