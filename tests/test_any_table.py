@@ -349,6 +349,14 @@ def test_tests_between_levels_are_between_those_with_somebody_of_whom_it_is_know
         assert not table(model).select_dtypes("number").drop(columns="observed", errors="ignore").isna().any(axis=None)
 
 
+@pytest.mark.parametrize("options", [{}, NOT_TOLD], ids=["a class without rows", "an unknown level"])
+def test_pages_are_written(options, tmp_path):
+    model = drawn_model(trial(BY_ARM, **options).texts)
+    aemodel.write_report(model, tmp_path / "report.html")
+    aemodel.write_calculator(model, tmp_path / "calculator.html")
+    assert ("Not told" in (tmp_path / "calculator.html").read_text()) == bool(options)
+
+
 PARTLY = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\n"
 
 

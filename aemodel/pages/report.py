@@ -257,8 +257,9 @@ def _what_if(model: Any, words: Words) -> dict[str, Any]:
     with waiting("Contrasts"):
         odds = odds_ratio_table(model)
         for k, c in enumerate(risks.covariates):
-            usual = c.names[int(np.argmax(cohort_sizes(risks, k)))]
-            others = [name for name in c.names if name != usual]
+            sizes = dict(zip(c.names, cohort_sizes(risks, k), strict=True))
+            usual = max(c.known, key=lambda name: sizes[name])
+            others = [name for name in c.known if name != usual]
             pairs = [
                 contrast_table(model, {c.name: level}, {c.name: usual}).assign(covariate=c.name, level=level, reference=usual)
                 for level in others
