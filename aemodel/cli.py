@@ -135,7 +135,7 @@ def _check_counts(read: Any) -> bool:
 @click.option("--chains", type=int, default=4, show_default=True)
 @click.option("--tune", type=int, default=600, show_default=True, help="Warm-up draws of each chain.")
 @click.option(
-    "--target-accept", type=float, default=0.9, show_default=True, help="Higher: smaller, slower steps, and fewer divergences."
+    "--target-accept", type=float, default=0.85, show_default=True, help="Higher: smaller, slower steps, and fewer divergences."
 )
 @click.option(
     "--ordering",

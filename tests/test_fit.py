@@ -16,7 +16,7 @@ from aemodel.inference import fitting
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.posterior import make_density
-from aemodel.inference.record import check_settings
+from aemodel.inference.record import STANDARD, check_settings
 
 pytestmark = pytest.mark.xdist_group("fits")
 
@@ -106,6 +106,14 @@ def test_wrong_argument_is_refused(invented, options, message):
 def test_what_are_no_tables_is_refused(wrong):
     with pytest.raises(TypeError, match=f"tables: expected what load_tables returns, not {type(wrong).__name__}"):
         aemodel.fit(wrong, seed=1)
+
+
+def test_shell_has_the_defaults_of_python():
+    from aemodel.cli import main
+
+    asked = {option.name: option.default for option in main.commands["fit"].params}
+    names = ("draws", "chains", "tune", "target_accept", "ordering", "selection", "prior_scale", "power")
+    assert {name: asked[name] for name in names} == {name: getattr(STANDARD, name) for name in names}
 
 
 # The model.

@@ -72,7 +72,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chains: Annotated[int, Meta(ge=2, le=100)] = 4
     tune: Annotated[int, Meta(ge=1, le=400_000, extra={"most": 100_000})] = 600
     attempts: Annotated[int, Meta(ge=1, le=3)] = 2
-    target_accept: Annotated[float, Meta(ge=0.5, lt=1, description="a number from 0.5 to below 1, such as 0.95")] = 0.9
+    target_accept: Annotated[float, Meta(ge=0.5, lt=1, description="a number from 0.5 to below 1, such as 0.95")] = 0.85
     failed_attempts: Annotated[tuple[Text, ...], Meta(max_length=3)] = ()
     ordering: Annotated[Literal["both", "either", "order"] | None, Meta(description="one of both, either, order or None")] = (
         "both"
