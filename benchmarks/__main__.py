@@ -36,7 +36,7 @@ def main(names: list[str]) -> None:
         command = [sys.executable, *COMMANDS[name]]
         done = subprocess.run(command, cwd=FOLDER.parent, stdout=subprocess.PIPE, check=True, text=True)
         stated = f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}; load before {os.getloadavg()[0]:.1f}"
-        parts[name] = f"{stated}\n\n    python {shlex.join(COMMANDS[name])}\n\n```\n{done.stdout.strip()}\n```\n"
+        parts[name] = f"{stated}\n\n    python {shlex.join(COMMANDS[name])}\n\n```\n{done.stdout.strip(chr(10))}\n```\n"
         RESULTS.write_text(
             "# Benchmarks\n\nWritten by `make bench`; ratios are of runs side by side.\n\n"
             + "\n".join(f"## {each}\n\n{parts[each]}" for each in COMMANDS if each in parts),
