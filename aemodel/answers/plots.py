@@ -24,7 +24,7 @@ from aemodel.answers.drawing import (
 )
 from aemodel.answers.identification import identification_table, prior_predictive_table
 from aemodel.publication.errors import InputError
-from aemodel.publication.texts import shown
+from aemodel.publication.texts import listed, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +54,7 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
     """
     table, words = table_and_words(table, calibration_table, labels)
     grade = grade_of(table, grade)
-    rows = _at(table[~table["derived"]], grade)
+    rows = at_grade(table[~table["derived"]], grade)
     events = list(dict.fromkeys(rows["event"]))
     rows = rows.iloc[np.argsort(rows["event"].map(events.index).to_numpy(), kind="stable")].reset_index(drop=True)
     levels = [wrapped(words.level(c, v), 56) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
@@ -152,7 +152,7 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
     """
     table, words = table_and_words(table, identification_table, labels)
     grade = grade_of(table, grade)
-    rows = _at(table, grade)
+    rows = at_grade(table, grade)
     covariates, events = list(dict.fromkeys(rows["covariate"])), list(dict.fromkeys(rows["event"]))
     told = {"contraction": ("contraction", "mean"), "support": ("support", "first")}
     mean = rows.groupby(["covariate", "event"], sort=False).agg(**told)
@@ -256,12 +256,11 @@ def grade_of(table: pd.DataFrame, grade: Any) -> Any:
     return table["grade"].iloc[0] if grade is None and len(table) else grade
 
 
-def _at(table: pd.DataFrame, grade: str) -> pd.DataFrame:
+def at_grade(table: pd.DataFrame, grade: str) -> pd.DataFrame:
+    """A table's rows at a grade."""
     rows = table[table["grade"] == grade].reset_index(drop=True)
     if rows.empty:
-        raise InputError(
-            "grade", f"nothing to draw at grade {shown(grade)}; choose from {', '.join(dict.fromkeys(table['grade']))}"
-        )
+        raise InputError("grade", f"nothing to draw at grade {shown(grade)}; choose from {listed(table['grade'].unique())}")
     return rows
 
 

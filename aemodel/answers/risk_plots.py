@@ -23,7 +23,7 @@ from aemodel.answers.drawing import (
     table_and_words,
     wrapped,
 )
-from aemodel.answers.plots import grade_of, ratio_axis, source_keys
+from aemodel.answers.plots import at_grade, grade_of, ratio_axis, source_keys
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import listed, shown
 from aemodel.publication.words import words_of
@@ -209,9 +209,7 @@ def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, share: bool = 
     """
     words, grade = words_of(labels), grade_of(table, grade)
     _check_one(grade=grade)
-    rows = table[table["grade"] == grade]
-    if rows.empty:
-        raise InputError("grade", f"nothing to draw at grade {shown(grade)}; choose from {listed(table['grade'].unique())}")
+    rows = at_grade(table, grade)
     by = list(table.columns[: list(table.columns).index("event")])
     groups = list(rows.groupby(by, sort=False, dropna=False)) if by else [((), rows)]
     events = list(dict.fromkeys(rows["event"]))

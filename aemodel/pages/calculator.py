@@ -174,12 +174,11 @@ def _answers(risks: RiskDraws, fits: int) -> dict[str, Any]:
     Also how many patients of the cohort are expected to be of each profile. The page holds so many ``fits``.
     """
     sets = _profiles(risks, fits)
-    usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
-    inside = ((sets[:, None, :] >> risks.levels[usual]) & 1).all(axis=2)
+    inside = ((sets[:, None, :] >> risks.levels[risks.usual]) & 1).all(axis=2)
     summary = np.stack(risks.summary(sets, INTERVAL), axis=-1)
     return {
         "risks": [float(f"{value:.{DIGITS}g}") for value in summary.ravel().tolist()],
-        "expected": [float(f"{n:.3g}") for n in (inside @ risks.weight[usual]).tolist()],
+        "expected": [float(f"{n:.3g}") for n in (inside @ risks.weight[risks.usual]).tolist()],
         "support": "".join(map(str, risks.support(sets).ravel().tolist())),
     }
 

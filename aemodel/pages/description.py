@@ -117,8 +117,7 @@ def _columns(said: Mapping[str, str], covariates: Sequence[Covariate]) -> list[d
 
 def cohort_sizes(risks: RiskDraws, k: int) -> list[int]:
     """Patients of the cohort at each level of a covariate; cells of new levels repeat them and are left out."""
-    usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)
-    size = len(risks.covariates[k].levels)
+    usual, size = risks.usual, len(risks.covariates[k].levels)
     return [round(n) for n in np.bincount(risks.levels[usual, k], weights=risks.weight[usual], minlength=size).tolist()]
 
 

@@ -222,7 +222,7 @@ def _bounds(model: Any, words: Words) -> dict[str, Any]:
     risks = model.risks
     if not risks.covariates:
         return {"rows": {"bounds": []}, "commonest": None}
-    commonest = risks.levels[np.where(_usual(risks), risks.weight, 0).argmax()]
+    commonest = risks.levels[np.where(risks.usual, risks.weight, 0).argmax()]
     chosen = [(c.name, c.names[i]) for c, i in zip(risks.covariates, commonest, strict=True)]
     patient = pd.DataFrame({name: [level] for name, level in chosen})
     with waiting("Bounds from the counts alone"):
@@ -339,8 +339,3 @@ def _profiles(model: Any, contrasts: pd.DataFrame, words: Words) -> tuple[str, s
     names = [c.name for c in risks.covariates if (event, c.name) in largest.index][:2]
     drawn = plot_profiles(profile_table(model, names), event=event, grade=risks.grades[0], labels=model)
     return words.event(event), " and ".join(map(words.covariate, names)), drawn
-
-
-def _usual(risks: Any) -> Any:
-    """Which cells are of levels that the publication has, (cell,)."""
-    return (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)

@@ -101,8 +101,7 @@ def slopes(rows: pd.DataFrame | None, words: Words) -> list[Row]:
 
 def key_risks(risks: RiskDraws, words: Words) -> list[Row]:
     """The highest risks of the cohort at the outermost grade, and these events' at the others."""
-    cohort = pd.DataFrame({c.name: [c.everything] for c in risks.covariates}).to_numpy(dtype="int64").reshape(1, -1)
-    mean, lower, upper = (values[0] for values in risks.summary(cohort, 0.9))
+    mean, lower, upper = (values[0] for values in risks.summary(risks.everything[None], 0.9))
     return [
         {"Event": words.event(risks.events[i])}
         | {words.grade(grade): in_range(mean[i, j], lower[i, j], upper[i, j]) for j, grade in enumerate(risks.grades)}
