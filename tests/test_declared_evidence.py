@@ -10,10 +10,11 @@ from click.testing import CliRunner
 
 import aemodel
 from aemodel.cli import main
-from aemodel.inference import fitting
+from aemodel.inference import fitting, posterior
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.model import build_model
+from aemodel.inference.posterior import make_density
 from aemodel.publication.evidence import FEWEST
 from aemodel.publication.tables import read_tables
 from tests.publications import EVIDENCE, faults_of, publication_texts
@@ -211,7 +212,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("options", "error", "message"), WRONG)
 def test_wrong_argument_is_refused_before_anything_is_built(invented, monkeypatch, options, error, message):
-    monkeypatch.setattr(fitting, "make_design", None)
+    monkeypatch.setattr(posterior, "make_design", None)
     with pytest.raises(error, match=message):
         aemodel.fit(invented, seed=1, **options)
 
@@ -232,7 +233,7 @@ def test_ordered_event_without_a_total_is_refused_unless_left_out(invented_patie
 def test_model_has_the_potentials_asked_for(invented_evidence, ordering, selection):
     design = make_design(invented_evidence)
     evidence = choose_evidence(invented_evidence, ordering, selection)
-    model = build_model(design, all_margins(design, invented_evidence.frequencies), evidence)
+    model = build_model(make_density(design, all_margins(design, invented_evidence.frequencies), evidence))
     expected = {"margins"} | {name for name, on in (("ordering", ordering), ("selection", selection)) if on}
     assert {potential.name for potential in model.potentials} == expected
 
@@ -242,7 +243,7 @@ def test_evidence_adds_its_log_probability_to_the_model(invented_evidence):
     """At the sampler's start: finite, and the sum of priors, margins, ordering and selection."""
     design = make_design(invented_evidence)
     evidence = choose_evidence(invented_evidence, "both", True)
-    model = build_model(design, all_margins(design, invented_evidence.frequencies), evidence)
+    model = build_model(make_density(design, all_margins(design, invented_evidence.frequencies), evidence))
     point = model.initial_point()
     terms = [*model.logp(model.free_RVs, sum=False), *model.replace_rvs_by_values(model.potentials)]
     parts = model.compile_fn(terms, inputs=model.value_vars, mode="FAST_COMPILE", on_unused_input="ignore")(point)

@@ -31,7 +31,8 @@ def both(request, invented_evidence, invented_patients):
         tables = graded(publication_texts(invented_patients), request.param)
     design = make_design(tables)
     given = design, all_margins(design, tables.frequencies)
-    return make_density(*given, **options), build_model(*given, **options)
+    density = make_density(*given, **options)
+    return density, build_model(density)
 
 
 def graded(texts, kind):

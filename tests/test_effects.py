@@ -15,7 +15,7 @@ from aemodel.inference.effects import branch_logits, branch_shares, effect_scale
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.forward import additive_residual
 from aemodel.inference.model import build_model, prior_logits
-from aemodel.inference.posterior import coordinates
+from aemodel.inference.posterior import coordinates, make_density
 from aemodel.publication.families import make_families
 from aemodel.publication.schema import Event
 from tests.reference import shifted_chain, state_log_probabilities
@@ -225,7 +225,9 @@ def test_empty_cells_are_not_blown_up(aall1331):
 def test_log_density_of_the_shipped_publication_stays_what_it_was(aall1331):
     """Everything a fit of it uses, at a fixed point: the value of the release that the shipped model was fitted by."""
     design = make_design(aall1331)
-    model = build_model(design, all_margins(design, aall1331.frequencies), choose_evidence(aall1331, "both", True))
+    model = build_model(
+        make_density(design, all_margins(design, aall1331.frequencies), choose_evidence(aall1331, "both", True))
+    )
     rng = np.random.default_rng(7)
     point = {name: value + rng.normal(0, 0.3, np.shape(value)) for name, value in sorted(model.initial_point().items())}
     density = pytensor.function(model.value_vars, model.logp(), on_unused_input="ignore", **UNCOMPILED)

@@ -106,6 +106,8 @@ def test_wrong_argument_is_refused(invented, options, message):
 def test_what_are_no_tables_is_refused(wrong):
     with pytest.raises(TypeError, match=f"tables: expected what load_tables returns, not {type(wrong).__name__}"):
         aemodel.fit(wrong, seed=1)
+    with pytest.raises(TypeError, match="tables: expected what load_tables returns"):
+        aemodel.pymc_model(wrong)
 
 
 def test_shell_has_the_defaults_of_python():

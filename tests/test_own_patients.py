@@ -384,7 +384,7 @@ def test_power_multiplies_what_is_published_and_nothing_else(invented_evidence, 
     design = make_design(invented_evidence)
     evidence, margins = choose_evidence(invented_evidence, "both", True), all_margins(design, invented_evidence.frequencies)
     own = make_own_profiles(invented_evidence, design, invented_patients, "disjoint")
-    models = [build_model(design, margins, evidence, 1.0, own, power) for power in (0.0, 0.25, 1.0)]
+    models = [build_model(make_density(design, margins, evidence, 1.0, own, power)) for power in (0.0, 0.25, 1.0)]
     point = models[0].initial_point()
     none, some, full = (float(model.compile_logp(mode="FAST_COMPILE")(point)) for model in models)
     assert some == pytest.approx(0.75 * none + 0.25 * full, abs=1e-8)

@@ -10,17 +10,15 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
-from numpy.typing import NDArray
-from nutpie.compiled_pyfunc import from_pyfunc
 from pymc.pytensorf import join_nonshared_inputs
 
 from aemodel.inference import priors
-from aemodel.inference.density import Term
 from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_logits, effect_scales, state_probabilities
 from aemodel.inference.forward import PARAMETERS
 from aemodel.inference.model import SAMPLED, half_normal
-from aemodel.inference.posterior import DIMS, coordinates
+from aemodel.inference.posterior import Density, coordinates
+from aemodel.inference.saddlepoint import Floats
 from aemodel.inference.simulated import all_frequencies, pair_tests
 from aemodel.publication.tables import Tables
 from validation.laboratory import Laboratory, make_laboratory
@@ -35,45 +33,34 @@ CENTRED_FROM = 0.8
 class FirstLaboratory(Laboratory):
     """As `Laboratory`, with the first prior: effects shared by branches' logits, ordered levels exchangeable."""
 
-    def density(self, *given: Any, prior_scale: float = 1.0, **options: Any) -> Any:
-        return FirstDensity(_functions(self, prior_scale), super().density(*given, **options).terms)
+    def density(self, *given: Any, prior_scale: float = 1.0, **options: Any) -> FirstDensity:
+        known = super().density(*given, **options).known
+        return FirstDensity(self.design, self.centring, prior_scale, known, _functions(self, prior_scale))
 
 
 @dataclass(frozen=True, eq=False)
-class FirstDensity:
-    """The log density, its prior compiled by PyTensor: from coordinates, and back from slopes in state probabilities."""
+class FirstDensity(Density):
+    """The log density with the first prior, which PyTensor compiles."""
 
-    functions: tuple[Any, Any, Any, NDArray[np.float64], Any]
-    terms: tuple[tuple[float, Term], ...]
+    functions: tuple[Any, Any, Any, Floats]
 
-    def __call__(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        value, p = self.functions[0](x)
-        d_p = np.zeros_like(p)
-        for power, term in self.terms:
-            one, slopes = term(p)
-            value, d_p = value + power * one, d_p + power * slopes
-        if not np.isfinite(value):
-            return -np.inf, np.zeros_like(x)
-        return float(value), self.functions[1](x, d_p)
+    def forward(self, x: Floats) -> tuple[float, Floats, Any]:
+        return (*self.functions[0](x), None)
 
-    def sampler(self) -> Any:
-        *_, natural, start, coords = self.functions
-        names = sorted(PARAMETERS)
+    def backward(self, x: Floats, d_p: Floats, p: Floats, tape: Any) -> Floats:
+        return np.asarray(self.functions[1](x, d_p))
 
-        def expanded(x: NDArray[np.float64]) -> dict[str, Any]:
-            return dict(zip(names, natural(x), strict=True))
+    def natural(self, x: Floats) -> dict[str, Floats]:
+        return dict(zip(sorted(PARAMETERS), self.functions[2](x), strict=True))
 
-        shapes = [value.shape for value in expanded(start).values()]
-        kinds, dims = [np.dtype("float64")] * len(names), {name: DIMS[name] for name in names}
-        return from_pyfunc(
-            len(start), lambda: self, lambda *_: expanded, kinds, shapes, names, coords=coords, dims=dims,
-            make_initial_point_fn=lambda seed: start + np.random.default_rng(seed).uniform(-1, 1, len(start)),
-        )  # fmt: skip
+    @property
+    def start(self) -> Floats:
+        return self.functions[3]
 
 
 @lru_cache(maxsize=2)
-def _functions(laboratory: Laboratory, prior_scale: float) -> tuple[Any, Any, Any, NDArray[np.float64], Any]:
-    """Log prior and state probabilities; the gradient; parameters; where chains start, and names of dimensions."""
+def _functions(laboratory: Laboratory, prior_scale: float) -> tuple[Any, Any, Any, Floats]:
+    """Log prior and state probabilities; the gradient; parameters; and where chains start."""
     design = laboratory.design
     with pm.Model(coords=coordinates(design)) as model:
         p = state_probabilities(*design.paths, first_logits(design, prior_scale), pt)
@@ -84,7 +71,7 @@ def _functions(laboratory: Laboratory, prior_scale: float) -> tuple[Any, Any, An
     forward = pytensor.function([x], [logp, p])
     backward = pytensor.function([x, d_p], pytensor.grad(logp + (p * d_p).sum(), x, consider_constant=[d_p]))
     start = np.concatenate([np.ravel(point[variable.name]) for variable in given])
-    return forward, backward, pytensor.function([x], natural), start, coordinates(design)
+    return forward, backward, pytensor.function([x], natural), start
 
 
 def make_first_laboratory(tables: Tables) -> Laboratory:

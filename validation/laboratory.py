@@ -9,8 +9,8 @@ that tests were not significant.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import nutpie
@@ -18,15 +18,14 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from aemodel.inference.density import Term, make_structure
+from aemodel.inference.density import Term
 from aemodel.inference.design import Design, all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.effects import Centring, make_centring
 from aemodel.inference.forward import Forward, make_forward
 from aemodel.inference.idata import diagnose
-from aemodel.inference.intervals import pack
 from aemodel.inference.likelihood import margins_term
-from aemodel.inference.posterior import DIMS, Density
+from aemodel.inference.posterior import DIMS, Density, Known
 from aemodel.inference.selection import null_weights, nulls_term
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
@@ -64,7 +63,7 @@ class Laboratory:
         prior_scale: float = 1.0,
         nulls: Sequence[Null] = (),
         like: Sequence[FamilyMargins] | None = None,
-    ) -> Any:
+    ) -> Density:
         """What is sampled given a publication with the same rows, of which those marked derived are not used.
 
         ``nulls`` are those of ``tests`` that were not significant and are to count.
@@ -72,16 +71,15 @@ class Laboratory:
         margins = all_margins(self.design, tables.frequencies, like)
         terms = list(_likelihood(self.design, tables, margins, likelihood))
         if nulls:
-            terms.append((1.0, nulls_term(self.design, nulls, null_weights(self.design, nulls, margins))))
-        return Density(self.design, make_structure(self.design, self.centring, prior_scale), tuple(terms))
+            terms.append(Known("selection", nulls_term(self.design, nulls, null_weights(self.design, nulls, margins))))
+        return Density(self.design, self.centring, prior_scale, tuple(terms))
 
-    def density_of(self, margins: tuple[FamilyMargins, ...], design: Design) -> Any:
+    def density_of(self, margins: tuple[FamilyMargins, ...], design: Design) -> Density:
         """What is sampled given margins of another cohort, that of ``design``: counts alone."""
-        structure = make_structure(self.design, self.centring, 1.0)
-        return Density(self.design, structure, ((1.0, margins_term(design, margins)),))
+        return Density(self.design, self.centring, 1.0, (Known("margins", margins_term(design, margins)),))
 
     def sample(
-        self, density: Any, *, seed: int, draws: int, tune: int, chains: int = 2, cores: int | None = None
+        self, density: Density, *, seed: int, draws: int, tune: int, chains: int = 2, cores: int | None = None
     ) -> tuple[xr.Dataset, Diagnostics]:
         """Posterior draws and their diagnostics."""
         with threadpool_limits(1, user_api="blas"):
@@ -109,19 +107,17 @@ def make_laboratory(tables: Tables, tests: tuple[Null, ...] | None = None) -> La
     return Laboratory(tables, design, margins, make_forward(design), tests, centring)
 
 
-def _likelihood(
-    design: Design, tables: Tables, margins: tuple[FamilyMargins, ...], likelihood: Likelihood
-) -> list[tuple[float, Term]]:
+def _likelihood(design: Design, tables: Tables, margins: tuple[FamilyMargins, ...], likelihood: Likelihood) -> list[Known]:
     joint, rows = margins_term(design, margins), ~tables.frequencies["derived"].to_numpy()
     if likelihood == "product":
-        return [(1.0, binomials_term(tables, design, rows))]
+        return [Known("rows", binomials_term(tables, design, rows))]
     if likelihood == "twice":
-        return [(1.0, joint), (1.0, binomials_term(tables, design, rows & _first_covariate(tables)))]
+        twice = binomials_term(tables, design, rows & _first_covariate(tables))
+        return [Known("margins", joint), Known("rows", twice)]
     if likelihood == "no_determinant":
-        packed = pack([family.margins for family in margins])
-        packed = packed._replace(n=packed.n * LARGE, counts=packed.counts * LARGE)
-        return [(1 / LARGE, margins_term(design, margins, packed))]
-    return [(1.0, joint)]
+        packed = joint.packed._replace(n=joint.packed.n * LARGE, counts=joint.packed.counts * LARGE)
+        return [Known("margins", replace(joint, packed=packed), 1 / LARGE)]
+    return [Known("margins", joint)]
 
 
 def binomials_term(tables: Tables, design: Design, counted: NDArray[np.bool_]) -> Term:

@@ -12,10 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
-from aemodel.inference import priors
 from aemodel.inference.design import Design
-from aemodel.inference.effects import effect_scales
 from aemodel.inference.forward import Forward
+from aemodel.inference.posterior import as_chain, prior_draw
 from aemodel.inference.simulated import publish, simulate_states
 from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.tables import Tables
@@ -40,23 +39,7 @@ class Simulated:
 
 def draw_prior(design: Design, rng: np.random.Generator) -> xr.Dataset:
     """One draw of all parameters from their priors, as a posterior of one chain and one draw."""
-    terms, contrasts, branches = len(design.terms), design.matrix.shape[1], len(design.branches)
-    mean = rng.normal(*np.array(list(priors.INTERCEPT.values())).T)
-    spread = priors.SPREAD[0] * np.exp(rng.normal(0, priors.SPREAD[1], size=len(design.pools)))
-    width = np.array([priors.SCALE[pool] for pool in design.kinds])[:, None]
-    scale = np.abs(rng.normal(0, width, size=(len(design.pools), terms)))
-    alike = rng.beta(*priors.ALIKE, size=(len(design.sharing), terms))
-    own, shared = effect_scales(design, scale, alike, np)
-    values = {
-        "intercept_mean": (("pool",), mean),
-        "intercept_spread": (("pool",), spread),
-        "intercept": (("branch",), rng.normal(mean[design.pool_of], spread[design.pool_of])),
-        "scale": (("pool", "term"), scale),
-        "alike": (("sharing_pool", "term"), alike),
-        "own": (("branch", "contrast"), own * rng.normal(size=(branches, contrasts))),
-        "shared": (("sharing_pool", "contrast"), shared * rng.normal(size=(len(design.sharing), contrasts))),
-    }
-    return xr.Dataset({name: (("chain", "draw", *dims), value[None, None]) for name, (dims, value) in values.items()})
+    return as_chain([prior_draw(design, rng)], design)
 
 
 def simulate(

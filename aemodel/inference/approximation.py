@@ -18,32 +18,25 @@ Only how much the term varies over draws matters: a constant is lost in the post
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import xarray as xr
 
-from aemodel.inference.design import Design, family_averages
+from aemodel.inference.design import Design
 from aemodel.inference.forward import make_forward
-from aemodel.inference.intervals import pack, solved, value_of
+from aemodel.inference.intervals import solved, value_of
+from aemodel.inference.likelihood import MarginsTerm
 from aemodel.inference.saddlepoint import Floats, Packed
-from aemodel.publication.margins import FamilyMargins
 
 DRAWS = 20
 
 
-def approximation_range(design: Design, margins: tuple[FamilyMargins, ...], posterior: xr.Dataset) -> float:
-    """Greatest less least next term of the published counts' log likelihood over some `DRAWS` draws, in nats.
-
-    ``margins`` are of the cohort of ``design``.
-    """
-    packed, averages = pack([family.margins for family in margins]), family_averages(design, margins)
+def approximation_range(design: Design, term: MarginsTerm, posterior: xr.Dataset) -> float:
+    """Greatest less least next term of the published counts' log likelihood over some `DRAWS` draws, in nats."""
     step = max(1, posterior.sizes["chain"] * posterior.sizes["draw"] // DRAWS)
     terms = []
     for p in make_forward(design, deviation=0.0).states(posterior.isel(draw=slice(None, None, step)), 0):
-        blocks = [p[a:b, : len(design.cells.n)].T for a, b in pairwise(design.edges)]
-        logp = [np.log(average @ block).ravel() for average, block in zip(averages, blocks, strict=True)]
-        terms.append(next_terms(np.concatenate(logp), packed).sum())
+        terms.append(next_terms(term.logp(p[:, : len(design.cells.n)]), term.packed).sum())
     return float(np.ptp(terms))
 
 

@@ -80,13 +80,13 @@ def make_structure(design: Design, centring: Centring, prior_scale: float) -> St
 
 
 @compiled
-def split(x, sizes):  # type: ignore[no-untyped-def]
+def split(x, structure):  # type: ignore[no-untyped-def]
     """The sampler's coordinates apart, as views.
 
     Means and log spreads (pool,), intercepts (branch,), scores (pool, term), logits of shares (sharing pool, term), and in
     coordinates of their own shared (sharing pool, contrast) and own effects (branch, contrast).
     """
-    pools, branches, terms, contrasts = sizes
+    (pools, terms), branches, contrasts = structure.width.shape, len(structure.pool_of), len(structure.term_of)
     at = np.cumsum(
         np.array([0, pools, pools, branches, pools * terms, (pools - 1) * terms, (pools - 1) * contrasts, branches * contrasts])
     )
@@ -105,8 +105,7 @@ def split(x, sizes):  # type: ignore[no-untyped-def]
 def effects(x, structure):  # type: ignore[no-untyped-def]
     """Scales and effects on their natural scale, with what the way back needs again."""
     s = structure
-    sizes = (s.width.shape[0], len(s.pool_of), s.width.shape[1], len(s.term_of))
-    _, _, _, score, share, shared_sampled, own_sampled = split(x, sizes)
+    _, _, _, score, share, shared_sampled, own_sampled = split(x, s)
     half = np.empty(score.shape)
     for p in range(score.shape[0]):
         for t in range(score.shape[1]):
@@ -133,8 +132,7 @@ def effects(x, structure):  # type: ignore[no-untyped-def]
 def forward(x, structure):  # type: ignore[no-untyped-def]
     """Log prior of the sampler's coordinates, up to a constant, and probabilities of states (state, cell), with a tape."""
     s = structure
-    sizes = (s.width.shape[0], len(s.pool_of), s.width.shape[1], len(s.term_of))
-    mean, log_spread, intercept, score, _, shared_sampled, own_sampled = split(x, sizes)
+    mean, log_spread, intercept, score, _, shared_sampled, own_sampled = split(x, s)
     scales = effects(x, s)
     _, _, alike, _, shared_stretch, shared, _, own_stretch, weight, together, own = scales
     value = -0.5 * (((mean - s.intercept[:, 0]) / s.intercept[:, 1]) ** 2).sum() - 0.5 * (score**2).sum()
@@ -194,7 +192,6 @@ def backward(x, d_p, p, tape, structure):  # type: ignore[no-untyped-def]
     """Gradient of the log prior and of what has slopes ``d_p`` (state, cell) in the probabilities ``p`` of states."""
     s, (scales, shares, along, odds, chance) = structure, tape
     gradient = np.zeros(len(x))
-    sizes = (s.width.shape[0], len(s.pool_of), s.width.shape[1], len(s.term_of))
     d_logits = np.zeros(chance.shape[1:])
     for state in range(len(p)):
         moved = d_p[state] * p[state]
@@ -204,7 +201,7 @@ def backward(x, d_p, p, tape, structure):  # type: ignore[no-untyped-def]
                 d_logits[b] += moved * chance[0, b]
             else:
                 d_logits[b] -= moved * chance[1, b]
-    intercept, d_intercept = split(x, sizes)[2], split(gradient, sizes)[2]
+    intercept, d_intercept = split(x, s)[2], split(gradient, s)[2]
     d_own, d_shared = through_branches(d_logits, d_intercept, intercept, scales[5], shares, along, odds, s)
     through_effects(d_own, d_shared, x, gradient, scales, s)
     return gradient
@@ -248,9 +245,8 @@ def through_effects(d_own, d_shared, x, gradient, scales, structure):  # type: i
     """The rest of the gradient, in place: `effects` backwards, and the prior's."""
     s = structure
     half, scale, alike, shared_scale, shared_stretch, shared, own_scale, own_stretch, weight, together, own = scales
-    sizes = (s.width.shape[0], len(s.pool_of), s.width.shape[1], len(s.term_of))
-    mean, log_spread, intercept, score, _, shared_sampled, own_sampled = split(x, sizes)
-    d_mean, d_log_spread, d_intercept, d_score, d_share, d_shared_sampled, d_own_sampled = split(gradient, sizes)
+    mean, log_spread, intercept, score, _, shared_sampled, own_sampled = split(x, s)
+    d_mean, d_log_spread, d_intercept, d_score, d_share, d_shared_sampled, d_own_sampled = split(gradient, s)
     score_own = (own_sampled - weight * together) / own_stretch
     d_own_sampled += (d_own * own_scale - score_own) / own_stretch
     d_weight, d_together = -d_own_sampled * together, -d_own_sampled * weight

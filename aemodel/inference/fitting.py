@@ -17,15 +17,15 @@ from threadpoolctl import threadpool_limits
 
 from aemodel.inference import priors
 from aemodel.inference.approximation import approximation_range
-from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.evidence import Significance, choose_evidence
+from aemodel.inference.evidence import Significance
 from aemodel.inference.forward import make_forward, thinned
 from aemodel.inference.idata import diagnose
 from aemodel.inference.information import measured_risks
-from aemodel.inference.own_patients import Overlap, make_own_profiles
-from aemodel.inference.posterior import Density, make_density
-from aemodel.inference.record import STANDARD, Settings, as_json, check_settings, evidence_words, model_html
+from aemodel.inference.likelihood import MarginsTerm
+from aemodel.inference.own_patients import Overlap
+from aemodel.inference.posterior import Density, prepared
+from aemodel.inference.record import STANDARD, Settings, as_json, evidence_words, model_html
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import words_of
 from aemodel.scoring.progress import is_terminal, waiting
@@ -136,9 +136,10 @@ def fit(
     KeyboardInterrupt
         Stopped by the user; nothing is left behind.
     """
-    if not isinstance(tables, Tables):
-        raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
-    asked = check_settings(
+    asked, evidence, density = prepared(
+        tables,
+        patients,
+        overlap,
         seed=seed,
         draws=draws,
         chains=chains,
@@ -150,14 +151,10 @@ def fit(
         prior_scale=prior_scale,
         power=power,
     )
-    evidence = choose_evidence(tables, asked.ordering, asked.selection)
-    design = make_design(tables)
-    own = make_own_profiles(tables, design, patients, overlap)
-    asked = structs.replace(asked, overlap=overlap, patients=own.patients if own else 0)
-    margins = all_margins(design, tables.frequencies)
-    density = make_density(design, margins, evidence, asked.prior_scale, own, asked.power)
+    design = density.design
     idata, diagnostics, failed = _sample(density, asked, progress)
-    approximation = approximation_range(*(own.others if own and own.others else (design, margins)), idata["posterior"])
+    margins = next(known.term for known in density.known if isinstance(known.term, MarginsTerm))
+    approximation = approximation_range(design, margins, idata["posterior"])
     idata.add_groups(prior=density.prior(PRIOR_DRAWS, asked.seed), observed_data=_observed(tables))
     diagnostics = replace(diagnostics, approximation=approximation)
     if not diagnostics.passed:
@@ -211,15 +208,15 @@ def _sample(density: Density, asked: Settings, progress: bool | None) -> tuple[A
     return idata, diagnostics, failed
 
 
-def _sample_once(compiled: Any, run: _Run, *, seed: int, chains: int, progress: bool) -> Any:
+def _sample_once(sampler: Any, run: _Run, *, seed: int, chains: int, progress: bool) -> Any:
     options = {"draws": run.draws, "tune": run.tune, "target_accept": run.target_accept, "chains": chains, "seed": seed}
     # Chains run in threads of their own; a BLAS that starts more for matrices this small only gets in their way.
     with threadpool_limits(1, user_api="blas"):
-        sampler = nutpie.sample(compiled, **options, progress_bar=progress, save_warmup=False, blocking=False)
+        running = nutpie.sample(sampler, **options, progress_bar=progress, save_warmup=False, blocking=False)
         try:
-            idata = sampler.wait()
+            idata = running.wait()
         except KeyboardInterrupt:
-            sampler.cancel()
+            running.cancel()
             raise
     return idata.isel(draw=slice(run.thin - 1, None, run.thin)) if run.thin > 1 else idata
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aemodel.inference.density import Term
 from aemodel.inference.design import Design, family_averages
 from aemodel.inference.intervals import pack
 from aemodel.inference.kernels import compiled
-from aemodel.inference.saddlepoint import Packed, joint_loglik
+from aemodel.inference.saddlepoint import Floats, Integers, Packed, joint_loglik
 from aemodel.publication.errors import InputError
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.reduction import reduce_margins
@@ -17,10 +19,7 @@ from aemodel.publication.reduction import reduce_margins
 
 @compiled
 def _margins(p, average, cells, states, packed):  # type: ignore[no-untyped-def]
-    """Log likelihood of all margins, and its slopes in ``p`` (state, cell).
-
-    A family's own cells are rows ``cells[i]`` to ``cells[i + 1]`` of ``average`` (family cell, cell), its states likewise.
-    """
+    """Log likelihood of all margins, and its slopes in ``p`` (state, cell); see `MarginsTerm`."""
     averaged = np.empty(((cells[1:] - cells[:-1]) * (states[1:] - states[:-1])).sum())
     end = 0
     for i in range(len(cells) - 1):
@@ -38,12 +37,33 @@ def _margins(p, average, cells, states, packed):  # type: ignore[no-untyped-def]
     return values.sum(), found
 
 
-def margins_term(design: Design, margins: tuple[FamilyMargins, ...], packed: Packed | None = None) -> Term:
-    """Log likelihood of published counts; ``design`` is of the cohort that they are of."""
-    averages, packed = family_averages(design, margins), packed or pack([family.margins for family in margins])
-    cells, states = np.cumsum([0] + [len(average) for average in averages]), design.edges.astype(np.int64)
-    average = np.concatenate(averages)
-    return lambda p: _margins(p, average, cells, states, tuple(packed))
+@dataclass(frozen=True, eq=False)
+class MarginsTerm:
+    """Log likelihood of published counts, a `Term`.
+
+    A family's own cells are rows ``cells[i]`` to ``cells[i + 1]`` of ``average`` (family cell, cell), its states likewise.
+    """
+
+    average: Floats
+    cells: Integers
+    states: Integers
+    packed: Packed
+
+    def __call__(self, p: Floats) -> tuple[float, Floats]:
+        return _margins(p, self.average, self.cells, self.states, tuple(self.packed))
+
+    def logp(self, p: Floats) -> Floats:
+        """What the kernel takes: log probabilities of states in families' own cells, from those by cell (state, cell)."""
+        parts = zip(pairwise(self.cells), pairwise(self.states), strict=True)
+        return np.concatenate([np.log(self.average[a:b] @ p[c:d].T).ravel() for (a, b), (c, d) in parts])
+
+
+def margins_term(design: Design, margins: tuple[FamilyMargins, ...]) -> MarginsTerm:
+    """Of published counts; ``design`` is of the cohort that they are of."""
+    averages = family_averages(design, margins)
+    cells = np.cumsum([0] + [len(average) for average in averages])
+    packed = pack([family.margins for family in margins])
+    return MarginsTerm(np.concatenate(averages), cells, design.edges.astype(np.int64), packed)
 
 
 def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: ArrayLike, high: ArrayLike | None = None) -> float:

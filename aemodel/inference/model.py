@@ -16,12 +16,12 @@ from pytensor.graph.op import Op
 
 from aemodel.inference import priors
 from aemodel.inference.density import Term
-from aemodel.inference.design import Design, all_margins, make_design
+from aemodel.inference.design import Design
 from aemodel.inference.effects import Centring, branch_logits, effect_scales, state_probabilities
-from aemodel.inference.evidence import Evidence, Significance, choose_evidence
-from aemodel.inference.own_patients import Overlap, OwnProfiles, make_own_profiles
-from aemodel.inference.posterior import DIMS, Margins, coordinates, posterior_centring, posterior_terms
-from aemodel.inference.record import STANDARD, check_settings
+from aemodel.inference.evidence import Significance
+from aemodel.inference.own_patients import Overlap
+from aemodel.inference.posterior import DIMS, Density, coordinates, prepared
+from aemodel.inference.record import STANDARD
 from aemodel.publication.tables import Tables
 
 SAMPLED = "_sampled"
@@ -56,30 +56,18 @@ def pymc_model(
     TypeError, ValueError
         As for `fit`.
     """
-    asked = check_settings(seed=0, ordering=ordering, selection=selection, prior_scale=prior_scale, power=power)
-    design = make_design(tables)
-    own = make_own_profiles(tables, design, patients, overlap)
-    evidence = choose_evidence(tables, asked.ordering, asked.selection)
-    return build_model(design, all_margins(design, tables.frequencies), evidence, asked.prior_scale, own, asked.power)
+    options = {"ordering": ordering, "selection": selection, "prior_scale": prior_scale, "power": power}
+    return build_model(prepared(tables, patients, overlap, seed=0, **options).density)
 
 
-def build_model(
-    design: Design,
-    margins: Margins,
-    evidence: Evidence | None = None,
-    prior_scale: float = 1.0,
-    own: OwnProfiles | None = None,
-    power: float = 1.0,
-) -> pm.Model:
-    """As `make_density`: priors, branch logits over all cells, and a potential for each kind of term."""
+def build_model(density: Density) -> pm.Model:
+    """The same in PyMC: priors, branch logits over all cells, and a potential for each kind of what is known."""
+    design = density.design
     with pm.Model(coords=coordinates(design)) as model:
-        logits = prior_logits(design, posterior_centring(design, margins, evidence, own), prior_scale)
+        logits = prior_logits(design, density.centring, density.prior_scale)
         p = state_probabilities(*design.paths, logits, pt)
-        found: dict[str, Any] = {}
-        for kind, times, term in posterior_terms(design, margins, evidence, own, power):
-            found[kind] = found.get(kind, 0.0) + times * Known(term)(p)[0]
-        for kind, logp in found.items():
-            pm.Potential(kind, logp)
+        for kind in dict.fromkeys(known.kind for known in density.known):
+            pm.Potential(kind, sum(k.power * TermOp(k.term)(p)[0] for k in density.known if k.kind == kind))
     return model
 
 
@@ -124,7 +112,7 @@ def half_normal(score: Any) -> Any:
     return np.sqrt(2) * pt.erfcinv(0.5 * pt.erfc(score / np.sqrt(2)))
 
 
-class Known(Op):  # type: ignore[misc]
+class TermOp(Op):  # type: ignore[misc]
     """A term of the log density, of state probabilities (state, cell): its value, and its slopes."""
 
     def __init__(self, term: Term) -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from msgspec import structs
 from nutpie.compiled_pyfunc import from_pyfunc
 from scipy.stats import norm
 
 from aemodel.inference import priors
 from aemodel.inference.density import Structure, Term, backward, effects, forward, make_structure, split
-from aemodel.inference.design import Design
+from aemodel.inference.design import Design, all_margins, make_design
 from aemodel.inference.effects import Centring, effect_scales, make_centring
-from aemodel.inference.evidence import Evidence, evidence_terms
+from aemodel.inference.evidence import Evidence, choose_evidence, evidence_terms
 from aemodel.inference.likelihood import margins_term
-from aemodel.inference.own_patients import OwnProfiles, patients_term
+from aemodel.inference.own_patients import Overlap, OwnProfiles, make_own_profiles, patients_term
+from aemodel.inference.record import Settings, check_settings
 from aemodel.inference.saddlepoint import Floats
 from aemodel.publication.margins import FamilyMargins
+from aemodel.publication.tables import Tables
 
 Margins = tuple[FamilyMargins, ...]
 
@@ -48,47 +52,61 @@ def coordinates(design: Design) -> dict[str, list[str]]:
     }
 
 
+class Known(NamedTuple):
+    """A term of the log density, times a power."""
+
+    kind: str
+    term: Term
+    power: float = 1.0
+
+
 @dataclass(frozen=True)
 class Density:
-    """The log density, of a prior of this structure and of terms, each times a power."""
+    """The log density, of the prior with its scales multiplied and of all that is known.
+
+    ``centring`` sets the sampler's coordinates: any gives the same posterior.
+    """
 
     design: Design
-    structure: Structure
-    terms: tuple[tuple[float, Term], ...]
+    centring: Centring
+    prior_scale: float
+    known: tuple[Known, ...]
 
     def __call__(self, x: Floats) -> tuple[float, Floats]:
         """Log density at the sampler's coordinates, up to a constant, and its gradient."""
-        value, p, tape = forward(x, self.structure)
+        value, p, tape = self.forward(x)
         d_p = np.zeros_like(p)
-        for power, term in self.terms:
-            one, slopes = term(p)
-            value += power * one
-            d_p += power * slopes
+        for known in self.known:
+            one, slopes = known.term(p)
+            value += known.power * one
+            d_p += known.power * slopes
         if not np.isfinite(value):
             return -np.inf, np.zeros_like(x)
-        return float(value), backward(x, d_p, p, tape, self.structure)
+        return float(value), self.backward(x, d_p, p, tape)
+
+    @cached_property
+    def structure(self) -> Structure:
+        return make_structure(self.design, self.centring, self.prior_scale)
+
+    def forward(self, x: Floats) -> tuple[float, Floats, Any]:
+        """Log prior at the sampler's coordinates, probabilities of states, and what `backward` needs again."""
+        return forward(x, self.structure)
+
+    def backward(self, x: Floats, d_p: Floats, p: Floats, tape: Any) -> Floats:
+        """Gradient of the log prior and of what has these slopes in the probabilities."""
+        return backward(x, d_p, p, tape, self.structure)
 
     def natural(self, x: Floats) -> dict[str, Floats]:
         """Parameters on their natural scale at the sampler's coordinates."""
-        s = self.structure
-        mean, log_spread, intercept, score, *_ = split(x, (s.width.shape[0], len(s.pool_of), s.width.shape[1], len(s.term_of)))
-        _, scale, alike, _, _, shared, *_, own = effects(x, s)
+        mean, log_spread, intercept, score, *_ = split(x, self.structure)
+        _, scale, alike, _, _, shared, *_, own = effects(x, self.structure)
         values = (mean.copy(), np.exp(log_spread), intercept.copy(), score.copy(), scale, alike, shared, own)
         return dict(zip(DIMS, values, strict=True))
 
     def prior(self, draws: int, seed: int) -> xr.Dataset:
         """Draws of every parameter from its prior, as one chain."""
-        s, rng, found = self.structure, np.random.default_rng(seed), []
-        (centre, width), (pools, terms) = s.intercept.T, s.width.shape
-        for _ in range(draws):
-            mean, spread = rng.normal(centre, width), np.exp(rng.normal(s.spread[0], s.spread[1], pools))
-            intercept = rng.normal(mean[s.pool_of], spread[s.pool_of])
-            score, alike = rng.normal(size=(pools, terms)), rng.beta(*priors.ALIKE, size=(pools - 1, terms))
-            scale = s.width * norm.isf(0.5 * norm.sf(score))
-            own, shared = (rng.normal(0, sd) for sd in effect_scales(self.design, scale, alike, np))
-            found.append(dict(zip(DIMS, (mean, spread, intercept, score, scale, alike, shared, own), strict=True)))
-        values = {name: np.stack([each[name] for each in found])[None] for name in DIMS}
-        return xr.Dataset({n: (("chain", "draw", *DIMS[n]), v) for n, v in values.items()}, coordinates(self.design))
+        rng = np.random.default_rng(seed)
+        return as_chain([prior_draw(self.design, rng, self.prior_scale) for _ in range(draws)], self.design)
 
     def sampler(self) -> Any:
         """What `nutpie.sample` takes; kernels are compiled by now. Chains start about the prior's middle."""
@@ -103,7 +121,7 @@ class Density:
             list(shapes.values()),
             list(shapes),
             coords=coordinates(self.design),
-            dims=DIMS,
+            dims={name: DIMS[name] for name in shapes},
             make_initial_point_fn=lambda seed: start + np.random.default_rng(seed).uniform(-1, 1, len(start)),
         )
 
@@ -115,6 +133,51 @@ class Density:
         parts = [s.intercept[:, 0], np.full(pools, s.spread[0]), s.intercept[s.pool_of, 0], np.zeros(pools * terms)]
         rest = (pools - 1) * (terms + len(s.term_of)) + len(s.pool_of) * len(s.term_of)
         return np.concatenate([*parts, np.zeros(rest)])
+
+
+def prior_draw(design: Design, rng: np.random.Generator, prior_scale: float = 1.0) -> dict[str, Floats]:
+    """One draw of every parameter from its prior."""
+    (centre, width), pools = np.array([priors.INTERCEPT[kind] for kind in design.kinds]).T, len(design.pools)
+    mean, spread = rng.normal(centre, width), np.exp(rng.normal(np.log(priors.SPREAD[0]), priors.SPREAD[1], pools))
+    intercept = rng.normal(mean[design.pool_of], spread[design.pool_of])
+    score = rng.normal(size=design.widths.shape)
+    alike = rng.beta(*priors.ALIKE, size=(pools - 1, len(design.terms)))
+    scale = prior_scale * design.widths * norm.isf(0.5 * norm.sf(score))
+    own, shared = (rng.normal(0, sd) for sd in effect_scales(design, scale, alike, np))
+    return dict(zip(DIMS, (mean, spread, intercept, score, scale, alike, shared, own), strict=True))
+
+
+def as_chain(draws: Sequence[Mapping[str, Floats]], design: Design) -> xr.Dataset:
+    """Draws of every parameter, end to end."""
+    values = {name: np.stack([each[name] for each in draws])[None] for name in DIMS}
+    return xr.Dataset({n: (("chain", "draw", *DIMS[n]), v) for n, v in values.items()}, coordinates(design))
+
+
+class Prepared(NamedTuple):
+    """What is to be sampled of a publication, and by which settings."""
+
+    settings: Settings
+    evidence: Evidence
+    density: Density
+
+
+def prepared(tables: Tables, patients: Any, overlap: Overlap | None, **arguments: Any) -> Prepared:
+    """The density that a caller asks for, with arguments as those of `Settings`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what it must be, or the counts, or patients' grades, contradict each other.
+    """
+    if not isinstance(tables, Tables):
+        raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
+    asked = check_settings(**arguments)
+    evidence = choose_evidence(tables, asked.ordering, asked.selection)
+    design = make_design(tables)
+    own = make_own_profiles(tables, design, patients, overlap)
+    asked = structs.replace(asked, overlap=overlap, patients=own.patients if own else 0)
+    density = make_density(design, all_margins(design, tables.frequencies), evidence, asked.prior_scale, own, asked.power)
+    return Prepared(asked, evidence, density)
 
 
 def make_density(
@@ -131,24 +194,14 @@ def make_density(
     being that many each (power prior; Ibrahim & Chen 2000). If patients of one's ``own`` are part of the published cohort,
     the margins are those of the others.
     """
-    structure = make_structure(design, posterior_centring(design, margins, evidence, own), prior_scale)
-    return Density(design, structure, tuple((p, term) for _, p, term in posterior_terms(design, margins, evidence, own, power)))
+    others = own.others if own and own.others else (design, margins)
+    terms: list[Known] = [Known("margins", margins_term(*others), power)]
+    terms += [Known(kind, term, power) for kind, term in evidence_terms(design, evidence, margins)] if evidence else []
+    terms += [Known("patients", patients_term(own))] if own else []
+    return Density(design, _centring(design, margins, evidence, own), prior_scale, tuple(terms))
 
 
-def posterior_terms(
-    design: Design, margins: Margins, evidence: Evidence | None, own: OwnProfiles | None, power: float
-) -> Iterator[tuple[str, float, Term]]:
-    """Kind, power and term of all that is known beside the prior."""
-    yield "margins", power, margins_term(*(own.others if own and own.others else (design, margins)))
-    for kind, term in evidence_terms(design, evidence, margins) if evidence else ():
-        yield kind, power, term
-    if own:
-        yield "patients", 1.0, patients_term(own)
-
-
-def posterior_centring(
-    design: Design, margins: Margins, evidence: Evidence | None = None, own: OwnProfiles | None = None
-) -> Centring:
+def _centring(design: Design, margins: Margins, evidence: Evidence | None, own: OwnProfiles | None) -> Centring:
     """The sampler's coordinates, from counts and from what nulls speak of, or rows of patients, who may tell everything."""
     further = {(null.event, null.grade, null.covariate) for null in evidence.nulls} if evidence else set()
     if own:

@@ -160,16 +160,6 @@ def log_noncentral_chi_square(x, df, noncentrality):  # type: ignore[no-untyped-
     return logp, np.exp(-0.5 * z * z - LOG_ROOT_2_PI - logp) * (d_over - z * d_under) / under
 
 
-def weights_of_tests(
-    design: Design, tests: Sequence[Null], nulls: Sequence[Null], margins: Sequence[FamilyMargins]
-) -> NDArray[np.float64]:
-    """What each of ``tests`` counts, (test,): as `null_weights` where it is one of ``nulls``, otherwise nothing."""
-    weights = np.zeros(len(tests))
-    if nulls:
-        weights[[tests.index(null) for null in nulls]] = null_weights(design, nulls, margins)
-    return weights
-
-
 def null_weights(design: Design, nulls: Sequence[Null], margins: Sequence[FamilyMargins]) -> NDArray[np.float64]:
     """What each null counts, 1 or less: its event's overlap with those of the other nulls of its covariate, (null,)."""
     states = reference_states(margins)

@@ -96,10 +96,10 @@ def test_each_likelihood_is_what_it_is_called(invented, design, laboratory):
     for _ in range(5):
         p = next(iter(forward.states(draw_prior(design, rng), 1)))[:, : len(design.cells.n)].copy()
         value = {
-            name: sum(w * term(p)[0] for w, term in laboratory.density(invented, name).terms) for name in get_args(Likelihood)
+            name: sum(k.power * k.term(p)[0] for k in laboratory.density(invented, name).known) for name in get_args(Likelihood)
         }
         rows = _binomials(invented, design, p)
-        assert value["joint"] == pytest.approx(package.terms[0][1](p)[0], rel=1e-9)
+        assert value["joint"] == pytest.approx(package.known[0].term(p)[0], rel=1e-9)
         assert value["product"] == pytest.approx(rows.sum(), rel=1e-6)
         event = next(event for event in rows.index.unique("event") if len(rows[event].index.unique()) > 1)
         assert value["twice"] - value["joint"] == pytest.approx(rows[event, rows[event].index[0]].sum(), rel=1e-6)
