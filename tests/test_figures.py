@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from matplotlib import pyplot
 
 import aemodel
 from aemodel.answers.calibration import slope_words
 from aemodel.answers.drawing import COLOURS, INK, SOURCES, wrapped
+from aemodel.publication.errors import InputError
 from aemodel.scoring.risks import SUPPORT
 from tests.reports import SENTENCE, drawn_model, hostile_texts, invented_texts, own_grades
 
@@ -38,9 +40,13 @@ def tables(model):
     }
 
 
+def figure_of(axes):
+    return np.ravel(axes)[0].figure
+
+
 def figures(tables, labels):
     """Every figure there is, by name."""
-    return {
+    axes = {
         "calibration": aemodel.plot_calibration(tables["calibration"], labels=labels),
         "calibration 4-5": aemodel.plot_calibration(tables["calibration"], grade="4-5", labels=labels),
         "differences": aemodel.plot_differences(tables["differences"], labels=labels),
@@ -52,6 +58,14 @@ def figures(tables, labels):
         "risk": aemodel.plot_patient(tables["risk"], labels=labels),
         "cohort": aemodel.plot_cohort(tables["cohort"], labels=labels),
     }
+    return {name: figure_of(each) for name, each in axes.items()}
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """Figures that pyplot made are closed by it after each test."""
+    yield
+    pyplot.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +85,7 @@ def test_figures_speak_in_the_publication_s_words_and_a_model_is_drawn_as_its_ta
         assert "blood_toxicity" not in texts(drawn[name])
         if name not in ("risk", "cohort"):
             options = {"covariate": "stage"} if name == "effects" else {}
-            assert texts(getattr(aemodel, f"plot_{name}")(model, **options)) == texts(drawn[name])
+            assert texts(figure_of(getattr(aemodel, f"plot_{name}")(model, **options))) == texts(drawn[name])
     assert "Distant, small" in texts(drawn["effects"])
     assert "Grade 3 or higher: odds ratio against Local, small" in texts(drawn["effects"])
     assert {"Low dose", "Treatment arm", "Local, large"} <= set(texts(drawn["profiles"]).split(" | "))
@@ -82,7 +96,7 @@ def test_labels_are_a_model_s_or_tables_and_without_any_names_are_made_readable(
     found = figures(tables, None)
     assert "Blood toxicity" in texts(found["calibration"])
     assert "Distant small" in texts(found["effects"])
-    one, other = (aemodel.plot_prior(tables["prior"], labels=labels) for labels in (model, model.tables))
+    one, other = (figure_of(aemodel.plot_prior(tables["prior"], labels=labels)) for labels in (model, model.tables))
     assert texts(one) == texts(other)
     with pytest.raises(TypeError, match="labels: expected a model or tables, not dict"):
         aemodel.plot_prior(tables["prior"], labels={"anemia": "Anemia"})
@@ -101,16 +115,28 @@ def test_legends_cover_no_axes(drawn, name):
         assert axis.get_window_extent().width > 40
 
 
+def test_axes_of_the_caller_s_are_drawn_in_and_nothing_else_of_the_figure_is_touched(tables, model, drawn):
+    before = pyplot.get_fignums()
+    figure, axes = pyplot.subplots(1, 3)
+    assert aemodel.plot_prior(tables["prior"], labels=model, ax=axes[0]) is axes[0]
+    assert list(aemodel.plot_identification(tables["identification"], labels=model, ax=axes)) == list(axes)
+    assert pyplot.get_fignums() == [*before, figure.number]
+    assert not figure.legends
+    assert figure._supxlabel is None
+    assert {text.get_text() for text in axes[-1].get_legend().get_texts()} <= set(texts(drawn["identification"]).split(" | "))
+    assert not axes[1].yaxis.get_tick_params()["labelleft"]
+    with pytest.raises(InputError, match="ax: expected 3 axes, one for each panel, not 2"):
+        aemodel.plot_identification(model, ax=axes[:2])
+
+
 def test_hostile_labels_are_drawn_as_they_are():
     """No formula is made of a dollar sign; a label without end leaves room for the data."""
     model = drawn_model(hostile_texts())
-    for figure in (
-        aemodel.plot_calibration(aemodel.calibration_table(model), labels=model),
-        aemodel.plot_differences(aemodel.differences_table(model), labels=model),
-    ):
+    for axis in (aemodel.plot_calibration(model), aemodel.plot_differences(model)):
+        figure = axis.figure
         figure.draw_without_rendering()
-        assert figure.axes[0].get_window_extent().width > 40
-        ticks = [tick.get_window_extent() for tick in figure.axes[0].get_yticklabels()]
+        assert axis.get_window_extent().width > 40
+        ticks = [tick.get_window_extent() for tick in axis.get_yticklabels()]
         assert not any(one.y0 < other.y1 - 1 for one, other in pairwise(ticks))
         assert SENTENCE in texts(figure)
 
@@ -184,8 +210,8 @@ def test_risks_and_numbers_are_those_of_the_table_and_assumptions_are_hollow(dra
 
 def test_numbers_of_a_cohort_can_be_shares_of_its_patients(tables):
     rows = tables["cohort"][tables["cohort"]["grade"] == "4-5"]
-    figure = aemodel.plot_cohort(tables["cohort"], grade="4-5", share=True)
-    marks = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() not in ("None", None, "")]
+    axis = aemodel.plot_cohort(tables["cohort"], grade="4-5", share=True)
+    marks = [line.get_xdata()[0] for line in axis.lines if line.get_marker() not in ("None", None, "")]
     assert sorted(marks) == pytest.approx(sorted(100 * rows["expected"] / rows["patients"]))
 
 
@@ -194,11 +220,11 @@ def test_another_patient_stands_beside_as_ticks(model):
         {"arm": ["high", None], "stage": [None, None], "region": ["coast", None]}, index=["hers", "anybody"]
     )
     table = aemodel.risk_table(model, patients)
-    figure = aemodel.plot_patient(table, patient="hers", reference="anybody", grade="4-5")
-    ticks = next(line for line in figure.axes[0].lines if line.get_marker() == "|")
+    axis = aemodel.plot_patient(table, patient="hers", reference="anybody", grade="4-5")
+    ticks = next(line for line in axis.lines if line.get_marker() == "|")
     rows = table[(table["patient"] == "anybody") & (table["grade"] == "4-5")]
     assert ticks.get_xdata() == pytest.approx(100 * rows["risk"].to_numpy())
-    assert "anybody" in texts(figure)
+    assert "anybody" in texts(axis.figure)
 
 
 def test_profiles_draw_a_line_for_each_level(drawn, tables):
@@ -244,7 +270,7 @@ def test_what_cannot_be_drawn_is_refused(tables, name, error, message, options):
 @pytest.mark.parametrize(("interval", "said"), [(0.9, "90 %"), (0.5, "50 %"), (0.995, "99.5 %")])
 def test_profiles_say_of_what_probability_their_intervals_are(model, interval, said):
     table = aemodel.profile_table(model, ["arm"], interval=interval)
-    assert f"({said} interval)" in texts(aemodel.plot_profiles(table, event="anemia"))
+    assert f"({said} interval)" in texts(figure_of(aemodel.plot_profiles(table, event="anemia")))
 
 
 # The tables behind them.
@@ -334,8 +360,8 @@ def test_hostile_texts_are_shown_as_text():
 @pytest.mark.parametrize(("kind", "label"), [("serious", "Serious event"), ("any", "Any grade")])
 def test_without_a_grade_the_publication_s_first_is_drawn(kind, label):
     model = drawn_model(own_grades(kind))
-    assert label in texts(aemodel.plot_calibration(aemodel.calibration_table(model), labels=model))
-    assert label in texts(aemodel.plot_effects(aemodel.odds_ratio_table(model), covariate="stage", labels=model))
+    assert label in texts(figure_of(aemodel.plot_calibration(aemodel.calibration_table(model), labels=model)))
+    assert label in texts(figure_of(aemodel.plot_effects(aemodel.odds_ratio_table(model), covariate="stage", labels=model)))
     for shown in (
         model._repr_html_(),
         model.tables._repr_html_(),

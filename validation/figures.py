@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aemodel.answers.drawing import BLUE, COLOURS, INK, MARKERS, SOFT, drawn, key, legend_above
+from aemodel.answers.drawing import BLUE, COLOURS, INK, MARKERS, SOFT, Drawing, drawn, key
 from aemodel.inference.design import make_design
 from aemodel.publication.tables import Tables
 from validation.ranks import INTERVAL
@@ -159,8 +159,8 @@ def read_all(folder: Path) -> tuple[dict[str, Rounds], Rounds]:
 
 def _draw_ranks(path: Path, found: Mapping[str, Rounds]) -> None:
     """Each quantity's ECDF of ranks less the uniform one, with the simultaneous band of its number of rounds."""
-    with drawn(1, len(found), (3.1 * len(found), 3.2), sharey=True) as (figure, axes):
-        for axis, (arm, rounds) in zip(axes.ravel(), found.items(), strict=True):
+    with drawn(None, (3.1 * len(found), 3.2), len(found), sharey=True) as drawing:
+        for axis, (arm, rounds) in zip(drawing.axes, found.items(), strict=True):
             each = ecdfs(rounds)
             outside = sum(not ecdf.inside for ecdf in each.values())
             band, _ = band_of(len(rounds), PROBABILITY)
@@ -171,15 +171,15 @@ def _draw_ranks(path: Path, found: Mapping[str, Rounds]) -> None:
                 axis.plot(ecdf.band.points, ecdf.difference, color=colour, alpha=alpha, linewidth=0.7, zorder=above)
             axis.set_title(f"{LABELS[arm]}\n{outside} of {len(each)} outside, {len(rounds)} rounds")
             axis.set_xlabel("rank of the truth, as a share")
-        axes.ravel()[0].set_ylabel("ECDF less uniform")
-        figure.savefig(path, dpi=130)
+        drawing.axes[0].set_ylabel("ECDF less uniform")
+        _save(drawing, path)
 
 
 def _draw_coverage(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Coverage of profiles' and cohorts' intervals by arm, over all events and grades, with two standard errors."""
     arms = list(tables)
-    with drawn(1, 1, (7.6, 0.42 * len(arms) + 1.3)) as (figure, axes):
-        axis = axes.ravel()[0]
+    with drawn(None, (7.6, 0.42 * len(arms) + 1.3)) as drawing:
+        axis = drawing.axes[0]
         axis.axvline(INTERVAL, color=SOFT, linewidth=0.8)
         places = np.arange(len(arms))[::-1]
         last = pd.DataFrame([tables[arm].iloc[-1] for arm in arms])
@@ -189,15 +189,15 @@ def _draw_coverage(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
         ]
         axis.set_yticks(places, [f"{LABELS[arm]} ({int(n)})" for arm, n in zip(arms, last["rounds"], strict=True)])
         axis.set_xlabel("share of 90 % intervals that cover the truth (rounds)")
-        legend_above(figure, keys)
-        figure.savefig(path, dpi=130)
+        drawing.legend(keys)
+        _save(drawing, path)
 
 
 def _draw_withheld(path: Path, table: pd.DataFrame) -> None:
     """How much better each withheld cluster is predicted than by either competitor, in nats."""
     clusters = table.iloc[:-2]
-    with drawn(1, 1, (7.6, 0.3 * len(clusters) + 1.3)) as (figure, axes):
-        axis = axes.ravel()[0]
+    with drawn(None, (7.6, 0.3 * len(clusters) + 1.3)) as drawing:
+        axis = drawing.axes[0]
         axis.axvline(0, color=SOFT, linewidth=0.8)
         places = np.arange(len(clusters))[::-1]
         keys = [
@@ -206,8 +206,16 @@ def _draw_withheld(path: Path, table: pd.DataFrame) -> None:
         ]
         axis.set_yticks(places, clusters["cluster"])
         axis.set_xlabel("difference in log predictive density, nats (bars: Monte Carlo)")
-        legend_above(figure, keys)
-        figure.savefig(path, dpi=130)
+        drawing.legend(keys)
+        _save(drawing, path)
+
+
+def _save(drawing: Drawing, path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure = drawing.axes[0].figure
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
 
 
 def _bars(axis: Any, values: Any, errors: Any, places: Any, series: int, label: str) -> Any:

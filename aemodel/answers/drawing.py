@@ -10,11 +10,14 @@ import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from aemodel.publication.errors import InputError
 from aemodel.publication.words import Words, words_of
 
 INK = "#1b2026"
@@ -72,20 +75,49 @@ def row_height(least: float, names: Iterable[str], rows: Iterable[int] = ()) -> 
     return max([least, *(LINE * (1 + name.count("\n")) / size for name, size in zip(names, sizes, strict=False))])
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Axes of a figure of the package's own, or the caller's, in whose figure nothing but them is touched."""
+
+    axes: NDArray[Any]
+    own: bool
+
+    def across(self, label: str) -> None:
+        """One label below all axes."""
+        if self.own and len(self.axes) > 1:
+            self.axes[0].figure.supxlabel(label, fontsize=STYLE["axes.labelsize"])
+        else:
+            self.axes[0].set_xlabel(label)
+
+    def legend(self, handles: list[Any], columns: int = 3) -> None:
+        """In a place of its own above the axes, where it can cover nothing; in a figure of the caller's, within the last."""
+        if self.own:
+            options = {"loc": "outside upper left", "ncols": min(columns, len(handles))}
+            self.axes[0].figure.legend(handles=handles, handletextpad=0.5, **options)
+        else:
+            self.axes[-1].legend(handles=handles, handletextpad=0.5)
+
+
 @contextmanager
-def drawn(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[tuple[Any, Any]]:
-    """A figure of ``size`` (inches) in the package's style, kept out of pyplot's list so that notebooks show it once."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+def drawn(ax: Any, size: tuple[float, float], panels: int = 1, **options: Any) -> Iterator[Drawing]:
+    """A row of ``panels`` to draw in, in the package's style: of a new figure of ``size`` (inches), or those that ``ax`` are.
+
+    Raises
+    ------
+    ValueError
+        ``ax`` has not as many as there are panels.
+    """
+    from matplotlib import pyplot, rc_context
 
     with rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        yield figure, np.atleast_1d(figure.subplots(rows, columns, **options))
-
-
-def legend_above(figure: Any, handles: list[Any], columns: int = 3) -> None:
-    """A legend in a place of its own above the axes, where it can cover nothing."""
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(columns, len(handles)), handletextpad=0.5)
+        if ax is None:
+            axes = pyplot.subplots(1, panels, squeeze=False, figsize=size, layout="constrained", **options)[1]
+            yield Drawing(axes[0], own=True)
+            return
+        axes = np.array(ax, dtype=object).ravel()
+        if len(axes) != panels:
+            raise InputError("ax", f"expected {panels} axes, one for each panel, not {len(axes)}")
+        yield Drawing(axes, own=False)
 
 
 def key(label: str, **look: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from aemodel.answers.calibration import calibration_table, differences_table
 from aemodel.answers.drawing import (
@@ -15,7 +16,6 @@ from aemodel.answers.drawing import (
     SOURCES,
     drawn,
     key,
-    legend_above,
     look_of,
     row_height,
     shade_groups,
@@ -27,10 +27,10 @@ from aemodel.publication.errors import InputError
 from aemodel.publication.texts import listed, shown
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
-def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None) -> Figure:
+def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None, ax: Any = None) -> Axes:
     """Observed against predicted frequencies with 50 % and 90 % predictive intervals.
 
     Parameters
@@ -41,10 +41,12 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
         Which grade to draw; by default the first.
     labels
         A model or tables, to name events and levels in the publication's words; by default the model that is drawn.
+    ax
+        Axes to draw in, of a figure of yours; by default those of a new figure, made by pyplot.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    matplotlib.axes.Axes
         A line for each published frequency (derived ones are left out), events under their names.
 
     Raises
@@ -61,8 +63,8 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
     sizes = [int((rows["event"] == event).sum()) for event in events]
     names = [wrapped(words.event(event), 24) for event in events]
     height = max(row_height(0.215, levels), row_height(0.215, names, sizes))
-    with drawn(1, 1, (8.0, height * len(rows) + 1.1)) as (figure, axes):
-        axis = axes[0]
+    with drawn(ax, (8.0, height * len(rows) + 1.1)) as drawing:
+        axis = drawing.axes[0]
         y = np.arange(len(rows))
         shade_groups(axis, sizes, -0.5)
         for width, line in ((90, 1.5), (50, 5.0)):
@@ -79,11 +81,11 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
             key("50 % predictive interval", color=BLUE, linewidth=5),
             key("90 %", color=BLUE, linewidth=1.5),
         ]
-        legend_above(figure, handles)
-    return figure
+        drawing.legend(handles)
+    return drawing.axes[0]
 
 
-def plot_differences(table: Any, *, labels: Any = None) -> Figure:
+def plot_differences(table: Any, *, labels: Any = None, ax: Any = None) -> Axes:
     """Published differences between levels against their 90 % predictive intervals.
 
     Parameters
@@ -92,10 +94,12 @@ def plot_differences(table: Any, *, labels: Any = None) -> Figure:
         From `differences_table`, or a model, of which it is then made.
     labels
         A model or tables, to name events, grades and levels in the publication's words; by default the model that is drawn.
+    ax
+        Axes to draw in, of a figure of yours; by default those of a new figure, made by pyplot.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    matplotlib.axes.Axes
         A line for each difference, events and grades under their names.
     """
     table, words = table_and_words(table, differences_table, labels)
@@ -109,8 +113,8 @@ def plot_differences(table: Any, *, labels: Any = None) -> Figure:
         mine = np.array([pair == group for pair in pairs])
         heights[mine] *= max(1.0, row_height(0.0, [title]) / heights[mine].sum())
     sizes = [float(heights[[pair == group for pair in pairs]].sum()) for group in groups]
-    with drawn(1, 1, (9.0, heights.sum() + 1.1)) as (figure, axes):
-        axis, y = axes[0], np.cumsum(heights) - heights / 2
+    with drawn(ax, (9.0, heights.sum() + 1.1)) as drawing:
+        axis, y = drawing.axes[0], np.cumsum(heights) - heights / 2
         shade_groups(axis, sizes)
         axis.axvline(0, color=SOFT, linewidth=0.8)
         axis.hlines(y, 100 * table["lower"], 100 * table["upper"], color=BLUE, linewidth=1.5)
@@ -124,11 +128,11 @@ def plot_differences(table: Any, *, labels: Any = None) -> Figure:
             key("predicted", marker="|", color=BLUE, linestyle="", markersize=9, markeredgewidth=2),
             key("90 % predictive interval", color=BLUE, linewidth=1.5),
         ]
-        legend_above(figure, handles)
-    return figure
+        drawing.legend(handles)
+    return drawing.axes[0]
 
 
-def plot_identification(table: Any, *, grade: str | None = None, labels: Any = None) -> Figure:
+def plot_identification(table: Any, *, grade: str | None = None, labels: Any = None, ax: Any = None) -> NDArray[Any]:
     """How much of each covariate's effects was learned: contraction by event, with what speaks of it.
 
     Parameters
@@ -139,11 +143,14 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
         Which grade to draw; by default the first.
     labels
         A model or tables, to name events and covariates in the publication's words; by default the model that is drawn.
+    ax
+        Axes to draw in, as many as there are panels; by default those of a new figure, made by pyplot.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        A panel for each covariate; a mark for each event is the mean contraction over levels, 0 prior and 1 learned.
+    numpy.ndarray
+        Matplotlib's axes, (panel,): one for each covariate, with a mark for each event: the mean contraction over levels, 0
+        prior and 1 learned.
 
     Raises
     ------
@@ -158,8 +165,8 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
     mean = rows.groupby(["covariate", "event"], sort=False).agg(**told)
     names = [wrapped(words.event(event), 30) for event in events]
     size = (1.45 * len(covariates) + 2.0, row_height(0.34, names) * len(events) + 1.5)
-    with drawn(1, len(covariates), size, sharey=True) as (figure, axes):
-        for axis, covariate in zip(axes, covariates, strict=True):
+    with drawn(ax, size, len(covariates), sharey=True) as drawing:
+        for axis, covariate in zip(drawing.axes, covariates, strict=True):
             shade_groups(axis, [1] * len(events), -0.5)
             axis.axvline(0, color=SOFT, linewidth=0.8)
             part = mean.loc[covariate].reindex(events)
@@ -169,14 +176,17 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
                 axis.plot(value, y, **look)
             lower = min(-0.1, 1.1 * mean["contraction"].min())
             axis.set(xlim=(lower, 1.05), xticks=[0, 0.5, 1], xticklabels=["0", "\u00bd", "1"], ylim=(len(events) - 0.5, -0.5))
+            axis.set_yticks(range(len(events)), names)
+            axis.tick_params(labelleft=axis is drawing.axes[0])
             axis.set_title(wrapped(words.covariate(covariate), 16))
-        axes[0].set_yticks(range(len(events)), names)
-        figure.supxlabel(f"{words.grade(grade)}: contraction of the effects, 0 is all prior, 1 is learned", fontsize=9)
-        legend_above(figure, source_keys(set(mean["support"])))
-    return figure
+        drawing.across(f"{words.grade(grade)}: contraction of the effects, 0 is all prior, 1 is learned")
+        drawing.legend(source_keys(set(mean["support"])))
+    return drawing.axes
 
 
-def plot_prior(table: Any, *, quantity: str = "cohort risk", grade: str | None = None, labels: Any = None) -> Figure:
+def plot_prior(
+    table: Any, *, quantity: str = "cohort risk", grade: str | None = None, labels: Any = None, ax: Any = None
+) -> Axes:
     """Prior against posterior of one quantity, event by event.
 
     Parameters
@@ -187,10 +197,12 @@ def plot_prior(table: Any, *, quantity: str = "cohort risk", grade: str | None =
         Which rows of it to draw; by default the first grade.
     labels
         A model or tables, to name events in the publication's words; by default the model that is drawn.
+    ax
+        Axes to draw in, of a figure of yours; by default those of a new figure, made by pyplot.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    matplotlib.axes.Axes
         Medians and intervals, prior and posterior; published rates as crosses where there are any.
 
     Raises
@@ -206,8 +218,8 @@ def plot_prior(table: Any, *, quantity: str = "cohort risk", grade: str | None =
         raise InputError("quantity", f"nothing to draw for {shown(quantity)} at grade {shown(grade)}; choose from {known}")
     published = rows["published"].notna().any()
     names = [wrapped(words.event(event), 34) for event in rows["event"]]
-    with drawn(1, 1, (6.4, row_height(0.36, names) * len(rows) + 1.2)) as (figure, axes):
-        axis = axes[0]
+    with drawn(ax, (6.4, row_height(0.36, names) * len(rows) + 1.2)) as drawing:
+        axis = drawing.axes[0]
         shade_groups(axis, [1] * len(rows), -0.5)
         y = np.arange(len(rows))
         for name, colour, marker, shift in (("prior", SOFT, "o", -0.17), ("posterior", BLUE, "s", 0.17)):
@@ -227,8 +239,8 @@ def plot_prior(table: Any, *, quantity: str = "cohort risk", grade: str | None =
         ]
         if published:
             handles.append(key("published", marker="x", color=INK, linestyle="", markersize=6, markeredgewidth=1.5))
-        legend_above(figure, handles)
-    return figure
+        drawing.legend(handles)
+    return drawing.axes[0]
 
 
 def ratio_axis(axis: Any, lowest: float, highest: float) -> None:

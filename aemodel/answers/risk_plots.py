@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from aemodel.answers.contrasts import odds_ratio_table
 from aemodel.answers.drawing import (
@@ -16,7 +17,6 @@ from aemodel.answers.drawing import (
     SOURCES,
     drawn,
     key,
-    legend_above,
     look_of,
     row_height,
     shade_groups,
@@ -29,10 +29,10 @@ from aemodel.publication.texts import listed, shown
 from aemodel.publication.words import words_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
-def plot_effects(table: Any, *, covariate: str, grade: str | None = None, labels: Any = None) -> Figure:
+def plot_effects(table: Any, *, covariate: str, grade: str | None = None, labels: Any = None, ax: Any = None) -> NDArray[Any]:
     """Odds ratios of a covariate's levels on every event, with what they rest on.
 
     Parameters
@@ -43,11 +43,13 @@ def plot_effects(table: Any, *, covariate: str, grade: str | None = None, labels
         Which rows of it to draw; by default the first grade.
     labels
         A model or tables, to name events and levels in the publication's words.
+    ax
+        Axes to draw in, as many as there are panels; by default those of a new figure, made by pyplot.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        A panel for each level but the reference; medians and intervals on a logarithmic axis.
+    numpy.ndarray
+        Matplotlib's axes, (panel,): one for each level but the reference; medians and intervals on a logarithmic axis.
 
     Raises
     ------
@@ -65,22 +67,23 @@ def plot_effects(table: Any, *, covariate: str, grade: str | None = None, labels
     reference = words.level(covariate, rows["reference"].iloc[0])
     names = [wrapped(words.event(event), 30) for event in events]
     size = (1.55 * len(levels) + 2.3, row_height(0.34, names) * len(events) + 1.7)
-    with drawn(1, len(levels), (max(size[0], 5.0), size[1]), sharey=True) as (figure, axes):
-        for axis, level in zip(axes, levels, strict=True):
+    with drawn(ax, (max(size[0], 5.0), size[1]), len(levels), sharey=True) as drawing:
+        for axis, level in zip(drawing.axes, levels, strict=True):
             shade_groups(axis, [1] * len(events), -0.5)
             part = rows[rows["level"] == level].set_index("event").reindex(events)
             for y, row in enumerate(part.itertuples(index=False)):
                 _range(axis, y, (row.lower, row.odds_ratio, row.upper), look_of(*SOURCES[row.support][:2], row.support))
             ratio_axis(axis, float(rows["lower"].min()), float(rows["upper"].max()))
             axis.set_ylim(len(events) - 0.5, -0.5)
+            axis.set_yticks(range(len(events)), names)
+            axis.tick_params(labelleft=axis is drawing.axes[0])
             axis.set_title(wrapped(words.level(covariate, level), 20))
-        axes[0].set_yticks(range(len(events)), names)
-        figure.supxlabel(wrapped(f"{words.grade(grade)}: odds ratio against {reference}", 90), fontsize=9)
-        legend_above(figure, source_keys(set(rows["support"])), columns=2 if len(levels) < 3 else 3)
-    return figure
+        drawing.across(wrapped(f"{words.grade(grade)}: odds ratio against {reference}", 90))
+        drawing.legend(source_keys(set(rows["support"])), columns=2 if len(levels) < 3 else 3)
+    return drawing.axes
 
 
-def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, labels: Any = None) -> Figure:
+def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, labels: Any = None, ax: Any = None) -> Axes:
     """Risk by the levels of one covariate, a line for each level of another.
 
     Parameters
@@ -91,10 +94,12 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
         Which rows of it to draw; by default the first grade.
     labels
         A model or tables, to name everything in the publication's words.
+    ax
+        Axes to draw in, of a figure of yours; by default those of a new figure, made by pyplot.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    matplotlib.axes.Axes
         Posterior mean risks with intervals, in per cent; the axis says of what probability, if the table still knows it.
 
     Raises
@@ -115,8 +120,8 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
     ylabel = "Risk, per cent" + (f" ({100 * interval:g} % interval)" if interval else "")
     levels = list(dict.fromkeys(rows[by[0]]))
     lines = list(rows.groupby(by[1], sort=False)) if len(by) == 2 else [("", rows)]
-    with drawn(1, 1, (max(5.0, 1.2 * len(levels) + 2.4), 3.6 + 0.1 * len(lines))) as (figure, axes):
-        axis, handles = axes[0], []
+    with drawn(ax, (max(5.0, 1.2 * len(levels) + 2.4), 3.6 + 0.1 * len(lines))) as drawing:
+        axis, handles = drawing.axes[0], []
         for i, (level, part) in enumerate(lines):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             x = np.arange(len(levels)) + 0.12 * (i - (len(lines) - 1) / 2)
@@ -135,13 +140,19 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
         axis.set_xlabel(wrapped(words.covariate(by[0]), 60))
         axis.set_title(wrapped(f"{words.event(event)}: {words.grade(grade)}", 68))
         if handles:
-            legend_above(figure, handles, columns=2 if figure.get_figwidth() > 6.5 else 1)
-    return figure
+            drawing.legend(handles, columns=2 if len(levels) > 3 else 1)
+    return drawing.axes[0]
 
 
 def plot_patient(
-    table: pd.DataFrame, *, grade: str | None = None, patient: Any = None, reference: Any = None, labels: Any = None
-) -> Figure:
+    table: pd.DataFrame,
+    *,
+    grade: str | None = None,
+    patient: Any = None,
+    reference: Any = None,
+    labels: Any = None,
+    ax: Any = None,
+) -> Axes:
     """One patient's risks of all events with their intervals, and what they rest on; assumptions are hollow and dotted.
 
     Parameters
@@ -154,10 +165,12 @@ def plot_patient(
         Another patient of the table, such as one of whom nothing is known, whose risks stand beside as ticks.
     labels
         A model or tables, to name events in the publication's words.
+    ax
+        Axes to draw in, of a figure of yours; by default those of a new figure, made by pyplot.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    matplotlib.axes.Axes
         A line for each event: mean and interval.
 
     Raises
@@ -169,8 +182,8 @@ def plot_patient(
     _check_one(grade=grade)
     rows = _of_patient(table, grade, patient, "patient")
     names = [wrapped(words.event(event), 30) for event in rows["event"]]
-    with drawn(1, 1, (7.0, row_height(0.3, names) * len(rows) + 1.3)) as (figure, axes):
-        axis, handles = axes[0], source_keys(set(rows["support"]))
+    with drawn(ax, (7.0, row_height(0.3, names) * len(rows) + 1.3)) as drawing:
+        axis, handles = drawing.axes[0], source_keys(set(rows["support"]))
         shade_groups(axis, [1] * len(rows), -0.5)
         for y, row in enumerate(rows.itertuples()):
             risks = 100 * row.lower, 100 * row.risk, 100 * row.upper
@@ -179,11 +192,13 @@ def plot_patient(
             axis.plot(100 * _of_patient(table, grade, reference, "reference")["risk"], range(len(rows)), "|", **TICK)
             handles.append(key(wrapped(str(reference), 40), marker="|", linestyle="", **TICK))
         _label_rows(axis, names, f"{words.grade(grade)}: risk, per cent (mean and interval)")
-        legend_above(figure, handles, columns=2)
-    return figure
+        drawing.legend(handles, columns=2)
+    return drawing.axes[0]
 
 
-def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, share: bool = False, labels: Any = None) -> Figure:
+def plot_cohort(
+    table: pd.DataFrame, *, grade: str | None = None, share: bool = False, labels: Any = None, ax: Any = None
+) -> Axes:
     """Expected numbers of patients with each event, of one cohort or of several beside each other.
 
     Parameters
@@ -196,10 +211,12 @@ def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, share: bool = 
         Per cent of each group's patients instead of their number: for groups that differ in size.
     labels
         A model or tables, to name events in the publication's words.
+    ax
+        Axes to draw in, of a figure of yours; by default those of a new figure, made by pyplot.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    matplotlib.axes.Axes
         A line for each event and group: expected number and predictive interval. Assumptions are hollow and dotted.
 
     Raises
@@ -214,8 +231,8 @@ def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, share: bool = 
     groups = list(rows.groupby(by, sort=False, dropna=False)) if by else [((), rows)]
     events = list(dict.fromkeys(rows["event"]))
     names = [wrapped(words.event(event), 30) for event in events]
-    with drawn(1, 1, (7.0, max(row_height(0.3, names), 0.16 * len(groups)) * len(events) + 1.3)) as (figure, axes):
-        axis, handles = axes[0], []
+    with drawn(ax, (7.0, max(row_height(0.3, names), 0.16 * len(groups)) * len(events) + 1.3)) as drawing:
+        axis, handles = drawing.axes[0], []
         shade_groups(axis, [1] * len(events), -0.5)
         for i, (values, part) in enumerate(groups):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
@@ -230,8 +247,8 @@ def plot_cohort(table: pd.DataFrame, *, grade: str | None = None, share: bool = 
             handles.append(_hollow())
         of = "per cent of patients" if share else "patients"
         _label_rows(axis, names, f"{words.grade(grade)}: {of} with the event (expected, and predictive interval)")
-        legend_above(figure, handles, columns=2)
-    return figure
+        drawing.legend(handles, columns=2)
+    return drawing.axes[0]
 
 
 def _hollow() -> Any:

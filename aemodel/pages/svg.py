@@ -7,6 +7,8 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
 from aemodel.answers.drawing import INK
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -15,17 +17,19 @@ DROPPED = {"font-family"}
 """The page's own font is used."""
 
 
-def figure_svg(figure: Any, name: str, description: str) -> str:
-    """A matplotlib figure as an ``svg`` element: text stays text, ink takes the page's colour.
+def figure_svg(axes: Any, name: str, description: str) -> str:
+    """The figure of one or several matplotlib axes as an ``svg`` element: text stays text, ink takes the page's colour.
 
     Styles become attributes; ids that nothing refers to go, the others begin with ``name`` (letters, digits and hyphens),
     so that figures of one page keep apart. ``description`` is what a screen reader says of it.
     """
-    from matplotlib import rc_context
+    from matplotlib import pyplot, rc_context
 
+    figure = np.ravel(axes)[0].figure
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    pyplot.close(figure)
     text = buffer.getvalue()
     used = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', text))
     root = ElementTree.fromstring(text)
