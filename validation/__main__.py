@@ -14,6 +14,7 @@ from validation.first_model import make_first_laboratory
 from validation.flags import flag_table, one_event
 from validation.full_rows import one_regression
 from validation.runs import run_rounds
+from validation.spelled import SPELLINGS, TRIAL, one_spelling, spelling_table
 from validation.summary import coverage_table, rank_table, sampler_table
 from validation.thinned import one_thinning, thinning_table
 from validation.withheld import clusters, elpd_table, one_cluster
@@ -72,6 +73,22 @@ def arms(out: Path, publication: str, rounds: int, first_seed: int, processes: i
     click.echo(arm_table(found).round(3).to_string(index=False))
     click.echo()
     click.echo(profile_table(found).round(3).to_string(index=False))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results; `spelled` is made in it.")
+@click.option("--publication", default=TRIAL, show_default=True)
+@click.option("--rounds", type=int, default=100, show_default=True)
+@click.option("--first-seed", type=int, default=1, show_default=True)
+@click.option("--processes", type=int, default=2, show_default=True)
+@click.option("--truths", type=click.Choice(["prior", "trial"]), default="prior", show_default=True, help="Risks of patients.")
+def spelled(out: Path, publication: str, rounds: int, first_seed: int, processes: int, truths: str) -> None:
+    """Two-way tables, own denominators, cutoffs and rounded percentages: a fit of all of them, and one that drops them."""
+    folder, seeds = out / "spelled" / truths, range(first_seed, first_seed + rounds)
+    found = run_rounds(publication, folder, seeds, what=one_spelling, processes=processes, truths=truths)
+    click.echo(spelling_table(found).round(3).to_string(index=False))
+    for fit in SPELLINGS:
+        click.echo(f"\n{fit}:\n{sampler_table([one[fit] for one in found]).round(3).to_string()}")
 
 
 @main.command()
