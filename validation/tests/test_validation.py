@@ -27,12 +27,15 @@ from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.intervals import pack
 from aemodel.inference.model import prior_logits
 from aemodel.inference.posterior import coordinates, make_density
+from aemodel.inference.simulated import simulate_states
+from aemodel.publication.tables import load_tables
 from validation.figures import read_all, write_results
 from validation.flags import flag_table, one_event
 from validation.laboratory import Likelihood, make_laboratory, table_tests
 from validation.ranks import RANKED, _table_logliks, one_round, simulated_round
 from validation.runs import read_rounds, run_rounds
 from validation.simulation import draw_prior, print_significant, shift_of_interaction, simulate, without
+from validation.spelled import SPELLINGS, TRIAL, one_spelling, print_again, spelling_table, trial_states, without_forms
 from validation.summary import coverage_table, rank_table
 from validation.withheld import _log_ratio, _one_row, bridge, clusters, elpd_table, log_states, one_cluster
 
@@ -390,3 +393,55 @@ def test_ranked_tables_have_binomial_likelihoods(invented, laboratory, design, s
                 if (row.event, row.covariate) == (event, covariate)
             )
             assert found[f"{event} {covariate}"][place] == pytest.approx(values.sum() + constant, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def spelled():
+    return make_laboratory(load_tables(TRIAL), ())
+
+
+def test_the_trials_own_risks_are_its_recipe(spelled):
+    """Of the oldest in arm B, worked out by hand; every family's states are all there is."""
+    p = trial_states(spelled.design)
+    np.testing.assert_allclose(np.add.reduceat(p, spelled.design.edges[:-1]), 1)
+    infection, other = (1 / (1 + np.exp(-logit)) for logit in (-0.1, -0.4))
+    severe = {"any_tox": 1 - (1 - 0.35 * infection) * (1 - 0.2 * other), "sepsis": 0.4 * 0.35 * infection}
+    every = {"any_tox": 1 - (1 - infection) * (1 - other), "sepsis": 0.4 * infection, "rash": 1 / (1 + np.exp(-0.2))}
+    for grade, risks in {"3-5": every, "4-5": severe}.items():
+        for event, risk in risks.items():
+            assert p[spelled.design.states_having(event, grade), -1].sum() == pytest.approx(risk)
+
+
+def test_new_patients_are_printed_by_the_same_rules(spelled):
+    """Rows hold the patients' counts; those rounded or below the cutoff are intervals, and no row else; some are assessed."""
+    design, tables = spelled.design, spelled.tables
+    rng, sizes = np.random.default_rng(5), []
+    table = design.cells.n.round().astype(int)
+    for _ in range(20):
+        counts = simulate_states(design, trial_states(design), table, rng)
+        printed = print_again(tables, design, counts, rng)
+        for row in [row for row in printed.rows if not row.derived]:
+            where = np.ix_(design.states_having(row.event, row.grade), design.cells.having(row.covariate, row.level))
+            below = row.event == "cough" and counts[where].sum() < 10
+            if row.event == "neuropathy":
+                assert row.observed_low == row.observed_high <= counts[where].sum()
+                sizes += [row.n] if (row.covariate, row.grade) == ("arm", "3-5") else []
+            else:
+                assert row.observed_low <= counts[where].sum() <= row.observed_high
+                assert row.exact == (row.event != "sepsis" and not below)
+        kept = without_forms(printed).frequencies.set_index(["event", "grade", "covariate", "level"])
+        assert not kept.index.unique("event").intersection(["sepsis", "neuropathy"]).size
+        assert kept.loc["rash", "3-5", "arm", "B"].tolist()[:2] == [200, counts[design.states_having("rash", "3-5"), 3:].sum()]
+        assert kept.loc["rash", "4-5", "age", "70plus"]["n"] == 85
+    assert np.mean(sizes) == pytest.approx(200 * 369 / 400, abs=2)
+    assert np.std(sizes) > 1
+
+
+def test_all_forms_are_fitted_beside_what_few_formats_can_say(spelled):
+    """Assessed events and rare ones have nothing left to rest on: their intervals are far wider without their rows."""
+    rounds = [one_spelling(spelled, seed, truths="trial", draws=100, tune=150) for seed in (1, 2)]
+    table = spelling_table(rounds).set_index("event")
+    assert table.loc["neuropathy", "dropped width"] > 2 * table.loc["neuropathy", "forms width"]
+    assert table.loc["all", [f"{fit} covered" for fit in SPELLINGS]].between(0.6, 1).all()
+    every = [value for one in rounds for value in one["forms"]["covered"].values()]
+    assert table.loc["all", "forms covered"] == pytest.approx(np.mean(every))
