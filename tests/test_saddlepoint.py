@@ -183,6 +183,20 @@ def test_intervals_together_agree_with_enumeration(name):
     assert gradient_error(logps[0], packed) < 1e-6
 
 
+def test_overlapping_intervals_far_from_what_can_be_expected_err_little():
+    """7-9 in each of four rows and four columns of 96 patients, expected, and with a probability of exp(-23) and exp(-59)."""
+    place = np.stack(np.indices((4, 4)).reshape(2, 16), axis=1)
+    incidence = np.zeros((16, 2, 8))
+    incidence[np.arange(16), 1, place[:, 0]] = incidence[np.arange(16), 1, 4 + place[:, 1]] = 1
+    n, low, high = np.full(16, 6), np.full(8, 7), np.full(8, 9)
+    logits = np.add.outer([-0.7, -2.2, -3.7], np.linspace(-0.2, 0.2, 16))
+    p = np.stack([1 / (1 + np.exp(logits)), 1 / (1 + np.exp(-logits))], axis=2)
+    exact = enumerate_margin_logprob(p, n, incidence, low, high)
+    np.testing.assert_allclose(exact[1:], [-23, -59], atol=0.5)
+    error = np.array([margin_loglik(q, n, incidence, low, high) for q in p]) - exact
+    np.testing.assert_allclose(error[1:] - error[0], [-0.075, -0.215], atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("low", "high"), [(0, 4), (1, 9), (0, 19), (12, 13), (20, 45), (30, 110)], ids=lambda value: str(value)
 )
