@@ -52,6 +52,7 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
 @click.option("--new-levels", type=click.Choice(["error", "sample"]), **ERROR, help="Groups the publication does not have.")
 @click.option("--na", help="Cells of a CSV file that are missing values, separated by commas, as NA; empty ones always are.")
 @click.option("--on-invalid", type=click.Choice(["error", "null"]), **ERROR, help="Impossible values; null: no risks for them.")
+@click.option("--missing-columns", type=click.Choice(["error", "unknown"]), **ERROR, help="Covariates without a column.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
 @click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
 @click.option("--by", help="The same for each value of a column, or of several separated by commas.")
@@ -64,8 +65,8 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
 @one_line_errors
 def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
-    new_levels: Any, na: str | None, on_invalid: Any, form: str, cohort: bool, by: str | None, min_rows: int | None,
-    max_missing: float | None, max_invalid: float | None, summary: Path | None, reasons: bool, seed: int,
+    new_levels: Any, na: str | None, on_invalid: Any, missing_columns: Any, form: str, cohort: bool, by: str | None,
+    min_rows: int | None, max_missing: float | None, max_invalid: float | None, summary: Path | None, reasons: bool, seed: int,
 ) -> None:  # fmt: skip
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on products as small as these threads wait more than they work
     from aemodel.pages.score_command import Run, score_groups, score_patients
@@ -85,7 +86,7 @@ def score(
         check_place(summary, "summary")
     options: dict[str, Any] = {"events": listed_names("events", events), "grades": listed_names("grades", grades)}
     on_invalid = "null" if max_invalid is not None else on_invalid
-    options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid}
+    options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid, "missing_columns": missing_columns}
     loaded = load_model(model)
     options |= {"by": listed_names("by", by), "seed": seed} if grouping else {"reasons": reasons}
     run = Run(max_missing, max_invalid, min_rows, summary)

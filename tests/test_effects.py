@@ -9,6 +9,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from scipy.linalg import block_diag
 
 from aemodel.inference.design import all_margins, make_design, zero_sum_basis
 from aemodel.inference.effects import branch_logits, branch_shares, effect_scales, make_centring, reference_states
@@ -30,13 +31,8 @@ def states_at(families, branches, shared):
         pool_of, pools = np.zeros(len(branches), dtype=int), ("incidence", "severity", "composition")
         centred, share = np.zeros((1, 1)), np.ones(1)
 
-        @staticmethod
-        def over_families(name):
-            from scipy.linalg import block_diag
-
-            return block_diag(*[getattr(family, name) for family in families])
-
-    Only.paths = Only.over_families("taken"), Only.over_families("refused")
+    together = {name: block_diag(*[getattr(f, name) for f in families]) for name in ("taken", "refused", "settled", "outer")}
+    Only.paths, Only.among = (together["taken"], together["refused"]), (together["settled"].T, together["outer"].T)
     none = np.zeros((len(branches), 1)), np.zeros((2, 1))
     logits = branch_logits(Only, branches, *none, np.zeros((1, 1)), np, (0.0, np.array([[shared], [0.0]])))[:, 0]
     return np.exp(state_log_probabilities(logits, *Only.paths))
@@ -48,7 +44,8 @@ def log_odds(p):
 
 def intercepts_of(design, margins):
     p = np.maximum(reference_states(margins), 1e-6)
-    return np.log(p @ design.over_families("taken")) - np.log(p @ design.over_families("refused"))
+    taken, refused = design.paths
+    return np.log(p @ taken) - np.log(p @ refused)
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +117,8 @@ def test_averages_stay_where_the_intercepts_put_them(published):
             0.3 * rng.normal(size=(2, len(design.term_of))),
         )
         logits = branch_logits(design, intercepts, own, shared, design.centred, np)
-        paths = design.over_families("taken"), design.over_families("refused")
-        cells = np.exp(state_log_probabilities(logits.T, *paths))
-        flat = np.exp(state_log_probabilities(intercepts, *paths))
+        cells = np.exp(state_log_probabilities(logits.T, *design.paths))
+        flat = np.exp(state_log_probabilities(intercepts, *design.paths))
         having = np.array([design.states_having(f.root, g) for f in design.families for g in ("3-5", "4-5")])
         ratios.append((having @ (design.share @ cells)) / (having @ flat))
     np.testing.assert_allclose(np.mean(ratios, axis=0), 1, atol=0.06)

@@ -254,6 +254,22 @@ def test_the_same_is_refused_everywhere(engines, engine, shipped):
 # Of one engine.
 
 
+def test_columns_may_be_missing_where_the_caller_says_so(engines, engine, shipped):
+    """As columns of nulls would be; of raw columns what there is counts."""
+    whole = rows_of({}, {"age": 25.0, "relapse_site": "iem"})
+    for lacking in (["sex"], ["months_to_relapse", "race_ethnicity"]):
+        frame = engines.make(engine, whole.drop_columns(lacking))
+        with pytest.raises(ValueError, match='or missing_columns="unknown": risks are then averaged'):
+            aemodel.score(shipped, frame)
+        nulls = rows_of(
+            *({"age": age, "relapse_site": site} | dict.fromkeys(lacking) for age, site in ((12.0, "bm"), (25.0, "iem")))
+        )
+        found = aemodel.score(shipped, frame, events=EVENTS, missing_columns="unknown")
+        same_risks(engines.arrow(engine, found), score(engines, "pyarrow", shipped, nulls))
+    with pytest.raises(ValueError, match="no column tells anything of them: give some of age_band, age, "):
+        aemodel.score(shipped, engines.make(engine, pa.table({"id": [1, 2]})), missing_columns="unknown")
+
+
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64()], ids=str)
 @pytest.mark.parametrize("written_by", ["pyarrow", "polars"])
 def test_nan_in_parquet_is_not_known(shipped, tmp_path, kind, written_by):

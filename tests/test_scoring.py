@@ -99,6 +99,7 @@ def test_support_is_the_weakest_of_the_chosen_grades(shipped):
         ({"grades": ["3"]}, r"grades: unknown \['3'\]; choose from 3-5, 4-5"),
         ({"interval": 1.5}, "interval: expected a probability"),
         ({"new_levels": "ignore"}, "new_levels: expected one of error, sample"),
+        ({"missing_columns": "drop"}, "missing_columns: expected one of error, unknown"),
         ({"events": "sepsis"}, "events: expected a list"),
         ({"grades": "sepsis"}, "grades: expected a list"),
     ],

@@ -62,7 +62,7 @@ def draws_at(design, margins, *, scale=0.4, size=20):
     """Draws near the cohort's published rates, of effects near none."""
     rng = np.random.default_rng(1)
     p = np.maximum(reference_states(margins), 1e-6)
-    taken, refused = design.over_families("taken"), design.over_families("refused")
+    taken, refused = design.paths
     logit = np.log(p @ taken) - np.log(p @ refused)
     sizes = {"branch": len(design.branches), "pool": len(design.pools), "term": len(design.terms)}
     sizes |= {"sharing_pool": len(design.sharing), "contrast": design.matrix.shape[1]}

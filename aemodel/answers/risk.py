@@ -15,7 +15,7 @@ from aemodel.inference.forward import event_sums, model_states
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.errors import InputError, PatientsError
-from aemodel.publication.rules import split
+from aemodel.publication.rules import MissingColumns, split
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, shown
@@ -24,7 +24,12 @@ from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
 
 
 def posterior_epred(
-    model: Any, patients: Any, *, id_column: str | None = None, new_levels: NewLevels = "error"
+    model: Any,
+    patients: Any,
+    *,
+    id_column: str | None = None,
+    new_levels: NewLevels = "error",
+    missing_columns: MissingColumns = "error",
 ) -> xr.DataArray:
     """Posterior risk draws of each patient.
 
@@ -40,6 +45,8 @@ def posterior_epred(
     new_levels
         ``"error"`` refuses levels the publication does not have; ``"sample"`` draws those of open covariates afresh
         from their hierarchy.
+    missing_columns
+        ``"unknown"`` takes a covariate that no column tells for not known of anybody, instead of an error.
 
     Returns
     -------
@@ -52,7 +59,7 @@ def posterior_epred(
     TypeError, ValueError
         The frame is not one, has no rows, or its columns or values do not fit.
     """
-    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels)
+    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels, missing_columns)
     risks: RiskDraws = model.risks
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     values = risks.risks(profiles)[:, row]
@@ -61,13 +68,19 @@ def posterior_epred(
 
 
 def posterior_predict(
-    model: Any, patients: Any, *, seed: int, id_column: str | None = None, new_levels: NewLevels = "error"
+    model: Any,
+    patients: Any,
+    *,
+    seed: int,
+    id_column: str | None = None,
+    new_levels: NewLevels = "error",
+    missing_columns: MissingColumns = "error",
 ) -> xr.DataArray:
     """Outcomes simulated for each patient from the joint states, so that nested events never contradict each other.
 
     Parameters
     ----------
-    model, patients, id_column, new_levels
+    model, patients, id_column, new_levels, missing_columns
         As for `posterior_epred`.
     seed
         The same seed gives the same outcomes.
@@ -84,7 +97,7 @@ def posterior_predict(
         As for `posterior_epred`.
     """
     seed = whole_number("seed", seed)
-    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels)
+    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels, missing_columns)
     risks: RiskDraws = model.risks
     rng = np.random.default_rng(seed)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
@@ -111,13 +124,14 @@ def risk_table(
     interval: float = 0.9,
     id_column: str | None = None,
     new_levels: NewLevels = "error",
+    missing_columns: MissingColumns = "error",
     why: bool = False,
 ) -> pd.DataFrame:
     """One row per patient, event and grade: posterior mean risk, equal-tailed interval and support flag.
 
     Parameters
     ----------
-    model, patients, id_column, new_levels
+    model, patients, id_column, new_levels, missing_columns
         As for `posterior_epred`.
     interval
         Probability of the interval, between 0 and 1.
@@ -138,7 +152,7 @@ def risk_table(
         As for `posterior_epred`, or the interval is not between 0 and 1.
     """
     interval = check_interval(interval)
-    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels)
+    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels, missing_columns)
     risks: RiskDraws = model.risks
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     mean, lower, upper = risks.summary(profiles, interval)
@@ -178,7 +192,11 @@ def _reasons(risks: RiskDraws, tables: Tables, profiles: NDArray[np.int64]) -> d
 
 
 def read_patients(
-    covariates: Sequence[Covariate], patients: Any, id_column: str | None, new_levels: NewLevels = "error"
+    covariates: Sequence[Covariate],
+    patients: Any,
+    id_column: str | None,
+    new_levels: NewLevels = "error",
+    missing_columns: MissingColumns = "error",
 ) -> tuple[NDArray[np.int64], Any]:
     """Sets of levels, (patient, covariate), as bits, and what names each patient, (patient,)."""
     frame = as_frame(patients)
@@ -194,7 +212,7 @@ def read_patients(
             raise PatientsError(
                 "patients", f"column {shown(id_column)} must name each row once; missing or given twice: {again}"
             )
-    return read_sets(frame, covariates, new_levels=new_levels), names
+    return read_sets(frame, covariates, new_levels=new_levels, missing_columns=missing_columns), names
 
 
 def _as_array(values: NDArray[Any], risks: RiskDraws, names: Any, name: str) -> xr.DataArray:

@@ -56,7 +56,7 @@ class Structure(NamedTuple):
 
 
 def make_structure(design: Design, centring: Centring, prior_scale: float) -> Structure:
-    settled, outer = (np.ascontiguousarray(design.over_families(name).T) for name in ("settled", "outer"))
+    settled, outer = design.among
     taken, refused = design.paths
     return Structure(
         intercept=np.array([priors.INTERCEPT[kind] for kind in design.kinds]),

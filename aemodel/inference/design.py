@@ -138,6 +138,12 @@ class Design:
         """Branches that each state takes, and those it refuses, (state, branch) each."""
         return self.over_families("taken"), self.over_families("refused")
 
+    @cached_property
+    def among(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """States that a branch settles, and those it decides among with them, (branch, state) each."""
+        settled, outer = (np.ascontiguousarray(self.over_families(name).T) for name in ("settled", "outer"))
+        return settled, outer
+
     @property
     def contrasts(self) -> list[str]:
         """Names of the contrasts: term and number."""

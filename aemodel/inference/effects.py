@@ -85,9 +85,8 @@ def state_probabilities(taken: Floats, refused: Floats, logits: Any, xp: Any) ->
 def branch_shares(design: Design, intercept: Any, xp: Any) -> tuple[Any, Any]:
     """Probabilities, at the intercepts, that a branch is settled within what it decides, and of that: A and C, (branch,)."""
     taken, refused = design.paths
-    among = (np.ascontiguousarray(design.over_families(name).T) for name in ("settled", "outer"))
     logp = -xp.dot(taken, xp.log1p(xp.exp(-intercept))) - xp.dot(refused, xp.log1p(xp.exp(intercept)))
-    settled, outer = (xp.dot(states, xp.exp(logp)) for states in among)
+    settled, outer = (xp.dot(states, xp.exp(logp)) for states in design.among)
     return settled, outer
 
 
@@ -136,7 +135,7 @@ def make_centring(design: Design, margins: Sequence[FamilyMargins], further: Ite
         gains = design.cells.n.sum() * slopes[states].sum(axis=0) ** 2 / variance
         precision = np.maximum(precision, gains[:, None] * here)
         shared += np.append(design.cells.n.sum() * variance, (gains[:, None] * steps).max(axis=0))[:, None] * here
-    settled, outer = (p @ design.over_families(name) for name in ("settled", "outer"))
+    settled, outer = (states @ p for states in design.among)
     return Centring(_standard_errors(precision), _standard_errors(shared), np.column_stack([outer - settled, steps]))
 
 

@@ -144,7 +144,7 @@ class _Slopes:
     """Derivatives by all parameters at one draw: intercepts, own effects by branch, shared ones by pool."""
 
     def __init__(self, design: Design, draw: Mapping[str, Floats], p: Floats, states: Floats) -> None:
-        taken, refused = design.over_families("taken").T, design.over_families("refused").T
+        taken, refused = (each.T for each in design.paths)
         yes = (taken @ p) / ((taken + refused) @ p)
         # Of the probability of each kind of states by a branch's logit: (kind, branch, cell).
         self.by_logit = np.array([taken @ (a[:, None] * p) - yes * ((taken + refused) @ (a[:, None] * p)) for a in states])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import unicodedata
@@ -187,4 +188,4 @@ def _as_typed(message: str, argument: str | None) -> str:
 
 def options_as_typed(text: str) -> str:
     """What the package advises, as it is given on the command line."""
-    return text.replace('new_levels="sample"', "--new-levels sample")
+    return re.sub(r'(new_levels|missing_columns)="(\w+)"', lambda found: f"--{found[1].replace('_', '-')} {found[2]}", text)

@@ -18,8 +18,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.publication.rules import allowed_texts, sources
+from aemodel.publication.errors import PatientsError
+from aemodel.publication.rules import MissingColumns, allowed_texts, sources
 from aemodel.publication.schema import Condition, Covariate
+from aemodel.publication.texts import listed
 
 NewLevels = Literal["error", "sample"]
 
@@ -132,15 +134,20 @@ class Layout:
         return sets
 
 
-def make_layout(covariates: Sequence[Covariate], columns: Sequence[str]) -> Layout:
+def make_layout(covariates: Sequence[Covariate], columns: Sequence[str], missing_columns: MissingColumns = "error") -> Layout:
     """How the profile code is made up of a frame's columns.
 
     Raises
     ------
     ValueError
-        No column tells one of the covariates.
+        No column tells one of the covariates, and columns must not be missing; or none tells any.
     """
-    found = [(covariate, column) for covariate in covariates for column in sources(covariate, columns)]
+    found = [(covariate, column) for covariate in covariates for column in sources(covariate, columns, missing_columns)]
+    if covariates and not found:
+        wanted = listed(dict.fromkeys(name for covariate in covariates for name in (covariate.name, *covariate.raw_columns)))
+        raise PatientsError(
+            "patients", f"no column tells anything of them: give some of {wanted}. Columns found: {listed(columns)}"
+        )
     return Layout(tuple(covariates), tuple(_source(covariate, column) for covariate, column in found))
 
 

@@ -69,11 +69,12 @@ class Profiles:
     numbered: bool
 
 
-def check_choices(new_levels: Any, on_invalid: Any) -> None:
-    """Refuse what is none of the ways to treat new levels or invalid rows."""
+def check_choices(new_levels: Any, on_invalid: Any, missing_columns: Any) -> None:
+    """Refuse what is none of the ways to treat new levels, invalid rows or missing columns."""
     for name, value, allowed in (
         ("new_levels", new_levels, ("error", "sample")),
         ("on_invalid", on_invalid, ("error", "null")),
+        ("missing_columns", missing_columns, ("error", "unknown")),
     ):
         if value not in allowed:
             raise InputError(name, f"expected one of {', '.join(allowed)}, not {shown(value)}")

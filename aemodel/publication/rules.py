@@ -11,11 +11,14 @@ import math
 from collections.abc import Collection, Sequence
 from functools import cache
 from itertools import combinations
+from typing import Literal
 
 from aemodel.publication.errors import Faults, PatientsError
 from aemodel.publication.records import check_names
 from aemodel.publication.schema import CohortCount, Condition, Covariate, Level
 from aemodel.publication.texts import listed, shown
+
+MissingColumns = Literal["error", "unknown"]
 
 MOST_LEVELS = 60
 """Of one covariate: sets of them are bits of an integer."""
@@ -151,13 +154,13 @@ def _united(text: str, names: Collection[str], mark: str) -> tuple[str, ...] | N
     return found if found and len(set(found)) == len(found) else None
 
 
-def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:
-    """Which columns of a frame tell this covariate: the level itself, all its raw columns, or both.
+def sources(covariate: Covariate, columns: Sequence[str], missing_columns: MissingColumns = "error") -> tuple[str, ...]:
+    """Which columns of a frame tell this covariate: the level itself, all its raw columns, or both; else what there is of them.
 
     Raises
     ------
     ValueError
-        Neither is there.
+        Neither is there, and columns must not be missing.
     """
     raw = covariate.raw_columns
     found_raw = raw if raw and set(raw) <= set(columns) else ()
@@ -165,16 +168,19 @@ def sources(covariate: Covariate, columns: Sequence[str]) -> tuple[str, ...]:
         return (covariate.name, *found_raw)
     if found_raw:
         return found_raw
-    partly = [column for column in raw if column in columns]
+    partly = tuple(column for column in raw if column in columns)
+    if missing_columns == "unknown":
+        return partly
     ways = f"{covariate.name!r}" + (f", or {' with '.join(map(repr, raw))}" if raw else "")
-    note = f"; {partly} alone is not enough" if partly else ""
+    note = f"; {list(partly)} alone is not enough" if partly else ""
     wanted = {name.casefold(): name for name in (covariate.name, *raw)}
     near = {column: wanted[column.strip().casefold()] for column in columns if column.strip().casefold() in wanted}
     note += "".join(f"; rename {shown(column)} to {name!r}" for column, name in near.items() if column != name)
     raise PatientsError(
         "patients",
         f"no column for {covariate.label.lower()}: give {ways}{note}. "
-        f"Where it is not known, give nulls: risks are then averaged over the cohort. Columns found: {listed(columns)}",
+        f'Where it is not known, give nulls, or missing_columns="unknown": risks are then averaged over the cohort. '
+        f"Columns found: {listed(columns)}",
     )
 
 

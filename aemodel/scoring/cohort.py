@@ -13,6 +13,7 @@ from aemodel.publication.arguments import names_in, whole_number
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.errors import InputError
 from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
+from aemodel.publication.rules import MissingColumns
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.frames import Frame, Groups, profiles_of
 from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, tails
@@ -31,13 +32,14 @@ def score_cohort(
     grades: Sequence[str] | None = None,
     new_levels: NewLevels = "error",
     on_invalid: OnInvalid = "error",
+    missing_columns: MissingColumns = "error",
     seed: int = 1,
 ) -> Any:
     """How many patients of a cohort to expect with each event.
 
     Parameters
     ----------
-    model, frame, events, grades, new_levels
+    model, frame, events, grades, new_levels, missing_columns
         As for `score`. The engine counts the cohort's profiles in one aggregate pass; nothing else is collected.
     by
         A column, or several, whose values form groups (at most 1,000).
@@ -63,7 +65,7 @@ def score_cohort(
     """
     opened, groups, columns = cohort_columns(
         model, partial(open_frame, frame), by=by, interval=interval, events=events, grades=grades, new_levels=new_levels,
-        on_invalid=on_invalid, seed=seed,
+        on_invalid=on_invalid, missing_columns=missing_columns, seed=seed,
     )  # fmt: skip
     return opened.table(groups, columns)
 
@@ -78,14 +80,15 @@ def cohort_columns(
     grades: Sequence[str] | None,
     new_levels: NewLevels,
     on_invalid: OnInvalid,
+    missing_columns: MissingColumns,
     seed: int,
 ) -> tuple[Frame, Groups, dict[str, list[Any]]]:
     """The frame, ``opened`` as for `score_rows`, its groups, and the columns of `score_cohort`'s table but those of ``by``."""
     ends, seed = tails(interval), whole_number("seed", seed)
-    check_choices(new_levels, on_invalid)
+    check_choices(new_levels, on_invalid, missing_columns)
     risks = risks_of(model)
     risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
-    frame = opened(risks.covariates)
+    frame = opened(risks.covariates, (), missing_columns)
     names = () if by is None else names_in("by", [by] if isinstance(by, str) else by)
     for name in names:
         if name not in frame.kinds or name in COLUMNS:

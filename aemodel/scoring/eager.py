@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from aemodel.publication.codes import MISSING, NUMBER, Kind, Layout, NewLevels, Source
 from aemodel.publication.errors import InputError
 from aemodel.publication.patients import SHOWN_VALUES, Example, OnInvalid, as_float, check_choices, is_missing, refuse_invalid
+from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
 from aemodel.scoring.frames import Groups, Opened, check_names, grouped, lay_out, no_groups, order_of, profiles_of
@@ -60,19 +61,18 @@ def read_sets(
     *,
     new_levels: NewLevels = "error",
     on_invalid: OnInvalid = "error",
+    missing_columns: MissingColumns = "error",
 ) -> NDArray[np.int64]:
-    """The set of levels each patient can have of each covariate, as bits: (patient, covariate). See `rules`.
-
-    With ``on_invalid="null"`` impossible values give 0.
+    """The set of levels each patient can have of each covariate, as bits, 0 where impossible: (patient, covariate).
 
     Raises
     ------
     ValueError
         A column is missing or of the wrong kind, or a value is impossible; naming column, rows, value, allowed values.
     """
-    check_choices(new_levels, on_invalid)
+    check_choices(new_levels, on_invalid, missing_columns)
     kinds = kinds_in(frame.schema)
-    opened = Eager(frame.to_native(), kinds, *lay_out(kinds, covariates, (), str))
+    opened = Eager(frame.to_native(), kinds, *lay_out(kinds, covariates, (), missing_columns, str))
     groups = opened.tally()
     refuse_invalid(profiles_of(opened, groups), new_levels, on_invalid)
     return opened.layout.sets(groups.codes, new_levels)[np.searchsorted(groups.codes, opened.codes)]

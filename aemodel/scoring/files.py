@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aemodel.publication.errors import InputError, PatientsError
+from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import open_regular
 from aemodel.scoring.csv_files import Header, joined, neutralised, problem_in, read_header
@@ -59,10 +60,11 @@ class Patients:
         """What separates cells of CSV that is written."""
         return self.header.delimiter if self.header else ","
 
-    def opened(self, covariates: Sequence[Covariate], adding: Sequence[str] = ()) -> DuckDB:
+    def opened(self, covariates: Sequence[Covariate], adding: Sequence[str], missing_columns: MissingColumns) -> DuckDB:
         """As `open_frame` has it of a frame."""
         kinds = DuckDB.kinds_of(self.relation)
-        return DuckDB(self.relation, kinds, *lay_out(kinds, covariates, adding, DuckDB.same), numbered=True, na=self.na)
+        laid_out = lay_out(kinds, covariates, adding, missing_columns, DuckDB.same)
+        return DuckDB(self.relation, kinds, *laid_out, numbered=True, na=self.na)
 
     def read(self, label: str, work: Callable[..., Any]) -> Any:
         """What ``work`` makes of the frame once it is `opened`, with a bar that shows how far its queries are."""

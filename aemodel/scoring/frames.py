@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from aemodel.publication.codes import Kind, Layout, make_layout
 from aemodel.publication.errors import InputError
 from aemodel.publication.patients import Example, Profiles, as_float, is_missing, is_number
+from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, shown
 
@@ -91,7 +92,11 @@ class Opened:
 
 
 def lay_out(
-    kinds: Mapping[str, Kind], covariates: Sequence[Covariate], adding: Sequence[str], same: Callable[[str], str]
+    kinds: Mapping[str, Kind],
+    covariates: Sequence[Covariate],
+    adding: Sequence[str],
+    missing_columns: MissingColumns,
+    same: Callable[[str], str],
 ) -> tuple[Layout, str]:
     """How the columns make up the profile code, and the beginning of names for temporary ones; ``same`` as in `check_names`."""
     present = {same(column) for column in kinds}
@@ -100,7 +105,7 @@ def lay_out(
     column = "__aemodel_code"
     while any(name.startswith(column) for name in present):
         column += "_"
-    return make_layout(covariates, list(kinds)), column
+    return make_layout(covariates, list(kinds), missing_columns), column
 
 
 def check_names(argument: str, names: Iterable[Any], same: Callable[[str], str] = str) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from aemodel.publication.arguments import names_in
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.patients import OnInvalid, Profiles, check_choices, refuse_invalid
+from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
 from aemodel.scoring.frames import Frame, lay_out, profiles_of
@@ -37,6 +38,7 @@ def score(
     grades: Sequence[str] | None = None,
     new_levels: NewLevels = "error",
     on_invalid: OnInvalid = "error",
+    missing_columns: MissingColumns = "error",
     reasons: bool = False,
 ) -> Any:
     """Add posterior risks to a table of patients.
@@ -58,7 +60,8 @@ def score(
         a covariate share these draws.
     on_invalid
         ``"null"`` gives rows with impossible values null risks and the support ``invalid``, instead of an error.
-
+    missing_columns
+        ``"unknown"`` takes a covariate that no column tells for not known of anybody, instead of an error.
     reasons
         Add ``invalid_reason``: the covariates whose values are impossible, null where none is.
 
@@ -77,12 +80,12 @@ def score(
     """
     scored = score_rows(
         model, partial(open_frame, frame), interval=interval, events=events, grades=grades, new_levels=new_levels,
-        on_invalid=on_invalid, reasons=reasons,
+        on_invalid=on_invalid, missing_columns=missing_columns, reasons=reasons,
     )  # fmt: skip
     return scored.frame.add(scored.found.codes, scored.columns)
 
 
-def open_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str] = ()) -> Frame:
+def open_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str], missing_columns: MissingColumns) -> Frame:
     """The caller's frame, whichever library it is of; lazy ones have yet to work.
 
     Raises
@@ -102,7 +105,7 @@ def open_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str
 
         library = library_of(frame)
     kinds = library.kinds_of(frame)
-    return library(frame, kinds, *lay_out(kinds, covariates, adding, library.same))
+    return library(frame, kinds, *lay_out(kinds, covariates, adding, missing_columns, library.same))
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def score_rows(
     grades: Sequence[str] | None,
     new_levels: NewLevels,
     on_invalid: OnInvalid,
+    missing_columns: MissingColumns,
     reasons: bool = False,
     checked: bool = True,
 ) -> Scored:
@@ -132,8 +136,8 @@ def score_rows(
     """
     interval, risks = check_interval(interval), risks_of(model)
     risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
-    check_choices(new_levels, on_invalid)
-    frame = opened(risks.covariates, new_columns(risks, reasons=reasons) if checked else ())
+    check_choices(new_levels, on_invalid, missing_columns)
+    frame = opened(risks.covariates, new_columns(risks, reasons=reasons) if checked else (), missing_columns)
     found = profiles_of(frame, frame.tally())
     refuse_invalid(found, new_levels, on_invalid)
     sets = found.layout.sets(found.codes, new_levels)
@@ -200,12 +204,13 @@ def score_summary(
     events: Sequence[str] | None = None,
     grades: Sequence[str] | None = None,
     new_levels: NewLevels = "error",
+    missing_columns: MissingColumns = "error",
 ) -> dict[str, Any]:
     """What `score` would make of a table, without its rows: a record to keep of a run, all of it fit for JSON.
 
     Parameters
     ----------
-    model, frame, interval, events, grades, new_levels
+    model, frame, interval, events, grades, new_levels, missing_columns
         As for `score`; impossible values are counted.
 
     Returns
@@ -220,6 +225,7 @@ def score_summary(
         ``support``, for each event: share of rows with each flag.
     """
     options: dict[str, Any] = {"interval": interval, "events": events, "grades": grades, "new_levels": new_levels}
+    options["missing_columns"] = missing_columns
     scored = score_rows(model, partial(open_frame, frame), on_invalid="null", **options, checked=False)
     return summary_of(model, scored.found, new_levels, interval, scored.columns)
 
