@@ -200,6 +200,13 @@ def levels_left(row, covariate) -> list[str]:
     return left
 
 
+def is_exceeded(row, column, by, times, plus, allowed) -> bool:
+    """Whether a number is above so many times another one, which is in the range ``allowed``, and a number."""
+    if not {column, by} <= set(row) or not in_range(row[by], allowed) or not in_range(row[column], {}):
+        return False
+    return float(row[column]) > times * float(row[by]) + plus
+
+
 def is_none(value) -> bool:
     return value is None or (isinstance(value, (float, Decimal)) and value != value)
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import aemodel
+from aemodel.pages.score_command import Run
 from tests.fixtures import FIXTURES, FORMATS
 from tests.streams import run
 
@@ -83,6 +84,21 @@ def test_a_bad_run_does_not_pass_and_is_told_apart(shipped, cohort, tmp_path, wh
             assert mean == pytest.approx(scored[column].mean(), rel=1e-9)
         shares = scored["sepsis_support"].value_counts(normalize=True)
         assert summary["support"]["sepsis"] == pytest.approx(shares.to_dict())
+
+
+@pytest.mark.parametrize("options", [[], ["--cohort"], ["--by", "sex"]], ids=str)
+def test_nothing_is_refused_by_a_threshold_and_otherwise_no_cohort(cohort, tmp_path, options):
+    cohort.head(0).to_csv(tmp_path / "patients.csv", index=False)
+    arguments = ("score", "aall1331", tmp_path / "patients.csv", *EVENTS, *options, "--summary", tmp_path / "run.json")
+    result, refused = run(*arguments), run(*arguments, "--min-rows", "1")
+    said = "Error: PATIENTS: it has no rows, so no patients to count" if options else ""
+    assert (result.exit_code, result.stderr.strip()) == (2 if options else 0, said)
+    assert (refused.exit_code, "Error: refused: 0 rows, fewer than --min-rows 1" in refused.stderr) == (3, True)
+    assert json.loads((tmp_path / "run.json").read_text())["refused"] == ["0 rows, fewer than --min-rows 1"]
+
+
+def test_a_publication_without_covariates_has_none_missing():
+    Run(max_missing=0.1, max_invalid=0.0, min_rows=3, summary=None).judge({"rows": 3, "scored": 3, "columns": {}})
 
 
 def test_a_changed_model_is_told_by_its_digest(tmp_path):

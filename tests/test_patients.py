@@ -59,7 +59,8 @@ def refused(model, rows, message, **options):
         *(("age_band", {"age": age}, ["10-18"]) for age in (10, 18, 18.7, 18.999, "12", " 12.0")),
         *(("age_band", {"age": age}, ["19-30"]) for age in (19, 30, 30.9)),
         *(("relapse_group", {"months_to_relapse": m}, ["bm_early"]) for m in (0, 18, 35.9)),
-        *(("relapse_group", {"months_to_relapse": m}, ["bm_late"]) for m in (36, 359.9, "40.5")),
+        *(("relapse_group", {"months_to_relapse": m}, ["bm_late"]) for m in (36, 156, "40.5")),
+        *(("relapse_group", {"months_to_relapse": 359.9} | age, ["bm_late"]) for age in ({"age": None}, {"age": "29"})),
         *(("relapse_group", {"relapse_site": "iem", "months_to_relapse": m}, ["iem_early"]) for m in (0, 17.9)),
         *(("relapse_group", {"relapse_site": "iem", "months_to_relapse": m}, ["iem_late"]) for m in (18, 36)),
         ("age_band", {"age": math.nan, "age_band": "1-9"}, ["1-9"]),
@@ -216,6 +217,15 @@ ROWS = [
         for months in (-1, -0.01, math.inf)
     ),
     *(
+        (
+            [{}, {"age": age, "months_to_relapse": months}],
+            rf"^patients: column 'months_to_relapse': impossible value months_to_relapse = {months} with age = {float(age)} \(row 1\); "
+            "allowed: at least 0 and below 360, and at most 12 times age plus 12, or null; rows are counted from 0$",
+        )
+        for age, months in ((5, 72.5), ("5.0", 90.0))
+    ),
+    ([{"age": 0, "months_to_relapse": 90}], r"^patients: column 'age': impossible value 0\.0 [^;]*; allowed[^;]*; rows [^;]*$"),
+    *(
         ([{column: None}, {column: value}], rf"'{column}': impossible value '{value}' \(row 1\); allowed: {allowed}, or null")
         for column, values, allowed in [
             ("sex", ("X7", "Male", " male", ""), "male, female"),
@@ -317,7 +327,7 @@ def test_unknown_id_column_is_refused(shipped):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"age": 45.0}, {"age": "abc"}, {"sex": "X7"}, {"age_band": "19-30"}, {"months_to_relapse": -1.0}], ids=str
+    "wrong", [{"age": 45.0}, {"age": "abc"}, {"sex": "X7"}, {"age_band": "19-30"}, {"months_to_relapse": 157.0}], ids=str
 )
 def test_invalid_rows_can_be_kept_as_impossible(covariates, wrong):
     frame = nw.from_native(pd.DataFrame([KNOWN | wrong, KNOWN]), eager_only=True)

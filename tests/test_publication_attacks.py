@@ -207,6 +207,10 @@ CASES = [
     (T, "{ min = 19, below = 31 }", "{ min = 18.5 }", r"levels '10-18' and '19-30' overlap"),
     (T, 'relapse_site = "iem", months_to_relapse = { min = 18, below = 360 }', 'relapse_site = "bm", months_to_relapse = { min = 18, below = 360 }',
      r"\[relapse_group\]: levels 'bm_early' and 'iem_late' overlap: relapse_site bm with months_to_relapse"),
+    *((T, "at_most = { months_to_relapse = { column = \"age\"", f"at_most = {{ {column} = {{ column = \"{by}\"", rf"\[relapse_group\]\.at_most: {message}")
+      for column, by, message in [("months", "age", "months must be raw columns"), ("relapse_site", "age", "relapse_site must"),
+                                  ("age", "months_to_relapse", "age must"), ("months_to_relapse", "sex", "sex must")]),
+    (T, "times = 12", "times = '12'", r"at_most\.months_to_relapse\.times: must be a finite number"),
 ]  # fmt: skip
 
 

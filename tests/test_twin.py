@@ -22,7 +22,7 @@ import aemodel
 from aemodel.publication.errors import PatientsError
 from aemodel.scoring.files import open_patients
 from aemodel.scoring.score import score_rows
-from tests.reference import is_none, levels_left, mean_and_quantiles
+from tests.reference import is_exceeded, is_none, levels_left, mean_and_quantiles
 
 ENGINES = (
     "pandas", "polars", "csv", "pyarrow", "duckdb", "csv", "polars lazy", "pandas objects", "csv", "pyarrow", "parquet", "csv",
@@ -34,11 +34,12 @@ COVARIATES = tomllib.loads(PUBLICATION.read_text(encoding="utf-8"))["covariates"
 EVENT = "sepsis"
 ADDED = [f"{EVENT}_{grade}_{what}" for grade in ("g3", "g4") for what in ("risk", "lower", "upper")]
 
+LIMIT = ("months_to_relapse", "age", 12, 12, {"min": 1, "below": 31})
 YEARS = [*range(1, 31), 9.99, 18.7, 18.999, 30.99, 1.0, 19.0, None, None]
 WRONG_YEARS = [0, 31, -3, 0.999, 45, 1e300, -math.inf, math.inf, math.nan]
 NUMBERS = {
     "age": (YEARS, WRONG_YEARS),
-    "months_to_relapse": ([0, 17, 17.9, 18, 35, 36, 359, None], [-1, -0.01, 360, math.inf, math.nan]),
+    "months_to_relapse": ([0, 17, 17.9, 18, 24, 35, 36, None], [-1, -0.01, 24.1, 36.5, 100, 359, 360, math.inf, math.nan]),
 }
 TEXTS = {
     "age_band": ["1-9", "10-18", "19-30", None],
@@ -116,7 +117,8 @@ def twin(table, engine, new_levels, on_invalid):
     found = []
     for row in rows:
         sets = tuple(tuple(levels_left(row, covariate)) for covariate in COVARIATES)
-        impossible = not all(sets) or (new_levels == "error" and ("(new)",) in sets)
+        older = {"relapse_site", "age"} <= set(row) and is_exceeded(row, *LIMIT)
+        impossible = older or not all(sets) or (new_levels == "error" and ("(new)",) in sets)
         if impossible and on_invalid == "error":
             return None
         found.append(None if impossible else sets)

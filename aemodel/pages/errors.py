@@ -174,6 +174,7 @@ def _as_typed(message: str, argument: str | None) -> str:
         "path": "OUT",
         "out": "OUT",
         "patients": "PATIENTS",
+        "frame": "PATIENTS",
         "folder": "--out",
         "compare": "--compare",
         "beside": "--beside",

@@ -12,7 +12,7 @@ from typing import Any
 from aemodel.pages.console import MOST_SHOWN, counts_in_words, print_risks, print_rows, print_wrapped
 from aemodel.pages.errors import Refused, tell
 from aemodel.publication.patients import Profiles, invalid_values, new_values
-from aemodel.scoring.cohort import cohort_columns
+from aemodel.scoring.cohort import cohort_columns, refuse_empty
 from aemodel.scoring.files import Patients
 from aemodel.scoring.frames import profiles_of
 from aemodel.scoring.score import LINEAGE, score_rows, summary_of
@@ -31,7 +31,7 @@ class Run:
     def judge(self, summary: dict[str, Any]) -> None:
         """Keep the summary, and refuse a run that passed a threshold."""
         rows = summary["rows"]
-        missing, name = max((of["missing"], name) for name, of in summary["columns"].items())
+        missing, name = max(((of["missing"], name) for name, of in summary["columns"].items()), default=(0, ""))
         invalid = rows - summary["scored"]
         problems = []
         if self.min_rows is not None and rows < self.min_rows:
@@ -71,6 +71,7 @@ def score_groups(model: Any, patients: Patients, out: Path | None, form: str, op
     frame, groups, columns = patients.read("Counting profiles", partial(cohort_columns, model, **options))
     summary, said = _summarised(model, patients, profiles_of(frame, groups), options, {})
     _judge(run, summary, partial(said, "counted"))
+    refuse_empty(groups)
     rows = groups.rows(columns)
     if out is not None:
         patients.write_table(frame, groups, columns, out, _lineage(summary))

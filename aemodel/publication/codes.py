@@ -1,7 +1,8 @@
 """Profile codes: everything a model reads of a patient in one integer.
 
 Each source column's value falls into one of a few classes: missing, between two cuts or equal to a text of the rules,
-other, or of the wrong kind. The classes of all source columns, in mixed radix, are a patient's profile code. There are
+other, or of the wrong kind. The classes of all source columns, and whether each limit of one by another is exceeded, are a
+patient's profile code in mixed radix. There are
 few codes however many the patients, so that levels, risks and errors are worked out per code, in NumPy; rows are coded by
 whichever engine holds them (`aemodel.scoring`).
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from aemodel.publication.errors import PatientsError
 from aemodel.publication.rules import MissingColumns, allowed_texts, sources
-from aemodel.publication.schema import Condition, Covariate
+from aemodel.publication.schema import Condition, Covariate, Multiple
 from aemodel.publication.texts import listed
 
 NewLevels = Literal["error", "sample"]
@@ -92,6 +93,14 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """One source is at most a multiple of another, by their places; exceeded only where both are numbers."""
+
+    places: tuple[int, int]
+    most: Multiple
+
+
+@dataclass(frozen=True)
 class Layout:
     """How a frame's columns make up the profile code."""
 
@@ -99,14 +108,26 @@ class Layout:
     sources: tuple[Source, ...]
 
     @cached_property
+    def limits(self) -> tuple[Limit, ...]:
+        """Those of which both columns are there."""
+        place = {source.column: i for i, source in enumerate(self.sources) if not source.texts}
+        declared = [(column, most) for covariate in self.covariates for column, most in covariate.at_most.items()]
+        return tuple(Limit((place[a], place[b.column]), b) for a, b in declared if a in place and b.column in place)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many classes each source has, and two for each limit: kept, exceeded."""
+        return (*(source.size for source in self.sources), *(2 for _ in self.limits))
+
+    @cached_property
     def strides(self) -> tuple[int, ...]:
-        """What each source's class is multiplied by in the code."""
-        return tuple(math.prod(s.size for s in self.sources[:i]) for i in range(len(self.sources)))
+        """What each source's class is multiplied by in the code, and each limit's."""
+        return tuple(math.prod(self.sizes[:i]) for i in range(len(self.sizes)))
 
     @property
     def size(self) -> int:
         """How many codes there can be."""
-        return math.prod(source.size for source in self.sources)
+        return math.prod(self.sizes)
 
     @property
     def columns(self) -> list[str]:
@@ -114,8 +135,17 @@ class Layout:
 
     def classes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Each profile's classes, (profile, source)."""
-        strides, sizes = np.array(self.strides, dtype=np.int64), np.array([s.size for s in self.sources], dtype=np.int64)
-        return codes[:, None] // strides % sizes
+        return self._digits(codes)[:, : len(self.sources)]
+
+    def exceeded(self, codes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a limit is, by a column whose own value is possible, (profile, limit)."""
+        over, classes = self._digits(codes)[:, len(self.sources) :] > 0, self.classes(codes)
+        for i, (_, by) in enumerate(limit.places for limit in self.limits):
+            over[:, i] &= self.sources[by].possible()[classes[:, by]] > 0
+        return over
+
+    def _digits(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        return codes[:, None] // np.array(self.strides, dtype=np.int64) % np.array(self.sizes, dtype=np.int64)
 
     def sets(self, codes: NDArray[np.int64], new_levels: NewLevels = "error") -> NDArray[np.int64]:
         """The set of levels, as bits, that each profile can have: (profile, covariate); 0 where values are impossible."""
@@ -131,6 +161,8 @@ class Layout:
             for k, covariate in enumerate(self.covariates):
                 if covariate.open:
                     sets[unseen[:, k], k] = covariate.new
+        for limit, over in zip(self.limits, self.exceeded(codes).T, strict=True):
+            sets[over, self.covariates.index(self.sources[limit.places[0]].covariate)] = 0
         return sets
 
 

@@ -42,6 +42,12 @@ def check_covariates(covariates: Sequence[Covariate], faults: Faults) -> None:
     for covariate in covariates:
         _check_covariate(covariate, f"covariates[{covariate.name}]", faults)
         _check_apart(covariate, f"covariates[{covariate.name}]", faults)
+    numbers = {raw for covariate in covariates for raw in covariate.raw_columns if not allowed_texts(covariate, raw)}
+    for covariate in covariates:
+        for column, most in covariate.at_most.items():
+            if wrong := [*{column} - numbers.intersection(covariate.raw_columns), *{most.column} - numbers]:
+                problem = f"{listed(wrong)} must be raw columns with conditions that are numbers, {column} of this covariate"
+                faults.add(FILE, problem, key=f"covariates[{covariate.name}].at_most")
     model = math.prod(len(c.levels) + c.open for c in covariates)
     fine = math.prod(sum(len(level.cohort) for level in c.levels) for c in covariates)
     if (cells := max(model, fine)) > MOST_CELLS:
@@ -198,4 +204,5 @@ def allowed_words(covariate: Covariate, column: str) -> str:
         return ", ".join(texts)
     conditions = [w for level in covariate.levels for w in level.when if w.column == column]
     low, high = min(w.minimum for w in conditions), max(w.below for w in conditions)
-    return Condition(column, None, low, high).describe()
+    words = Condition(column, None, low, high).describe()
+    return f"{words}, and {covariate.at_most[column].describe()}" if column in covariate.at_most else words

@@ -62,6 +62,18 @@ class Range(Struct, frozen=True):
     below: Number = math.inf
 
 
+class Multiple(Struct, frozen=True):
+    """So many times what stands in another column of numbers, and a number."""
+
+    column: Text
+    times: Number = 1
+    plus: Number = 0
+
+    def describe(self) -> str:
+        plus = f" plus {self.plus:g}" if self.plus else ""
+        return f"at most {self.times:g} times {self.column}{plus}"
+
+
 class Level(Struct, frozen=True):
     """One level of a covariate: its name, label in words, group (or None), rules and the cohort's finer levels.
 
@@ -91,7 +103,10 @@ class Level(Struct, frozen=True):
 
 
 class Covariate(Struct, frozen=True):
-    """A set of levels, in their order if ``ordered``; ``open`` covariates may meet a new level in new patients."""
+    """A set of levels, in their order if ``ordered``; ``open`` covariates may meet a new level in new patients.
+
+    ``at_most``: what a raw column cannot exceed where another one is known.
+    """
 
     name: Text
     label: Text
@@ -99,6 +114,7 @@ class Covariate(Struct, frozen=True):
     open: bool = False
     ordered: bool = False
     groups: dict[str, Text] = {}
+    at_most: dict[str, Multiple] = {}
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -67,7 +67,13 @@ def score_cohort(
         model, partial(open_frame, frame), by=by, interval=interval, events=events, grades=grades, new_levels=new_levels,
         on_invalid=on_invalid, missing_columns=missing_columns, seed=seed,
     )  # fmt: skip
+    refuse_empty(groups)
     return opened.table(groups, columns)
+
+
+def refuse_empty(groups: Groups) -> None:
+    if not len(groups.codes):
+        raise InputError("frame", "it has no rows, so no patients to count")
 
 
 def cohort_columns(
@@ -95,8 +101,6 @@ def cohort_columns(
             known = listed(column for column in frame.kinds if column not in COLUMNS)
             raise InputError("by", f"no column {shown(name)} to group by; columns are {known}")
     groups = frame.tally(names)
-    if not len(groups.codes):
-        raise InputError("frame", "it has no rows, so no patients to count")
     found = profiles_of(frame, groups)
     refuse_invalid(found, new_levels, on_invalid)
     sets = found.layout.sets(found.codes, new_levels)

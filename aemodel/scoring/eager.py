@@ -301,7 +301,11 @@ def eager_grouped(counted: nw.DataFrame[Any], column: str, by: Sequence[str]) ->
 def kinds_in(schema: Mapping[Any, Any]) -> dict[str, Kind]:
     """Kinds of the columns that have texts for names: pandas takes anything."""
     named = ((name, dtype) for name, dtype in schema.items() if isinstance(name, str))
-    return {name: Kind(str(dtype), dtype in TEXTS, dtype.is_numeric()) for name, dtype in named}
+    return {name: kind_of(dtype) for name, dtype in named}
+
+
+def kind_of(dtype: Any) -> Kind:
+    return Kind(str(dtype), dtype in TEXTS, dtype.is_numeric())
 
 
 def with_code(frame: Any, layout: Layout, column: str) -> Any:
@@ -314,8 +318,14 @@ def with_code(frame: Any, layout: Layout, column: str) -> Any:
     pairs = list(zip(layout.sources, temporary, strict=True))
     parts = [
         _class(source, schema[source.column], nw.col(name)) * stride
-        for (source, name), stride in zip(pairs, layout.strides, strict=True)
+        for (source, name), stride in zip(pairs, layout.strides, strict=False)
     ]
+    for limit, stride in zip(layout.limits, layout.strides[len(pairs) :], strict=True):
+        sources, (value, by) = [layout.sources[at] for at in limit.places], [nw.col(temporary[at]) for at in limit.places]
+        if all(source.takes(kind_of(schema[source.column])) for source in sources):
+            over = (value > by * limit.most.times + limit.most.plus).cast(nw.Int64) * stride
+            missing = [_missing(source.column, schema[source.column]) for source in sources]
+            parts.append(nw.when(missing[0] | missing[1]).then(nw.lit(0)).otherwise(over).cast(nw.Int64))
     valued = frame.with_columns(*(_value(source, schema[source.column]).alias(name) for source, name in pairs))
     return valued.with_columns(sum(parts, nw.lit(0)).alias(column)).drop(*temporary)
 
@@ -335,9 +345,6 @@ def _value(source: Source, dtype: Any) -> nw.Expr:
 
 def _class(source: Source, dtype: Any, value: nw.Expr) -> nw.Expr:
     """The class of a column's values, a whole number, never null."""
-    missing = nw.col(source.column).is_null()
-    if dtype.is_float():
-        missing = missing | nw.col(source.column).is_nan()
     if source.texts and dtype in TEXTS:
         found = nw.lit(source.other)
         for place, text in reversed(list(enumerate(source.texts, start=1))):
@@ -346,4 +353,9 @@ def _class(source: Source, dtype: Any, value: nw.Expr) -> nw.Expr:
         found = sum(((value >= cut).cast(nw.Int32) for cut in source.cuts), nw.lit(1))
     else:
         found = nw.lit(source.wrong)
-    return nw.when(missing).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)
+    return nw.when(_missing(source.column, dtype)).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)
+
+
+def _missing(column: str, dtype: Any) -> nw.Expr:
+    missing = nw.col(column).is_null()
+    return missing | nw.col(column).is_nan() if dtype.is_float() else missing

@@ -59,8 +59,14 @@ class DuckDB(Opened):
         """The relation with a further column, the profile code; values are worked out before they are classed."""
         temporary = [quoted(f"{self.column}{i}") for i in range(len(self.layout.sources))]
         values = (f"{self._value(source)} AS {name}" for source, name in zip(self.layout.sources, temporary, strict=True))
-        sources = zip(self.layout.sources, temporary, self.layout.strides, strict=True)
-        code = reduce(lambda total, part: call("+", total, part), (self._class(*source) for source in sources))
+        sources = zip(self.layout.sources, temporary, self.layout.strides, strict=False)
+        parts = [self._class(*source) for source in sources]
+        for limit, stride in zip(self.layout.limits, self.layout.strides[len(temporary) :], strict=True):
+            if all(self.layout.sources[at].takes(self.kinds[self.layout.sources[at].column]) for at in limit.places):
+                value, by = (temporary[at] for at in limit.places)
+                most = call("+", call("*", by, _double(limit.most.times)), _double(limit.most.plus))
+                parts.append(f"CAST(CASE WHEN {value} > {most} AND NOT {_is_nan(value)} THEN {stride} ELSE 0 END AS BIGINT)")
+        code = reduce(lambda total, part: call("+", total, part), parts)
         valued = self.native.project(f"*, {', '.join(values)}")
         return valued.project(f"* EXCLUDE ({', '.join(temporary)}), {code} AS {quoted(self.column)}")
 
@@ -230,7 +236,7 @@ def lookup_position(layout: Layout, code: str, codes: NDArray[np.int64], positio
     Codes could be as many as there are combinations of classes, so sources are taken one stage at a time: as many as a
     list of `MOST_POSITIONS` has room for. After each stage, what has been met so far is numbered densely.
     """
-    sizes = [source.size for source in layout.sources]
+    sizes = layout.sizes
     known, many, text, first = np.zeros(len(codes), dtype=np.int64), 1, "", 0
     while first < len(sizes):
         last, size = first + 1, sizes[first]
