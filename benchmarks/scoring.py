@@ -26,7 +26,7 @@ GENERATED = """
 SELECT i AS id,
     CASE WHEN hash(i) % 20 = 0 THEN NULL ELSE (1 + hash(i * 7) % 30)::DOUBLE END AS age,
     ['bm', 'iem'][(1 + hash(i * 3) % 2)::INT] AS relapse_site,
-    CASE WHEN hash(i * 17) % 20 = 0 THEN NULL ELSE (hash(i * 5) % (12 + 12 * (hash(i * 7) % 30)))::DOUBLE END AS months_to_relapse,
+    CASE WHEN hash(i * 17) % 20 = 0 THEN NULL ELSE hash(i * 5) % (12 + 12 * (hash(i * 7) % 30)) END AS months_to_relapse,
     ['male', 'female', NULL][(1 + hash(i * 11) % 3)::INT] AS sex,
     ['hispanic', 'nh_white', 'nh_black', 'nh_asian', 'nh_other', 'other_unknown', NULL][(1 + hash(i * 13) % 7)::INT]
         AS race_ethnicity

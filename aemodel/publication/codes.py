@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -96,8 +96,10 @@ class Source:
 class Limit:
     """One source is at most a multiple of another, by their places; exceeded only where both are numbers."""
 
-    places: tuple[int, int]
+    source: int
+    by: int
     most: Multiple
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -112,17 +114,23 @@ class Layout:
         """Those of which both columns are there."""
         place = {source.column: i for i, source in enumerate(self.sources) if not source.texts}
         declared = [(column, most) for covariate in self.covariates for column, most in covariate.at_most.items()]
-        return tuple(Limit((place[a], place[b.column]), b) for a, b in declared if a in place and b.column in place)
+        found = [(place[a], place[most.column], most) for a, most in declared if a in place and most.column in place]
+        return tuple(Limit(*limit, self.strides[-1] << i) for i, limit in enumerate(found))
 
-    @cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """How many classes each source has, and two for each limit: kept, exceeded."""
-        return (*(source.size for source in self.sources), *(2 for _ in self.limits))
+    def limits_of(self, kinds: Mapping[str, Kind]) -> list[Limit]:
+        """Those whose columns, of such kinds, can hold numbers."""
+        sources = self.sources
+        return [x for x in self.limits if all(sources[i].takes(kinds[sources[i].column]) for i in (x.source, x.by))]
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
-        """What each source's class is multiplied by in the code, and each limit's."""
-        return tuple(math.prod(self.sizes[:i]) for i in range(len(self.sizes)))
+        """What each source's class is multiplied by in the code; the last one is the first limit's."""
+        return tuple(math.prod(source.size for source in self.sources[:i]) for i in range(len(self.sources) + 1))
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many classes each source has; then in how many ways limits can be exceeded."""
+        return [*(source.size for source in self.sources), 1 << len(self.limits)]
 
     @property
     def size(self) -> int:
@@ -135,17 +143,13 @@ class Layout:
 
     def classes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Each profile's classes, (profile, source)."""
-        return self._digits(codes)[:, : len(self.sources)]
+        strides, sizes = np.array(self.strides[:-1], dtype=np.int64), np.array(self.sizes[:-1], dtype=np.int64)
+        return codes[:, None] // strides % sizes
 
-    def exceeded(self, codes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a limit is, by a column whose own value is possible, (profile, limit)."""
-        over, classes = self._digits(codes)[:, len(self.sources) :] > 0, self.classes(codes)
-        for i, (_, by) in enumerate(limit.places for limit in self.limits):
-            over[:, i] &= self.sources[by].possible()[classes[:, by]] > 0
-        return over
-
-    def _digits(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        return codes[:, None] // np.array(self.strides, dtype=np.int64) % np.array(self.sizes, dtype=np.int64)
+    def exceeded(self, codes: NDArray[np.int64], limit: Limit) -> NDArray[np.bool_]:
+        """Whether a limit is, by a column whose own value is possible, (profile,)."""
+        by, stride = self.sources[limit.by], self.strides[limit.by]
+        return (codes // limit.stride % 2 > 0) & (by.possible()[codes // stride % by.size] > 0)
 
     def sets(self, codes: NDArray[np.int64], new_levels: NewLevels = "error") -> NDArray[np.int64]:
         """The set of levels, as bits, that each profile can have: (profile, covariate); 0 where values are impossible."""
@@ -161,8 +165,8 @@ class Layout:
             for k, covariate in enumerate(self.covariates):
                 if covariate.open:
                     sets[unseen[:, k], k] = covariate.new
-        for limit, over in zip(self.limits, self.exceeded(codes).T, strict=True):
-            sets[over, self.covariates.index(self.sources[limit.places[0]].covariate)] = 0
+        for limit in self.limits:
+            sets[self.exceeded(codes, limit), self.covariates.index(self.sources[limit.source].covariate)] = 0
         return sets
 
 

@@ -166,12 +166,12 @@ def _explain(found: Profiles, covariate: Covariate, impossible: NDArray[np.bool_
             hint = _hint(source, values) + _marker(values) if source.texts else ""
             allowed = allowed_words(covariate, source.column)
             lines.append(f"column {source.column!r}: impossible value {shown}; allowed: {allowed}, or null{hint}")
-    for limit, over in zip(found.layout.limits, found.layout.exceeded(found.codes).T, strict=True):
-        source, by = (found.layout.sources[at] for at in limit.places)
-        wrong = contradicting & over & (source.covariate == covariate)
+    for limit in found.layout.limits:
+        source = found.layout.sources[limit.source]
+        wrong = contradicting & found.layout.exceeded(found.codes, limit) & (source.covariate == covariate)
         contradicting &= ~wrong
         if wrong.any():
-            shown, _ = _shown(found, [source, by], wrong)
+            shown, _ = _shown(found, [source, found.layout.sources[limit.by]], wrong)
             allowed = allowed_words(covariate, source.column)
             lines.append(f"column {source.column!r}: impossible value {shown}; allowed: {allowed}, or null")
     if contradicting.any():

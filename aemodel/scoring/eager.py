@@ -301,11 +301,7 @@ def eager_grouped(counted: nw.DataFrame[Any], column: str, by: Sequence[str]) ->
 def kinds_in(schema: Mapping[Any, Any]) -> dict[str, Kind]:
     """Kinds of the columns that have texts for names: pandas takes anything."""
     named = ((name, dtype) for name, dtype in schema.items() if isinstance(name, str))
-    return {name: kind_of(dtype) for name, dtype in named}
-
-
-def kind_of(dtype: Any) -> Kind:
-    return Kind(str(dtype), dtype in TEXTS, dtype.is_numeric())
+    return {name: Kind(str(dtype), dtype in TEXTS, dtype.is_numeric()) for name, dtype in named}
 
 
 def with_code(frame: Any, layout: Layout, column: str) -> Any:
@@ -315,26 +311,21 @@ def with_code(frame: Any, layout: Layout, column: str) -> Any:
     """
     schema = frame.collect_schema()
     temporary = [f"{column}{i}" for i in range(len(layout.sources))]
-    pairs = list(zip(layout.sources, temporary, strict=True))
-    parts = [
-        _class(source, schema[source.column], nw.col(name)) * stride
-        for (source, name), stride in zip(pairs, layout.strides, strict=False)
-    ]
-    for limit, stride in zip(layout.limits, layout.strides[len(pairs) :], strict=True):
-        sources, (value, by) = [layout.sources[at] for at in limit.places], [nw.col(temporary[at]) for at in limit.places]
-        if all(source.takes(kind_of(schema[source.column])) for source in sources):
-            over = (value > by * limit.most.times + limit.most.plus).cast(nw.Int64) * stride
-            missing = [_missing(source.column, schema[source.column]) for source in sources]
-            parts.append(nw.when(missing[0] | missing[1]).then(nw.lit(0)).otherwise(over).cast(nw.Int64))
+    placed = zip(layout.sources, temporary, layout.strides, strict=False)
+    parts = [_class(source, schema[source.column], nw.col(name)) * stride for source, name, stride in placed]
+    for limit in layout.limits_of(kinds_in(schema)):
+        value, by = nw.col(temporary[limit.source]), nw.col(temporary[limit.by])
+        # Text that is missing is infinite here; NaN is above everything to some, and above nothing to others.
+        over = (value > by * limit.most.times + limit.most.plus) & (value < math.inf) & (by < math.inf)
+        parts.append(over.fill_null(False).cast(nw.Int64) * limit.stride)
+    pairs = zip(layout.sources, temporary, strict=True)
     valued = frame.with_columns(*(_value(source, schema[source.column]).alias(name) for source, name in pairs))
     return valued.with_columns(sum(parts, nw.lit(0)).alias(column)).drop(*temporary)
 
 
 def _value(source: Source, dtype: Any) -> nw.Expr:
     """What a column is classed by: text, or a number, infinite for text that is none; of the wrong type, the column."""
-    value = nw.col(source.column)
-    if dtype in (nw.Categorical, nw.Enum):
-        value = value.cast(nw.String())
+    value = nw.col(source.column).cast(nw.String()) if dtype in (nw.Categorical, nw.Enum) else nw.col(source.column)
     if source.texts or not (dtype in TEXTS or dtype.is_numeric()):
         return value
     if dtype.is_numeric():
@@ -345,6 +336,9 @@ def _value(source: Source, dtype: Any) -> nw.Expr:
 
 def _class(source: Source, dtype: Any, value: nw.Expr) -> nw.Expr:
     """The class of a column's values, a whole number, never null."""
+    missing = nw.col(source.column).is_null()
+    if dtype.is_float():
+        missing = missing | nw.col(source.column).is_nan()
     if source.texts and dtype in TEXTS:
         found = nw.lit(source.other)
         for place, text in reversed(list(enumerate(source.texts, start=1))):
@@ -353,9 +347,4 @@ def _class(source: Source, dtype: Any, value: nw.Expr) -> nw.Expr:
         found = sum(((value >= cut).cast(nw.Int32) for cut in source.cuts), nw.lit(1))
     else:
         found = nw.lit(source.wrong)
-    return nw.when(_missing(source.column, dtype)).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)
-
-
-def _missing(column: str, dtype: Any) -> nw.Expr:
-    missing = nw.col(column).is_null()
-    return missing | nw.col(column).is_nan() if dtype.is_float() else missing
+    return nw.when(missing).then(nw.lit(MISSING)).otherwise(found).cast(nw.Int64)

@@ -61,11 +61,11 @@ class DuckDB(Opened):
         values = (f"{self._value(source)} AS {name}" for source, name in zip(self.layout.sources, temporary, strict=True))
         sources = zip(self.layout.sources, temporary, self.layout.strides, strict=False)
         parts = [self._class(*source) for source in sources]
-        for limit, stride in zip(self.layout.limits, self.layout.strides[len(temporary) :], strict=True):
-            if all(self.layout.sources[at].takes(self.kinds[self.layout.sources[at].column]) for at in limit.places):
-                value, by = (temporary[at] for at in limit.places)
-                most = call("+", call("*", by, _double(limit.most.times)), _double(limit.most.plus))
-                parts.append(f"CAST(CASE WHEN {value} > {most} AND NOT {_is_nan(value)} THEN {stride} ELSE 0 END AS BIGINT)")
+        for limit in self.layout.limits_of(self.kinds):
+            value, by = temporary[limit.source], temporary[limit.by]
+            most = call("+", call("*", by, _double(limit.most.times)), _double(limit.most.plus))
+            over = f"{value} > {most} AND NOT {_is_nan(value)}"
+            parts.append(f"CAST(CASE WHEN {over} THEN {limit.stride} ELSE 0 END AS BIGINT)")
         code = reduce(lambda total, part: call("+", total, part), parts)
         valued = self.native.project(f"*, {', '.join(values)}")
         return valued.project(f"* EXCLUDE ({', '.join(temporary)}), {code} AS {quoted(self.column)}")
