@@ -126,7 +126,7 @@ def score_rows(
     grades: Sequence[str] | None,
     new_levels: NewLevels,
     on_invalid: OnInvalid,
-    missing_columns: MissingColumns,
+    missing_columns: MissingColumns = "error",
     reasons: bool = False,
     checked: bool = True,
 ) -> Scored:
