@@ -30,13 +30,14 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
     (empty where not known: averaged over the cohort). With OUT, CSV or Parquet, all columns are written there; an existing
     file OUT is replaced. Without, a readable table of risks is printed. Files are streamed: they may be larger than memory.
     CSV cells come out as they went in, in Parquet as text; only text that a spreadsheet would run as a formula is given an
-    apostrophe in CSV.
+    apostrophe in CSV. PATIENTS may be a folder of Parquet, Hive partitions too, or a quoted pattern of such files' names.
 
     \b
     Examples:
       aemodel score aall1331 patients.csv
       aemodel score aall1331 cohort.parquet scored.parquet --grades 4-5
       aemodel score aall1331 cohort.csv --by site
+      aemodel score aall1331 'lake/*/*.parquet' scored --partition-by site
       aemodel score aall1331 tonight.parquet scored.parquet --min-rows 1000 --max-missing 0.2 --summary run.json
 
     \b
@@ -55,6 +56,7 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
 @click.option("--missing-columns", type=click.Choice(["error", "unknown"]), **ERROR, help="Covariates without a column.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
 @click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
+@click.option("--partition-by", help="Write OUT as a folder of Parquet, a folder in it for each value of these columns.")
 @click.option("--by", help="The same for each value of a column, or of several separated by commas.")
 @click.option("--min-rows", type=click.IntRange(0), help="Refuse fewer rows, with exit code 3 and no OUT.")
 @click.option("--max-missing", type=SHARE, help="Refuse if a covariate is missing in more than this share of rows, as 0.1.")
@@ -65,14 +67,15 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
 @one_line_errors
 def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
-    new_levels: Any, na: str | None, on_invalid: Any, missing_columns: Any, form: str, cohort: bool, by: str | None,
-    min_rows: int | None, max_missing: float | None, max_invalid: float | None, summary: Path | None, reasons: bool, seed: int,
+    new_levels: Any, na: str | None, on_invalid: Any, missing_columns: Any, form: str, cohort: bool, partition_by: str | None,
+    by: str | None, min_rows: int | None, max_missing: float | None, max_invalid: float | None, summary: Path | None,
+    reasons: bool, seed: int,
 ) -> None:  # fmt: skip
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on products as small as these threads wait more than they work
     from aemodel.pages.score_command import Run, score_groups, score_patients
     from aemodel.saved.reader import load_model
-    from aemodel.scoring.files import open_patients
-    from aemodel.scoring.whole import check_output, check_place
+    from aemodel.scoring.files import check_output, open_patients
+    from aemodel.scoring.whole import check_place
 
     grouping = cohort or by is not None
     if out is not None and form != "table":
@@ -81,7 +84,11 @@ def score(
         )
     if reasons and grouping:
         raise click.UsageError("--reasons are those of patients; with --cohort or --by there are none")
-    check_output(out, patients)
+    if partition_by and (out is None or grouping):
+        raise click.UsageError(
+            "--partition-by says how patients are written to OUT: it needs one, and neither --cohort nor --by"
+        )
+    check_output(out, patients, partitioned=bool(partition_by))
     if summary is not None:
         check_place(summary, "summary")
     options: dict[str, Any] = {"events": listed_names("events", events), "grades": listed_names("grades", grades)}
@@ -89,7 +96,7 @@ def score(
     options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid, "missing_columns": missing_columns}
     loaded = load_model(model)
     options |= {"by": listed_names("by", by), "seed": seed} if grouping else {"reasons": reasons}
-    run = Run(max_missing, max_invalid, min_rows, summary)
+    run = Run(max_missing, max_invalid, min_rows, summary, listed_names("partition-by", partition_by) or ())
     with open_patients(patients, listed_names("na", na) or []) as opened:
         (score_groups if grouping else score_patients)(loaded, opened, out, form, options, run)
 
@@ -169,9 +176,8 @@ def export(model: str, out: Path, interval: float) -> None:
 def profiles(model: str, patients: Path, out: Path, smallest: int, na: str | None) -> None:
     from aemodel.saved.reader import load_model
     from aemodel.scoring.exports import count_profiles
-    from aemodel.scoring.files import open_patients, write_columns
+    from aemodel.scoring.files import check_output, open_patients, write_columns
     from aemodel.scoring.score import lineage
-    from aemodel.scoring.whole import check_output
 
     check_output(out, patients)
     loaded = load_model(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tracemalloc
 
 import numpy as np
@@ -315,3 +316,90 @@ def test_examples_are_the_most_frequent_with_their_first_rows(written):
         "45.0 (3 rows, first row 0), 50.0 (2 rows, first row 1), 60.0 (row 3), 70.0 (row 4), 80.0 (row 5) and 1 more row"
         in run("score", "aall1331", path).stderr
     )
+
+
+# Folders, patterns and partitions.
+
+
+@pytest.fixture
+def lake(tmp_path):
+    """Partitions as Hive and DuckDB write them, of two sites; ages are whole numbers in one and not in the other."""
+    known = "'bm' AS relapse_site, 20 AS months_to_relapse, ['male', NULL][1 + i % 2] AS sex, 'hispanic' AS race_ethnicity"
+    with connect() as connection:
+        for site, age in (("007", "9 + i % 20"), ("N/S", "9.75 + i % 20")):
+            rows = f"SELECT '{site}' AS site, i::INT AS id, ({age}) AS age, {known} FROM range(3000) t(i)"
+            connection.execute(f"COPY ({rows}) TO '{tmp_path}/lake' (FORMAT parquet, PARTITION_BY (site), OVERWRITE_OR_IGNORE)")
+    for hidden in ("_temporary", ".hidden"):
+        (tmp_path / "lake" / hidden).mkdir()
+        (tmp_path / "lake" / hidden / "torn.parquet").write_bytes(b"torn")
+    return tmp_path / "lake"
+
+
+@pytest.mark.parametrize("pattern", ["lake", "lake/*/*.parquet", "l?ke/**/*.parquet"])
+def test_folders_and_patterns_are_one_table_in_the_order_of_names(tmp_path, lake, shipped, pattern):
+    result = scored(tmp_path / pattern, tmp_path / "scored.parquet", "--grades", "4-5")
+    assert result.exit_code == 0, result.output
+    found = pq.read_table(tmp_path / "scored.parquet").to_pandas()
+    assert list(zip(found["site"], found["id"], strict=True)) == [(site, i) for site in ("007", "N/S") for i in range(3000)]
+    assert found["age"].tolist() == [extra + i % 20 for extra in (9, 9.75) for i in range(3000)]
+    own = found.drop(columns=[name for name in found if name.startswith("sepsis")])
+    exact = aemodel.score(shipped, own, events=["sepsis"], grades=["4-5"])
+    pd.testing.assert_frame_equal(found, exact, check_dtype=False, rtol=1e-12)
+    with connect() as connection:
+        options = "hive_partitioning = true, hive_types_autocast = false, union_by_name = true"
+        relation = connection.sql(f"FROM read_parquet('{lake}/*/*.parquet', {options})")
+        own_way = aemodel.score(shipped, relation, events=["sepsis"], grades=["4-5"]).df()
+    pd.testing.assert_frame_equal(own_way.sort_values(["site", "id"], ignore_index=True), found, check_dtype=False, rtol=1e-12)
+
+
+def test_partitions_are_written_whole_in_order_and_with_what_they_come_from(tmp_path, lake):
+    once, again = tmp_path / "once.parquet", tmp_path / "scored"
+    assert scored(lake, once).exit_code == 0
+    result = scored(lake, again, "--partition-by", "site,sex")
+    assert (result.exit_code, "6000 patients scored into" in result.stderr) == (0, True), result.output
+    parts = sorted(again.rglob("*.parquet"), key=lambda path: (path.parts[-3], path.parts[-2] != "sex=male"))
+    assert len(parts) == 4
+    assert not list(tmp_path.glob(".*"))
+    whole = pq.read_table(once).to_pandas()
+    for (_, rows), path in zip(whole.groupby(["site", "sex"], dropna=False), parts, strict=True):
+        part = pq.ParquetFile(path)
+        assert json.loads(part.metadata.metadata[b"aemodel"])["model"] == "aall1331"
+        pd.testing.assert_frame_equal(part.read().to_pandas(), rows.drop(columns=["site", "sex"]).reset_index(drop=True))
+    refused = scored(lake, again, "--partition-by", "site")
+    assert (refused.exit_code, "is there already; name a folder that is not" in refused.stderr) == (2, True)
+
+
+def test_a_file_that_comes_to_a_folder_meanwhile_leaves_no_output(tmp_path, lake, monkeypatch):
+    write = files.Patients.write
+
+    def grown_first(self, *arguments):
+        (lake / "site=new.parquet").write_bytes((lake / "site=007" / "data_0.parquet").read_bytes())
+        return write(self, *arguments)
+
+    monkeypatch.setattr(files.Patients, "write", grown_first)
+    result = scored(lake, tmp_path / "scored", "--partition-by", "site")
+    assert (result.exit_code, "has changed while it was read" in result.stderr) == (2, True), result.output
+    assert not (tmp_path / "scored").exists()
+
+
+@pytest.mark.parametrize(
+    ("patients", "out", "options", "message"),
+    [
+        ("empty", "out.parquet", [], "PATIENTS: no file '.*empty/[*][*]/[*].parquet'"),
+        ("*.csv", "out.parquet", [], "is a pattern, which is for Parquet; name one file of CSV"),
+        ("delta", "out.parquet", [], "is a table of which _delta_log says which files count; score what a DuckDB"),
+        ("s3://bucket/lake.parquet", "out.parquet", [], "no file .*; give score a relation of a DuckDB connection of your own"),
+        ("lake", "lake/out.parquet", [], "OUT: .* is in the folder of patients itself"),
+        ("lake", "out", [], "OUT: 'out' must end in .csv or .parquet"),
+        ("lake", "out", ["--partition-by", "clinic"], "--partition-by: no column 'clinic'; columns are id, age"),
+        ("lake", "out", ["--partition-by", "site", "--cohort"], "it needs one, and neither --cohort nor --by"),
+    ],
+)
+def test_folders_that_cannot_be_read_or_written_are_refused(lake, monkeypatch, patients, out, options, message):
+    monkeypatch.chdir(lake.parent)
+    for name in ("empty", "delta/_delta_log"):
+        (lake.parent / name).mkdir(parents=True)
+    (lake.parent / "patients.csv").write_text(f"{HEADER}\n")
+    result = scored(patients, out, *options)
+    assert result.exit_code == 2
+    assert re.search(message, " ".join(result.stderr.split())), result.stderr

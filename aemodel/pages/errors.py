@@ -173,6 +173,7 @@ def _as_typed(message: str, argument: str | None) -> str:
     typed = {
         "path": "OUT",
         "out": "OUT",
+        "partition_by": "--partition-by",
         "patients": "PATIENTS",
         "frame": "PATIENTS",
         "folder": "--out",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,13 @@ from aemodel.scoring.whole import whole
 
 @dataclass(frozen=True)
 class Run:
-    """What a run must not pass, and where its summary goes; shares are of rows."""
+    """What a run must not pass, where its summary goes and by which columns OUT is a folder; shares are of rows."""
 
     max_missing: float | None
     max_invalid: float | None
     min_rows: int | None
     summary: Path | None
+    partition_by: Sequence[str] = ()
 
     def judge(self, summary: dict[str, Any]) -> None:
         """Keep the summary, and refuse a run that passed a threshold."""
@@ -55,7 +56,7 @@ def score_patients(model: Any, patients: Patients, out: Path | None, form: str, 
     summary, said = _summarised(model, patients, scored.found, options, scored.columns)
     _judge(run, summary, partial(said, "counted"))
     if out is not None:
-        patients.write(f"Scoring {summary['rows']} patients", scored, out, _lineage(summary))
+        patients.write(f"Scoring {summary['rows']} patients", scored, out, _lineage(summary), run.partition_by)
         tell("\n".join(said(f"scored into {out}")))
     else:
         if form == "table":

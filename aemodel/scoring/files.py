@@ -7,6 +7,7 @@ lines: they are patients, and errors end up in logs.
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
 import re
@@ -20,18 +21,22 @@ from typing import Any
 from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
-from aemodel.publication.texts import open_regular
+from aemodel.publication.texts import listed, open_regular, shown
 from aemodel.scoring.csv_files import Header, joined, neutralised, problem_in, read_header
 from aemodel.scoring.frames import Frame, Groups, lay_out
 from aemodel.scoring.progress import watched
 from aemodel.scoring.score import Scored
 from aemodel.scoring.sql import DuckDB, constants, literal, quoted
-from aemodel.scoring.whole import check_kind, whole
+from aemodel.scoring.whole import check_kind, check_place, whole
 
 FETCHED = 1000
 """Rows that are printed from memory at once."""
 MOST_THREADS = 4
 MEMORY = "1GB"
+PATTERN = re.compile(r"[*?\[]")
+LOGS = ("_delta_log", "metadata", ".hoodie")
+"""Where tables of Delta, Iceberg and Hudi keep which of their files count."""
+Signature = tuple[tuple[Any, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,10 @@ class Patients:
 
     Attributes
     ----------
+    path
+        A file, a folder of Parquet files, or a pattern of their names.
     signature
-        What the file was when it was opened: it must be the same after each time it was read.
+        What the files were when they were opened: they must be the same after each time they were read.
     header
         Of a CSV file.
     na
@@ -51,7 +58,7 @@ class Patients:
     connection: Any
     relation: Any
     path: Path
-    signature: tuple[int, ...]
+    signature: Signature
     header: Header | None
     na: tuple[str, ...]
 
@@ -79,11 +86,20 @@ class Patients:
             while rows := result.fetchmany(FETCHED):
                 yield from (dict(zip(added.columns, row, strict=True)) for row in rows)
 
-    def write(self, label: str, scored: Scored, path: Path, about: Mapping[str, Any]) -> None:
-        """Write scored rows, in Parquet with what they come from. In CSV what is added is one text, made once a profile."""
+    def write(self, label: str, scored: Scored, path: Path, about: Mapping[str, Any], partition_by: Sequence[str] = ()) -> None:
+        """Write scored rows, in Parquet with what they come from. In CSV what is added is one text, made once a profile.
+
+        With ``partition_by`` into a folder of Parquet files, of columns whose values are names of folders in it.
+        """
         frame, codes = scored.frame, scored.found.codes
-        with whole(path) as partial, self._watched(label, partial.parent):
-            if check_kind(path, "out") == "parquet":
+        if unknown := [name for name in partition_by if name not in frame.kinds]:
+            raise InputError("partition_by", f"no column {shown(unknown[0])}; columns are {listed(frame.kinds)}")
+        with whole(path, folder=bool(partition_by)) as partial, self._watched(label, partial.parent):
+            if partition_by:
+                self.connection.execute("SET threads = 1")  # to keep the order of rows in each partition, and in one file
+                by = f"PARTITION_BY ({', '.join(map(quoted, partition_by))})"
+                self._copy(frame.add(codes, scored.columns), partial, f"{_parquet(about)}, {by}")
+            elif check_kind(path, "out") == "parquet":
                 self._copy(frame.add(codes, scored.columns), partial, _parquet(about))
             else:
                 names = self.header.names if self.header else tuple(self.relation.columns)
@@ -148,17 +164,21 @@ def write_columns(path: Path, columns: Mapping[str, Sequence[Any]], about: Mappi
 
 @contextmanager
 def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
-    """A CSV or Parquet file, open as long as it is worked with; cells of CSV that are empty or one of ``na`` are missing.
+    """Files, open as long as they are worked with: CSV, of which cells that are empty or one of ``na`` are missing, or Parquet.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        The file is not there, is of another kind, or cannot be read as what it says it is, whenever that turns out.
+        They are not there, are of another kind, or cannot be read as what they say they are, whenever that turns out.
     """
-    kind = check_kind(path, "patients")
+    files = files_of(path)
+    kind = check_kind(files[0], "patients")
+    if kind == "csv" and files != [path]:
+        raise PatientsError("patients", f"{str(path)!r} is a pattern, which is for Parquet; name one file of CSV")
     if na and kind != "csv":
         raise InputError("na", "it names the cells of a CSV file that are missing; Parquet has nulls")
-    check_file(path)
+    for file in files:
+        check_file(file)
     signature = signature_of(path)
     header = read_header(path) if kind == "csv" else None
 
@@ -166,7 +186,9 @@ def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
 
     with connect() as connection:
         try:
-            yield Patients(connection, connection.sql(_query(path, header)), path, signature, header, tuple(na))
+            yield Patients(
+                connection, connection.sql(_query(files, header, several=files != [path])), path, signature, header, tuple(na)
+            )
         except duckdb.OutOfMemoryException:
             raise PatientsError("patients", f"{str(path)!r} takes more than {MEMORY} of memory; score parts of it") from None
         except duckdb.Error as error:
@@ -196,16 +218,17 @@ def connect() -> Iterator[Any]:
         yield connection
 
 
-def _query(path: Path, header: Header | None) -> str:
-    name = literal(re.sub(r"([*?\[])", r"[\1]", str(path)))  # DuckDB takes names for patterns
-    if header is None:
-        return f"SELECT * FROM read_parquet({name})"
+def _query(files: Sequence[Path], header: Header | None, *, several: bool) -> str:
+    names = [literal(re.sub(r"([*?\[])", r"[\1]", str(path))) for path in files]  # DuckDB takes names for patterns
+    if header is None:  # columns of the first file's types would round ages of another's
+        options = ", union_by_name = true, hive_partitioning = true, hive_types_autocast = false" if several else ""
+        return f"SELECT * FROM read_parquet([{', '.join(names)}]{options})"
     columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in header.columns)
     # Unless it is told, DuckDB takes the first break there is for a line's end, even in a quoted name, and finds no row.
     # Told of two characters it finds none either, but those it sees by itself.
     end = "" if len(header.end) == 2 else f", new_line = {literal(header.end.encode('unicode_escape').decode())}"
     return (
-        f"SELECT * FROM read_csv({name}, auto_detect = false, header = true, columns = {{{columns}}}, "
+        f"SELECT * FROM read_csv({names[0]}, auto_detect = false, header = true, columns = {{{columns}}}, "
         f"delim = {literal(header.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, "
         f"nullstr = ['']{end})"
     )
@@ -226,14 +249,52 @@ def read_frame(path: Path, na: Sequence[str] = ()) -> Any:
 # What a file is, and what is wrong with it.
 
 
-def signature_of(path: Path) -> tuple[int, ...]:
-    """What tells a file from another one, and from what it is once it has been written to."""
-    about = os.stat(path)
-    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+def files_of(path: Path) -> list[Path]:
+    """The file itself; of a folder all Parquet files in it and below, of a pattern those it matches, by name.
+
+    Names that begin with a point or an underscore are what other programs keep for themselves.
+    """
+    if not path.is_dir() and (path.exists() or not PATTERN.search(str(path))):
+        return [path]
+    if logs := [name for name in LOGS if (path / name).exists()]:
+        remedy = "score what a DuckDB connection of your own, or Spark, reads of it"
+        raise PatientsError("patients", f"{str(path)!r} is a table of which {logs[0]} says which files count", remedy=remedy)
+    pattern = f"{glob.escape(str(path))}/**/*.parquet" if path.is_dir() else str(path)
+    found = [Path(name) for name in sorted(glob.iglob(pattern, recursive=True))]
+    own = [each for each in found if not any(part[0] == "_" for part in each.parts if part not in path.parts)]
+    if not own:
+        raise FileNotFoundError(f"patients: no file {pattern!r}")
+    return own
 
 
-def check_unchanged(path: Path, signature: tuple[int, ...]) -> None:
-    """Refuse a file that is no longer what it was."""
+def check_output(path: Path | None, patients: Path, *, partitioned: bool = False) -> None:
+    """Refuse a name for the output, if there is one, before any work is done.
+
+    Raises
+    ------
+    ValueError, OSError
+        It is of another kind than CSV or Parquet, among the patients themselves, or what `check_place` refuses.
+    """
+    if path is None:
+        return
+    if not partitioned:
+        check_kind(path, "out")
+    check_place(path, "out", folder=partitioned)
+    inside = patients.is_dir() and path.resolve().is_relative_to(patients.resolve())
+    if inside or (path.exists() and patients.exists() and path.samefile(patients)):
+        raise InputError(
+            "out", f"{str(path)!r} is {'in the folder' if inside else 'the file'} of patients itself; name another one"
+        )
+
+
+def signature_of(path: Path) -> Signature:
+    """What tells files from others, and from what they are once they have been written to."""
+    told = ((file, os.stat(file)) for file in files_of(path))
+    return tuple((file, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns) for file, about in told)
+
+
+def check_unchanged(path: Path, signature: Signature) -> None:
+    """Refuse files that are no longer what they were."""
     try:
         now = signature_of(path)
     except OSError as error:
@@ -247,7 +308,9 @@ def check_file(path: Path) -> None:
     try:
         open_regular(path).close()
     except FileNotFoundError:
-        raise FileNotFoundError(f"patients: no file {str(path)!r}") from None
+        remote = re.match(r"[a-z][a-z0-9]+:/", str(path))
+        remedy = "; give score a relation of a DuckDB connection of your own, which reads object stores" if remote else ""
+        raise FileNotFoundError(f"patients: no file {str(path)!r}{remedy}") from None
     except ValueError as error:
         raise PatientsError("patients", f"{error}") from None
 

@@ -27,24 +27,10 @@ def check_kind(path: Path, argument: str) -> str:
     return kind
 
 
-def check_output(path: Path | None, patients: Path) -> None:
-    """Refuse a name for the output, if there is one, before any work is done.
-
-    Raises
-    ------
-    ValueError, OSError
-        It is of another kind than CSV or Parquet, the input itself, or what `check_place` refuses.
-    """
-    if path is None:
-        return
-    check_kind(path, "out")
-    check_place(path, "out")
-    if path.exists() and patients.exists() and path.samefile(patients):
-        raise InputError("out", f"{str(path)!r} is the file of patients itself; name another one")
-
-
-def check_place(path: Path, argument: str) -> None:
-    """Refuse what a file must not replace: a folder, a pipe, a device. Of a link, what it points to counts."""
+def check_place(path: Path, argument: str, *, folder: bool = False) -> None:
+    """Refuse what a file must not replace: a folder, a pipe, a device; of a link, what it points to. A folder: anything."""
+    if folder and os.path.lexists(path):
+        raise FileExistsError(f"{argument}: {str(path)!r} is there already; name a folder that is not")
     if path.is_dir():
         raise IsADirectoryError(f"{argument}: {str(path)!r} is a folder; name a file in it")
     if path.exists() and not path.is_file():
@@ -54,23 +40,24 @@ def check_place(path: Path, argument: str) -> None:
 
 
 @contextmanager
-def whole(path: Path, argument: str = "out") -> Iterator[Path]:
+def whole(path: Path, argument: str = "out", *, folder: bool = False) -> Iterator[Path]:
     """A name to write under, which becomes ``path`` when all is written, and is removed if anything fails before.
 
-    A file that is replaced leaves its permissions to the new one. Of a link, what it points to is replaced.
+    A file that is replaced leaves its permissions to the new one. Of a link, what it points to is replaced. A folder is not.
 
     Raises
     ------
     OSError
         The file cannot be written, or the place is one that `check_place` refuses.
     """
-    check_place(path, argument)
+    check_place(path, argument, folder=folder)
     target = Path(os.path.realpath(path))
     try:
-        with scratch(target.parent, ".writing-") as folder:
-            partial = folder / f"new{target.suffix}"
+        with scratch(target.parent, ".writing-") as unfinished:
+            partial = unfinished / f"new{target.suffix}"
             yield partial
-            settle(partial, target)
+            for each in (partial, *partial.rglob("*")):
+                settle_folder(each) if each.is_dir() else settle(each, target)
             os.replace(partial, target)
             settle_folder(target.parent)
     except OSError as error:
