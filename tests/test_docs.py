@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import aemodel
@@ -72,3 +76,23 @@ def test_pages_are_there_and_public_names_in_the_reference():
 )
 def test_outputs_are_compared_but_for_white_space_and_rounding(shown, printed, same):
     assert same_output(shown, printed) is same
+
+
+def test_the_class_for_mlflow_scores_as_score_does(shipped, monkeypatch):
+    """With a stand-in for what it needs of mlflow, which is not installed: the base class, and a saved model's life."""
+    (block,) = [block for block in blocks_of((ROOT / "docs/how-to/data-engineer.md").read_text()) if "mlflow" in block.text]
+    patients = pd.DataFrame({"age": [7, 40], "relapse_group": ["bm_late", None], "sex": "male", "race_ethnicity": None})
+    answers = []
+
+    def save_model(path, python_model, artifacts, pip_requirements):
+        python_model.load_context(SimpleNamespace(artifacts=dict.fromkeys(artifacts, "aall1331")))
+        answers.append(python_model.predict(None, patients.head(1)))
+        answers.append(python_model.predict(None, patients, {"events": np.array(["sepsis"]), "on_invalid": "null"}))
+
+    mlflow = ModuleType("mlflow")
+    mlflow.pyfunc = SimpleNamespace(PythonModel=object, save_model=save_model)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    exec(compile(block.text, "scorer.py", "exec"), {"__name__": "__main__"})
+    whole, some = answers
+    pd.testing.assert_frame_equal(whole, aemodel.score(shipped, patients.head(1)))
+    pd.testing.assert_frame_equal(some, aemodel.score(shipped, patients, events=["sepsis"], on_invalid="null"))
