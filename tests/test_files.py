@@ -385,7 +385,8 @@ def test_a_file_that_comes_to_a_folder_meanwhile_leaves_no_output(tmp_path, lake
 @pytest.mark.parametrize(
     ("patients", "out", "options", "message"),
     [
-        ("empty", "out.parquet", [], "PATIENTS: no file '.*empty/[*][*]/[*].parquet'"),
+        ("empty", "out.parquet", [], "PATIENTS: 'empty' is a folder without a file of Parquet"),
+        ("x*.parquet", "out.parquet", [], "PATIENTS: 'x[*].parquet' is no file, nor the pattern of one's name"),
         ("*.csv", "out.parquet", [], "is a pattern, which is for Parquet; name one file of CSV"),
         ("delta", "out.parquet", [], "is a table of which _delta_log says which files count; score what a DuckDB"),
         ("s3://bucket/lake.parquet", "out.parquet", [], "no file .*; give score a relation of a DuckDB connection of your own"),

@@ -263,7 +263,8 @@ def files_of(path: Path) -> list[Path]:
     found = [Path(name) for name in sorted(glob.iglob(pattern, recursive=True))]
     own = [each for each in found if not any(part[0] == "_" for part in each.parts if part not in path.parts)]
     if not own:
-        raise FileNotFoundError(f"patients: no file {pattern!r}")
+        problem = "is a folder without a file of Parquet" if path.is_dir() else "is no file, nor the pattern of one's name"
+        raise FileNotFoundError(f"patients: {str(path)!r} {problem}")
     return own
 
 
