@@ -154,12 +154,13 @@ def without_forms(tables: Tables) -> Tables:
 
 def spelling_table(rounds: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """By event and of all: coverage and mean width of 90 % intervals of cells' risks by fit, over rounds and both grades."""
-    rows = [
-        {"event": event, "fit": fit, "seed": one["seed"], **{part: one[fit][part][pair] for part in ("covered", "width")}}
-        for one, fit in product(rounds, SPELLINGS)
-        for pair in one[fit]["covered"]
-        for event in (pair.split()[0], "all")
-    ]
-    each = pd.DataFrame(rows).groupby(["event", "fit", "seed"], sort=False).mean()
+    rows = pd.DataFrame(
+        [
+            {"event": pair.split()[0], "fit": fit, "seed": one["seed"], "covered": share, "width": one[fit]["width"][pair]}
+            for one, fit in product(rounds, SPELLINGS)
+            for pair, share in one[fit]["covered"].items()
+        ]
+    )
+    each = pd.concat([rows, rows.assign(event="all")]).groupby(["event", "fit", "seed"], sort=False).mean()
     found = each.groupby(["event", "fit"], sort=False).agg(["mean", "sem"]).unstack("fit")
     return found.set_axis([f"{fit} {part}" + "_se" * (what == "sem") for part, what, fit in found], axis=1).reset_index()
