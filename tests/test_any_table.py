@@ -112,6 +112,8 @@ def test_own_denominators_are_those_assessed_and_the_rest_counts_elsewhere():
     events = "any,Any,,,3-5,all\nnerve,Nerve,any,nested,3-5,own"
     rows = ["any,3-5,arm,a,20,9", "any,3-5,arm,b,20,12", "nerve,3-5,arm,a,17,4", "nerve,3-5,arm,b,15,5"]
     tables = trial(rows, events)
+    totals = {row.event: (row.n, row.observed_low, row.derived) for row in tables.rows if row.covariate == "total"}
+    assert totals == {"any": (40, 21, True), "nerve": (32, 9, True)}
     design = make_design(tables)
     (margins,) = all_margins(design, tables.frequencies)
     np.testing.assert_allclose(margins.margins.n, [17, 15, 3, 5], atol=1e-6)

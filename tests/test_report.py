@@ -176,6 +176,12 @@ def test_risks_that_assumptions_move_most_stand_in_every_fit(page, model, other)
     assert "No other fit was given to this report" in section(page["alone"], "sensitivity")
 
 
+def test_shares_are_told_in_per_cent():
+    found = {share: per_cent(share) for share in (0, 0.004, 0.0994, 0.0996, 0.5, 1)}
+    assert list(found.values()) == ["0.0 %", "0.4 %", "9.9 %", "10 %", "50 %", "100 %"]
+    assert in_range(0.05, 0.012, 0.123) == "5.0 % (1.2 to 12)"
+
+
 def test_bounds_are_those_of_the_commonest_patients(page, model):
     risks = model.risks
     usual = (risks.levels < np.array([len(c.levels) for c in risks.covariates])).all(axis=1)

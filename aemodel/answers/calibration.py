@@ -260,7 +260,7 @@ def _simulate(model: Any, rows: pd.DataFrame, seed: int, replicates: int) -> tup
 
 
 def _recalibrate(counts: Floats, n: Floats, x: Floats, group: NDArray[np.int64], slope: Floats | None) -> tuple[Floats, Floats]:
-    """Penalised binomial regressions of counts (replicate, row): the first intercept and the slope, (replicate,) each.
+    """Penalised binomial regressions of ``counts`` (replicate, row): the first intercept and the slope, (replicate,) each.
 
     The linear predictor is x plus an intercept for each group plus, if ``slope`` is given, (slope - 1) times it.
     """

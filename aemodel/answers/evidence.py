@@ -142,7 +142,7 @@ def _nonsignificant(
 
 
 def _noncentrality(rates: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of chi-square tests between groups of sizes n (group,), from true rates (sample, group): (sample,)."""
+    """Of chi-square tests between groups of sizes ``n`` (group,), from true ``rates`` (sample, group): (sample,)."""
     pooled = rates @ (n / n.sum())
     return np.asarray(((rates - pooled[:, None]) ** 2 @ n) / (pooled * (1 - pooled)))
 

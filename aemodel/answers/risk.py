@@ -222,7 +222,7 @@ def _as_array(values: NDArray[Any], risks: RiskDraws, names: Any, name: str) -> 
 
 
 def _pick(edges: NDArray[np.float64], uniform: NDArray[np.float64], row: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Draw from each row's distribution by its cumulative probabilities, (row, outcome)."""
+    """Outcomes (patient,), each by one ``row`` (patient,) of cumulative probabilities, ``edges`` (row, outcome)."""
     last = edges.shape[1] - 1
     return np.asarray(np.minimum((edges[row] < uniform[:, None] * edges[row, -1:]).sum(axis=1), last))
 

@@ -73,7 +73,7 @@ def branch_logits(
 
 
 def state_probabilities(taken: Floats, refused: Floats, logits: Any, xp: Any) -> Any:
-    """Probabilities of states (state, cell) from logits (branch, cell), for PyTensor and NumPy alike.
+    """Probabilities of states (state, cell) from ``logits`` (branch, cell), for PyTensor and NumPy alike.
 
     A state's is the product of its path's branches, ``taken`` or ``refused`` (state, branch).
     """

@@ -107,7 +107,7 @@ def _contrasts(n: Floats) -> Floats:
 
 
 def _ordered(sample: Floats, ordering: Ordering) -> NDArray[np.bool_]:
-    """Which sample rates (point, group, grade) come in the order of the tiers."""
+    """Which points of ``sample`` (point, group, grade), rates, come in the order of the tiers, (point,)."""
     inside = np.ones(len(sample), dtype=bool)
     for j, tiers in enumerate(ordering.tiers.values()):
         places = [[ordering.groups.index(name) for name in tier] for tier in tiers]

@@ -86,7 +86,7 @@ class Forward:
 
 
 def states_of(design: Design, logits: Iterable[NDArray[np.float32]]) -> Iterator[Floats]:
-    """Probabilities (state, cell) of each sample's branch logits (branch, cell)."""
+    """Probabilities (state, cell) of each sample of branch ``logits`` (sample, branch, cell)."""
     for each in logits:
         yield state_probabilities(*design.paths, each.astype(np.float64), np)
 

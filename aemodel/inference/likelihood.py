@@ -53,7 +53,7 @@ class MarginsTerm:
         return _margins(p, self.average, self.cells, self.states, tuple(self.packed))
 
     def logp(self, p: Floats) -> Floats:
-        """What the kernel takes: log probabilities of states in families' own cells, from those by cell (state, cell)."""
+        """What the kernel takes: log probabilities of states in families' own cells, from ``p`` (state, cell)."""
         parts = zip(pairwise(self.cells), pairwise(self.states), strict=True)
         return np.concatenate([np.log(self.average[a:b] @ p[c:d].T).ravel() for (a, b), (c, d) in parts])
 

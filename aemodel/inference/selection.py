@@ -34,10 +34,13 @@ SLICES = 6
 
 
 def chi_square_tests(design: Design, nulls: Sequence[Null]) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], ...]]:
-    """All that nulls compare: composition of groups (group, cell), and what `not_significant` needs of each null.
+    """All that nulls compare, and what `not_significant` needs of each.
 
-    These are the patients in the groups of the test between levels, and of that between groups of them if there is one
-    (null, group); and of both degrees of freedom and critical values (null, 2).
+    Returns
+    -------
+    tuple
+        Composition of groups (group, cell); patients in the groups of the test between levels (null, group), and of that
+        between groups of them if there is one (null, group); of both degrees of freedom (null, 2), critical values (null, 2).
     """
     compared = dict.fromkeys((null.covariate, tuple(levels)) for null in nulls for levels in _sides(null))
     places, shares, end = {}, [], 0

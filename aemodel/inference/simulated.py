@@ -41,7 +41,7 @@ def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
 
 
 def row_rates(design: Design, p: Floats, rows: pd.DataFrame, patients: NDArray[Any]) -> Floats:
-    """The rate of each frequency, (row,), from probabilities (state, cell) and the ``patients`` of each cell (cell,)."""
+    """The rate of each frequency, (row,), from probabilities ``p`` (state, cell) and ``patients`` (cell,)."""
     found = []
     for row in rows.itertuples():
         inside = np.flatnonzero(design.cells.having(row.covariate, row.level))

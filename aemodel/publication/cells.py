@@ -44,7 +44,7 @@ class Cells:
         return inside
 
     def collapsed(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Coarser cells over some covariates: the coarse cell of each cell (cell,), and the patients in each."""
+        """Coarser cells over some covariates: the coarse cell of each (cell,), and the patients in each (coarse cell,)."""
         kept = [i for i, c in enumerate(self.covariates) if c.name in names]
         shape = tuple(len(self.covariates[i].levels) for i in kept)
         coarse = np.zeros(len(self.n), dtype=np.int64)
@@ -110,7 +110,7 @@ def _every_cell(tables: Tables) -> NDArray[np.int64]:
 
 
 def unions(sets: NDArray[np.bool_], coarse: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Those of ``sets`` (set, cell) that whole coarser cells make up, (set, coarse cell); ``coarse`` is that of each cell."""
+    """Those of ``sets`` (set, cell) that whole coarser cells make up, (union, coarse cell); ``coarse`` is that of each cell."""
     inside = np.array([np.bincount(coarse, weights=each) for each in sets])
     whole = inside == np.bincount(coarse)
     return np.asarray(whole[(whole | (inside == 0)).all(axis=1)])

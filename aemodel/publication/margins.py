@@ -152,7 +152,7 @@ def _named(place: Sequence[tuple[str, Any]]) -> list[str]:
 def _assessed(
     family: Family, rows: pd.DataFrame, n: NDArray[np.float64], inside: Mapping[tuple[str, str], NDArray[np.bool_]]
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.bool_]]]:
-    """Fractions of cells' patients by what was assessed in them (copy, cell); which copies each event was assessed in, (copy,).
+    """Fractions of cells' patients by what was assessed in them, (copy, cell); and in which of these copies each event was.
 
     Events with the same denominators were assessed in the same patients, others in some of these and of the others alike.
     """

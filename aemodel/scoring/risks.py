@@ -55,10 +55,10 @@ class RiskDraws:
         keeps them in a file of their own.
     variances
         Covariances of the effects of all covariates' levels, end to end, given no published rows, the event's own, and
-        all: (3, level, level, event, grade), up to a factor (`aemodel.inference.information`). None in models saved before
-        these were worked out, whose flags follow from ``movement`` and ``source``.
+        all: (3, any level, any level, event, grade), up to a factor (`aemodel.inference.information`). None in models saved
+        before these were worked out, whose flags follow from ``movement`` and ``source``.
     counted
-        Whether the event was counted at the grade and level, (level, event, grade).
+        Whether the event was counted at the grade and level, (any level, event, grade).
     shorts
         What names of columns have for a class of grades, where the publication says it.
     """
