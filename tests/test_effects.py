@@ -208,6 +208,12 @@ def _first(levels):
     return np.isin(np.arange(len(levels)), [np.flatnonzero(levels == k)[0] for k in np.unique(levels)])
 
 
+def test_contrasts_that_say_the_same_take_no_more_from_the_deviation(invented):
+    design = make_design(invented)
+    twice = replace(design, matrix=np.hstack([design.matrix, design.matrix]))
+    np.testing.assert_allclose(additive_residual(twice), additive_residual(design), atol=1e-9)
+
+
 def test_empty_cells_are_not_blown_up(aall1331):
     """Structural zeros: what a deviation of unit variance becomes is at most that in every cell."""
     design = make_design(aall1331)
