@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from importlib.resources import files
+from types import SimpleNamespace
 
 import dask.dataframe as dd
 import duckdb
@@ -14,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import aemodel
+from aemodel.publication.errors import Faults
+from aemodel.publication.records import read_about
 
 KNOWN = {"age": 12.0, "relapse_site": "bm", "months_to_relapse": 20.0, "sex": "male", "race_ethnicity": "nh_white"}
 EVENTS = ["sepsis", "hyperglycemia"]
@@ -173,6 +178,23 @@ def test_every_kind_of_row_has_the_same_answers(engines, engine, shipped):
     assert {name: of["invalid"] for name, of in summary["columns"].items()} == {
         "age_band": 6, "relapse_group": 2, "sex": 3, "race_ethnicity": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "invalid"), [("times = -12, plus = 400", [True, False, False, False]), ("", [False] * 4)], ids=["falling", "none"]
+)
+def test_limits_are_those_of_the_publication_and_where_text_is_missing_there_is_none(engines, shipped, rule, invalid):
+    text = (files("aemodel") / "publications/aall1331/publication.toml").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("at_most"))
+    changed = line.replace("times = 12, plus = 12", rule) if rule else ""
+    covariates = read_about(text.replace(line, changed), Faults()).covariates
+    model = SimpleNamespace(risks=replace(shipped.risks, covariates=covariates))
+    rows = [("30", "40.5"), ("30", "40"), (None, "359"), ("30", None)]
+    table = rows_of(*({"age": age, "months_to_relapse": months} for age, months in rows))
+    for engine in ("pandas", "polars", "polars lazy", "pyarrow", "duckdb"):
+        scored = score(engines, engine, model, table, on_invalid="null", reasons=True)
+        assert scored["invalid_reason"].to_pylist() == ["relapse_group" if wrong else None for wrong in invalid], engine
+        assert scored["sepsis_g3_risk"].is_null().to_pylist() == invalid, engine
 
 
 def test_callers_types_are_untouched(engines, engine, shipped):

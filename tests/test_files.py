@@ -365,6 +365,9 @@ def test_partitions_are_written_whole_in_order_and_with_what_they_come_from(tmp_
         part = pq.ParquetFile(path)
         assert json.loads(part.metadata.metadata[b"aemodel"])["model"] == "aall1331"
         pd.testing.assert_frame_equal(part.read().to_pandas(), rows.drop(columns=["site", "sex"]).reset_index(drop=True))
+    (tmp_path / "nobody.csv").write_text(f"{HEADER}\n")
+    result = scored(tmp_path / "nobody.csv", tmp_path / "none", "--partition-by", "sex")
+    assert (result.exit_code, list((tmp_path / "none").iterdir())) == (0, []), result.output
     refused = scored(lake, again, "--partition-by", "site")
     assert (refused.exit_code, "is there already; name a folder that is not" in refused.stderr) == (2, True)
 

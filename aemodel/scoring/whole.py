@@ -55,6 +55,8 @@ def whole(path: Path, argument: str = "out", *, folder: bool = False) -> Iterato
     try:
         with scratch(target.parent, ".writing-") as unfinished:
             partial = unfinished / f"new{target.suffix}"
+            if folder:
+                partial.mkdir()
             yield partial
             for each in (partial, *partial.rglob("*")):
                 settle_folder(each) if each.is_dir() else settle(each, target)
