@@ -40,7 +40,7 @@ def count_profiles(model: Any, patients: Patients, smallest: int) -> tuple[dict[
     """
     risks, numbers = risks_of(model), class_numbers(model.tables.classes)
     lowest = [numbers[grade] for grade in risks.grades]
-    frame = patients.read("Counting profiles", lambda opened: opened(risks.covariates))
+    frame = patients.read("Counting profiles", lambda opened: opened(risks.covariates, (), "error"))
     if not (events := [event for event in risks.events if event in frame.kinds]):
         raise PatientsError(
             "patients", f"no outcome is known; give worst grades in columns named as events: {listed(risks.events)}"
