@@ -114,6 +114,13 @@ def test_prior_draws_have_the_pymc_models_moments(both):
             assert (abs(one.mean(axis=0) - other.mean(axis=0)) <= 5 * error + 1e-12).all(), name
 
 
+def test_prior_draws_are_those_of_their_seed(both):
+    density, _ = both
+    one, again, other = (density.prior(3, seed) for seed in (1, 1, 2))
+    assert one.equals(again)
+    assert not any(np.isclose(one[name], other[name]).any() for name in DIMS)
+
+
 def test_impossible_point_has_no_probability(both):
     density, _ = both
     value, gradient = density(np.full(len(density.start), 1e4))

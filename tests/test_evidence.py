@@ -135,6 +135,17 @@ def test_two_tests_neither_significant_are_near_normal_contrasts(shift, inside):
     assert np.exp(logp) == pytest.approx(neither.mean(), abs=0.01)
 
 
+def test_without_differences_one_test_in_twenty_is_significant(design, nulls):
+    """Where all patients have the same risks, whatever these are; two tests beside each other are seldomer both silent."""
+    rng = np.random.default_rng(1)
+    states = np.concatenate([rng.dirichlet(np.ones(len(family.grades))) for family in design.families])
+    p = np.tile(states[:, None], len(design.cells.n))
+    for some in nulls.values():
+        for null in some:
+            silent = np.exp(nulls_term(design, [null], np.ones(1))(p)[0])
+            assert silent == pytest.approx(1 - null.alpha, abs=0.005) if not null.groups else 0.9 < silent < 0.945
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 def test_nulls_are_near_simulation(null_probabilities, kind):

@@ -150,12 +150,13 @@ def test_rule_of_flags(own, pooled, flag):
 # The measure by finite differences of the model and an inverse of the whole precision.
 
 
+@pytest.mark.parametrize("power", [1, 0.25])
 @pytest.mark.parametrize("chosen", [0, 1, 2], ids=["no rows", "its own", "all"])
-def test_variances_are_those_of_the_whole_precision(made, chosen):
+def test_variances_are_those_of_the_whole_precision(made, chosen, power):
     tables, design, draws = made
     draws = draws.isel(draw=[0])
     draws = draws.assign(own=0 * draws["own"], shared=0 * draws["shared"])
-    found = level_variances(tables, design, draws)[chosen].astype(float)
+    found = level_variances(tables, design, draws, power=power)[chosen].astype(float)
     names = ("intercept", "own", "shared")
     sizes = [draws[name].size for name in names]
     rows = tables.frequencies[~tables.frequencies["derived"]]
@@ -196,7 +197,7 @@ def test_variances_are_those_of_the_whole_precision(made, chosen):
     for e, event in enumerate(risks_events(tables)):
         used = [np.zeros(len(rows), dtype=bool), (rows["event"] == event).to_numpy(), np.ones(len(rows), dtype=bool)][chosen]
         kept = np.ix_(used, used)
-        information = jacobian[used].T @ np.linalg.inv(noise[kept]) @ jacobian[used]
+        information = power * jacobian[used].T @ np.linalg.inv(noise[kept]) @ jacobian[used]
         inverse = np.linalg.inv(np.diag(1 / prior_variance(design, scale)) + information)
         for g in range(len(design.grades)):
             gradient = effects[e * len(design.grades) + g]
