@@ -49,7 +49,7 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
 @click.argument("out", type=click.Path(path_type=Path), required=False)
 @click.option("--interval", type=float, default=0.9, show_default=True, help="Probability of the interval.")
 @click.option("--events", help="Events to score, separated by commas; by default all.")
-@click.option("--grades", help="Grades to score: 3-5, 4-5 or both separated by a comma; by default both.")
+@click.option("--grades", help="Classes of grades to score, as 3-5,4-5; by default all the model answers.")
 @click.option("--new-levels", type=click.Choice(["error", "sample"]), **ERROR, help="Groups the publication does not have.")
 @click.option("--na", help="Cells of a CSV file that are missing values, separated by commas, as NA; empty ones always are.")
 @click.option("--on-invalid", type=click.Choice(["error", "null"]), **ERROR, help="Impossible values; null: no risks for them.")

@@ -368,3 +368,22 @@ def test_without_a_grade_the_publication_s_first_is_drawn(kind, label):
         slope_words(aemodel.calibration_slopes(model, seed=1), model),
     ):
         assert label in shown
+
+
+def test_differences_have_grades_that_are_added_up_and_intervals_by_their_middle():
+    outer, inner = {"low": (12, 83), "middle": (25, 92), "high": (26, 65)}, {"low": 2, "middle": 7, "high": 5}
+
+    def observed(lines):
+        texts = invented_texts()
+        others = [line for line in texts["frequencies.csv"].splitlines() if not line.startswith("anemia,3-5")]
+        texts["events.csv"] = texts["events.csv"].replace("3-5 4-5", "3 3-5 4-5")
+        texts["frequencies.csv"] = "\n".join([*others, *lines]) + "\n"
+        found = aemodel.differences_table(drawn_model(texts))
+        found = found[(found["event"] == "anemia") & (found["grade"] == "3-5") & (found["level"] == "high")]
+        return found["observed"].item()
+
+    counts = [f"anemia,3-5,arm,{level},{n},{count},count,,no,T" for level, (count, n) in outer.items()]
+    added_up = [f"anemia,3,arm,{level},{n},{count - inner[level]},count,,no,T" for level, (count, n) in outer.items()]
+    interval = [line.replace(",26,", ",25-29,") for line in counts]
+    assert observed(counts) == observed(added_up) == pytest.approx(26 / 65 - 12 / 83)
+    assert observed(interval) == pytest.approx(27 / 65 - 12 / 83)

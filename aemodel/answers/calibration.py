@@ -15,6 +15,7 @@ from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import row_rates, simulate_states
 from aemodel.publication.arguments import real_number, whole_number
 from aemodel.publication.evidence import FEWEST
+from aemodel.publication.frequencies import ADDED_UP
 from aemodel.publication.words import words_of
 
 COLUMNS = [
@@ -71,14 +72,16 @@ def differences_table(model: Any) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns event, grade, covariate, level, reference, observed (difference of shares), predicted (mean), lower and upper
-        (90 % predictive interval: uncertainty of the risks, and chance).
+        Columns event, grade, covariate, level, reference, observed (difference of shares; of a count that is only known to
+        lie in an interval, the middle), predicted (mean), lower and upper (90 % predictive interval: uncertainty of the risks,
+        and chance). Classes of grades that are sums of published grades have rows, too.
     """
     rows = model.tables.frequencies
-    told = ~rows["derived"] & (rows["covariate"] != "total") & rows["grade"].isin(model.risks.grades) & (rows["n"] > 0)
-    rows = rows[told & rows["observed"].notna()].reset_index(drop=True)
-    n = rows["n"].to_numpy(dtype=np.int64)
-    observed, rates = rows["observed"].to_numpy(dtype=float) / n, rate_draws(model, rows) if len(rows) else np.empty((1, 0))
+    told = ~rows["derived"] | rows["source"].str.startswith(ADDED_UP)
+    told &= (rows["covariate"] != "total") & rows["grade"].isin(model.risks.grades) & (rows["n"] > 0)
+    rows = rows[told].reset_index(drop=True)
+    n, ends = rows["n"].to_numpy(dtype=np.int64), rows[["observed_low", "observed_high"]].to_numpy(dtype=float)
+    observed, rates = ends.mean(axis=1) / n, rate_draws(model, rows) if len(rows) else np.empty((1, 0))
     shares = np.random.default_rng(model.settings["seed"]).binomial(n, np.clip(rates, 0, 1)) / n
     found = []
     for (event, grade, covariate), group in rows.groupby(["event", "grade", "covariate"], sort=False):

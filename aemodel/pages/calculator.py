@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -89,7 +88,7 @@ def _data(model: Any, beside: Any) -> dict[str, Any]:
     risks: RiskDraws = model.risks
     return {
         **{key: getattr(about, key) for key in ABOUT},
-        "period": about.period or re.split("[,:;(]", about.setting)[0].strip(),
+        "period": about.period,
         "notes": list(about.notes),
         "name": model.name,
         "digest": model.tables.digest,

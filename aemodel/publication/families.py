@@ -25,7 +25,7 @@ from aemodel.publication.schema import Event, GradeClass
 
 MOST_STATES = 2000
 MOST_BRANCHES = 500
-FEWER = "nest fewer in it"
+FEWER = "nest fewer in it, and leave the parent of the others empty"
 
 Grades = dict[str, int]
 Path = tuple[tuple[str, bool], ...]

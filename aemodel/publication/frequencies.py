@@ -20,6 +20,9 @@ from aemodel.publication.texts import listed, shown
 
 FILE = "frequencies.csv"
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})"
+ADDED_UP = "sum of grades"
+"""Begins the source of rows that add single grades up to a class."""
+
 _PRINTED = re.compile(rf"(<=|<|\u2264)?\s*{_NUMBER}(?:\s*-\s*{_NUMBER})?\s*%?")
 _COUNT = re.compile(r"([0-9]{1,12})(?:\.0{1,12})?(?:-([0-9]{1,12}))?")
 OWN = "if only these were assessed for it, set assessed = own in events.csv"
@@ -275,5 +278,5 @@ def _added_up(rows: Rows, answered: Sequence[str], numbers: Mapping[str, int]) -
             parts = tiling(grade, [row.grade for row in mine], numbers)
             if len(parts) > 1 and grade not in {row.grade for row in mine}:
                 low, high = _sum(summed := [row for row in mine if row.grade in parts])
-                one, source = summed[0], f"sum of grades {', '.join(parts)}"
+                one, source = summed[0], f"{ADDED_UP} {', '.join(parts)}"
                 yield Frequency(one.event, grade, one.covariate, one.level, one.n, "", "count", "", True, source, 0, low, high)

@@ -25,6 +25,9 @@ class Words:
     def level(self, covariate: str, name: str) -> str:
         if covariate == "total":
             return "All patients"
+        names, together = covariate.split("*"), name.split("*")
+        if (covariate, name) not in self.levels and len(names) == len(together) > 1:
+            return ", ".join(map(self.level, names, together))
         return self.levels.get((covariate, name)) or readable(name)
 
     def grade(self, name: str) -> str:
