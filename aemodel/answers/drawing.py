@@ -82,6 +82,14 @@ class Drawing:
     axes: NDArray[Any]
     own: bool
 
+    def name_rows(self, names: list[str]) -> None:
+        """A row for each name, the first on top; beside several axes they stand once."""
+        for axis in self.axes:
+            axis.set_yticks(range(len(names)), names)
+            axis.set_ylim(len(names) - 0.5, -0.5)
+            if len(self.axes) > 1:
+                axis.tick_params(labelleft=axis is self.axes[0])
+
     def across(self, label: str) -> None:
         """One label below all axes."""
         if self.own and len(self.axes) > 1:

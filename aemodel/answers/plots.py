@@ -175,10 +175,9 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
                 axis.plot([0, value], [y, y], linewidth=1.5, **look | {"marker": ""})
                 axis.plot(value, y, **look)
             lower = min(-0.1, 1.1 * mean["contraction"].min())
-            axis.set(xlim=(lower, 1.05), xticks=[0, 0.5, 1], xticklabels=["0", "\u00bd", "1"], ylim=(len(events) - 0.5, -0.5))
-            axis.set_yticks(range(len(events)), names)
-            axis.tick_params(labelleft=axis is drawing.axes[0])
+            axis.set(xlim=(lower, 1.05), xticks=[0, 0.5, 1], xticklabels=["0", "\u00bd", "1"])
             axis.set_title(wrapped(words.covariate(covariate), 16))
+        drawing.name_rows(names)
         drawing.across(f"{words.grade(grade)}: contraction of the effects, 0 is all prior, 1 is learned")
         drawing.legend(source_keys(set(mean["support"])))
     return drawing.axes

@@ -15,6 +15,7 @@ from aemodel.answers.drawing import (
     MARKERS,
     SOFT,
     SOURCES,
+    Drawing,
     drawn,
     key,
     look_of,
@@ -74,10 +75,8 @@ def plot_effects(table: Any, *, covariate: str, grade: str | None = None, labels
             for y, row in enumerate(part.itertuples(index=False)):
                 _range(axis, y, (row.lower, row.odds_ratio, row.upper), look_of(*SOURCES[row.support][:2], row.support))
             ratio_axis(axis, float(rows["lower"].min()), float(rows["upper"].max()))
-            axis.set_ylim(len(events) - 0.5, -0.5)
-            axis.set_yticks(range(len(events)), names)
-            axis.tick_params(labelleft=axis is drawing.axes[0])
             axis.set_title(wrapped(words.level(covariate, level), 20))
+        drawing.name_rows(names)
         drawing.across(wrapped(f"{words.grade(grade)}: odds ratio against {reference}", 90))
         drawing.legend(source_keys(set(rows["support"])), columns=2 if len(levels) < 3 else 3)
     return drawing.axes
@@ -191,7 +190,7 @@ def plot_patient(
         if reference is not None:
             axis.plot(100 * _of_patient(table, grade, reference, "reference")["risk"], range(len(rows)), "|", **TICK)
             handles.append(key(wrapped(str(reference), 40), marker="|", linestyle="", **TICK))
-        _label_rows(axis, names, f"{words.grade(grade)}: risk, per cent (mean and interval)")
+        _label_rows(drawing, names, f"{words.grade(grade)}: risk, per cent (mean and interval)")
         drawing.legend(handles, columns=2)
     return drawing.axes[0]
 
@@ -246,7 +245,7 @@ def plot_cohort(
         if (rows["support"] == "prior").any():
             handles.append(_hollow())
         of = "per cent of patients" if share else "patients"
-        _label_rows(axis, names, f"{words.grade(grade)}: {of} with the event (expected, and predictive interval)")
+        _label_rows(drawing, names, f"{words.grade(grade)}: {of} with the event (expected, and predictive interval)")
         drawing.legend(handles, columns=2)
     return drawing.axes[0]
 
@@ -274,10 +273,10 @@ def _range(axis: Any, y: float, values: tuple[float, float, float], look: dict[s
     axis.plot(middle, y, **look)
 
 
-def _label_rows(axis: Any, names: list[str], xlabel: str) -> None:
-    axis.set_yticks(range(len(names)), names)
-    axis.set(ylim=(len(names) - 0.5, -0.5), xlabel=xlabel.replace("$", r"\$"))
-    axis.set_xlim(left=0)
+def _label_rows(drawing: Drawing, names: list[str], xlabel: str) -> None:
+    drawing.name_rows(names)
+    drawing.across(xlabel.replace("$", r"\$"))
+    drawing.axes[0].set_xlim(left=0)
 
 
 def _check_one(**names: Any) -> None:

@@ -81,14 +81,7 @@ def read_adam(
     _check_columns("adae", records, {name: options[name] for name in ("subject", "emergent", "grade")})
     if taken := [name for name in events if name in subjects.columns]:
         raise InputError("adsl", f"it has columns that read_adam would add: {taken}; rename or drop them")
-    everybody = _subjects("adsl", subjects[subject].to_list())
-    if len(again := _repeated(everybody)):
-        raise InputError("adsl", f"{subject} must name each subject once; more often: {_shown(again)}")
-    if unknown := set(_subjects("adae", records[subject].to_list())) - set(everybody):
-        bare = {_bare(name): name for name in everybody}
-        alike = [f"{shown(bare[_bare(name)])} of adsl seems to be {shown(name)}" for name in unknown if _bare(name) in bare]
-        remedy = f"{min(alike)} of adae: write both as the same text" if alike else ""
-        raise InputError("adae", f"subjects that adsl does not have: {_shown(unknown)}", remedy=remedy)
+    _check_subjects(subjects, records, subject)
     records = _with_deaths(records, grade)
     for event, terms in events.items():
         for each in _any_of(terms) if len(records) else ():
@@ -103,6 +96,17 @@ def read_adam(
         values = [worst.get(name, 0) for name in subjects[subject].to_list()]
         subjects = subjects.with_columns(_column(subjects, event, values))
     return subjects.to_native()
+
+
+def _check_subjects(subjects: nw.DataFrame[Any], records: nw.DataFrame[Any], subject: str) -> None:
+    everybody = _subjects("adsl", subjects[subject].to_list())
+    if len(again := _repeated(everybody)):
+        raise InputError("adsl", f"{subject} must name each subject once; more often: {_shown(again)}")
+    if unknown := set(_subjects("adae", records[subject].to_list())) - set(everybody):
+        bare = {_bare(name): name for name in everybody}
+        alike = [f"{shown(bare[_bare(name)])} of adsl seems to be {shown(name)}" for name in unknown if _bare(name) in bare]
+        remedy = f"{min(alike)} of adae: write both as the same text" if alike else ""
+        raise InputError("adae", f"subjects that adsl does not have: {_shown(unknown)}", remedy=remedy)
 
 
 def _check_events(tables: Any, events: Any) -> None:

@@ -2,9 +2,8 @@
 
 Each source column's value falls into one of a few classes: missing, between two cuts or equal to a text of the rules,
 other, or of the wrong kind. The classes of all source columns, and whether each limit of one by another is exceeded, are a
-patient's profile code in mixed radix. There are
-few codes however many the patients, so that levels, risks and errors are worked out per code, in NumPy; rows are coded by
-whichever engine holds them (`aemodel.scoring`).
+patient's profile code in mixed radix. There are few codes however many the patients, so that levels, risks and errors are
+worked out per code, in NumPy; rows are coded by whichever engine holds them (`aemodel.scoring`).
 """
 
 from __future__ import annotations
