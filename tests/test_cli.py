@@ -493,7 +493,7 @@ def test_interrupted_scoring_leaves_nothing_behind(tmp_path, source, into, numbe
     path = tmp_path / f"patients.{source}"
     with duckdb.connect() as connection:
         row = "SELECT i, 12.0 AS age, 'bm' AS relapse_site, 20.0 AS months_to_relapse, 'male' AS sex, 'hispanic' AS race_ethnicity"
-        patients = connection.sql(f"{row} FROM range({5_000_000 if source == 'parquet' else 1_000_000}) t(i)")
+        patients = connection.sql(f"{row} FROM range({5_000_000 if 'parquet' in (source, into) else 1_000_000}) t(i)")
         getattr(patients, f"write_{source}")(str(path))
     command = [*COMMAND, "score", "aall1331", str(path), str(tmp_path / f"scored.{into}")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
