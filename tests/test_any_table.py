@@ -168,6 +168,18 @@ def test_listed_events_are_truncated_unless_absent_ones_are_declared(absent):
     assert np.ptp(found - exact) < 0.03
 
 
+def test_an_event_that_is_listed_against_all_odds_has_a_likelihood():
+    """Where the chance to be listed is far below what 1 less it can tell, counts given it still have one."""
+    rows = ["rash,3-5,arm,a,20,9", "rash,3-5,arm,b,20,2"]
+    tables = trial(rows, "rash,Rash,,,3-5,all", more=CUT.format(rule="any_level", events='"rash"'))
+    rare = np.array([1e-4, 1e-6, 1e-9, 1e-20])
+    p = np.stack([np.stack([1 - rare, rare], axis=1), np.stack([1 - 3 * rare, 3 * rare], axis=1)], axis=1)
+    found = loglik(tables, np.repeat(p, 2, axis=1))
+    listed = [np.logaddexp(binom.logsf(3, 20, q), binom.logsf(3, 20, 3 * q)) for q in rare]  # hardly ever both
+    exact = binom.logpmf(9, 20, rare) + binom.logpmf(2, 20, 3 * rare) - listed
+    assert np.ptp(found - exact) < 0.03
+
+
 @pytest.mark.parametrize(
     ("rule", "rows", "said"),
     [

@@ -113,7 +113,7 @@ def joint_loglik(  # type: ignore[no-untyped-def]
             if statements[s, 3] < 0:
                 part = min(part, -1e-12)  # an approximation of almost 1 can be above
                 sign = np.exp(part) / np.expm1(part)
-                part = np.log(-np.expm1(part)) / sign
+                part = np.log1p(-np.exp(part)) / sign
             total += sign * part
             for k in range(last - first):
                 steps += sign * weights[k] * slopes[began + k * size : began + (k + 1) * size]
