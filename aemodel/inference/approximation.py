@@ -18,15 +18,16 @@ Only how much the term varies over draws matters: a constant is lost in the post
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
 
 from aemodel.inference.design import Design
 from aemodel.inference.forward import make_forward
-from aemodel.inference.intervals import solved, value_of
+from aemodel.inference.intervals import incidence_of, solved, value_of
 from aemodel.inference.likelihood import MarginsTerm
-from aemodel.inference.saddlepoint import Floats, Packed
+from aemodel.inference.saddlepoint import Floats, Integers, Packed
 
 DRAWS = 20
 
@@ -47,7 +48,7 @@ def next_terms(logp: Floats, packed: Packed) -> Floats:
     for mine, first, last, _ in packed.statements:
         family[packed.groups[first, 0] : packed.groups[last - 1, 1]] = mine
     values, terms = np.zeros((2, len(packed.nodes)))
-    for k, node in enumerate(_nodes(packed)):
+    for k, node in enumerate(_nodes(packed, packed.families[family])):
         here = logp[edges[family[k]] : edges[family[k] + 1]]
         values[k], terms[k] = value_of(node, here), _next_term(node, here)
     return _of_families(values + terms, packed) - _of_families(values, packed)
@@ -55,11 +56,9 @@ def next_terms(logp: Floats, packed: Packed) -> Floats:
 
 def _next_term(node: Packed, logp: Floats) -> float:
     """The next term of one saddlepoint."""
-    cells, states, size = node.nodes[0]
     tilted, inverse, _, t = solved(node, logp)
-    incidence = np.zeros((cells * states, size))
-    incidence[np.repeat(np.arange(cells * states), np.diff(node.start)), node.margin] = 1
-    members = [(n, q, a) for n, q, a in zip(node.n, tilted, incidence.reshape(cells, states, size), strict=True) if n > 0]
+    incidence, size, ends = incidence_of(node), len(node.counts), np.cumsum([0, *node.classes])
+    members = [(n, tilted[i:j], incidence[i:j]) for n, (i, j) in zip(node.n, pairwise(ends), strict=True) if n > 0 and j > i]
     for j in np.flatnonzero(node.width > 1):
         added = np.arange(node.width[j])
         weight = np.exp(added * t[j] - (added * t[j]).max())
@@ -78,25 +77,25 @@ def _next_term(node: Packed, logp: Floats) -> float:
     return float(fourth / 8 - once @ inverse @ once / 8 - both / 12)
 
 
-def _nodes(packed: Packed) -> Iterator[Packed]:
-    """Each saddlepoint by itself."""
-    cell = margin = pair = entry = 0
-    for row in packed.nodes:
-        cells, states, size = row
-        pairs = cells * states
-        start = packed.start[pair : pair + pairs + 1]
+def _nodes(packed: Packed, pairs: Integers) -> Iterator[Packed]:
+    """Each saddlepoint by itself, of so many ``pairs`` of cell and state (node,)."""
+    cell = margin = pair = one = entry = 0
+    for row, size in zip(packed.nodes, pairs, strict=True):
+        cells, classes, margins = row
+        start = packed.start[one : one + classes + 1]
         yield packed._replace(
             nodes=row[None],
             n=packed.n[cell : cell + cells],
-            counts=packed.counts[margin : margin + size],
-            width=packed.width[margin : margin + size],
-            support=packed.support[pair : pair + pairs].astype(bool),
+            classes=packed.classes[cell : cell + cells],
+            counts=packed.counts[margin : margin + margins],
+            width=packed.width[margin : margin + margins],
+            member=packed.member[pair : pair + size],
             start=start - start[0],
             margin=packed.margin[start[0] : start[-1]],
-            project=packed.project[entry : entry + size * pairs],
-            target=packed.target[pair : pair + pairs],
+            project=packed.project[entry : entry + margins * classes],
+            target=packed.target[one : one + classes],
         )
-        cell, margin, pair, entry = cell + cells, margin + size, pair + pairs, entry + size * pairs
+        cell, margin, pair, one, entry = cell + cells, margin + margins, pair + size, one + classes, entry + margins * classes
 
 
 def _of_families(solved_values: Floats, packed: Packed) -> Floats:
@@ -108,7 +107,7 @@ def _of_families(solved_values: Floats, packed: Packed) -> Floats:
             size = (high - low) * (last - first)
             blend = packed.blend[mixed : mixed + size].reshape(high - low, last - first)
             part = np.logaddexp.reduce(packed.offset[low:high] + blend @ solved_values[first:last])
-            total += part if kind > 0 else np.log(-np.expm1(min(part, -1e-12)))
+            total += part if kind > 0 else np.log1p(-np.exp(min(part, -1e-12)))
             mixed += size
         found[family] += total if kind > 0 else -np.log(-np.expm1(total))
     return found

@@ -23,9 +23,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from aemodel.inference.pieces import make_pieces, stirling_errors
-from aemodel.inference.saddlepoint import Floats, Packed, node_loglik, solve
+from aemodel.inference.saddlepoint import Floats, Packed, class_sums, node_loglik, solve
 from aemodel.publication.reduction import Margins, independent
 
+LEAST = 1e-300
+"""Instead of no probability at all, where its logarithm is taken."""
 EMPTY = 1e-6
 """Of a state's probability at reference parameters, below which no count of its own is left in it."""
 SCATTERED, SPREAD = 40, (1.0, 0.5)
@@ -65,7 +67,7 @@ def pack(families: Sequence[Margins]) -> Packed:
     starts = [np.zeros(1, dtype=np.int64)]
     for node in nodes:
         starts.append(node.start[1:] + starts[-1][-1])
-    laid = ("nodes", "n", "counts", "width", "support", "margin", "project", "target")
+    laid = ("nodes", "n", "classes", "counts", "width", "member", "margin", "project", "target")
     return Packed(
         families=np.array([margins.support.size for margins in families], dtype=np.int64),
         statements=np.array([(f, ends[i], ends[i + 1], kind) for i, (f, kind, _) in enumerate(statements)], dtype=np.int64),
@@ -82,7 +84,7 @@ def pack(families: Sequence[Margins]) -> Packed:
 def tilted_states(margins: Margins) -> Floats:
     """State probabilities (cell, state) nearest to equal ones that match the margins."""
     node = _node(margins)
-    return np.where(margins.support, np.exp(node.target).reshape(margins.support.shape), 0.0)
+    return _by_pair(node, np.zeros(margins.support.size), np.exp(node.target)).reshape(margins.support.shape)
 
 
 def _groups(margins: Margins) -> Iterator[_Group]:
@@ -107,7 +109,8 @@ def _components(margins: Margins) -> Iterator[Margins]:
 
 def _sum(margins: Margins, whole: Packed) -> _Group:
     """A sum over what intervals can hold, from the fewest nodes that tell the other points."""
-    reference = np.where(margins.support.ravel(), whole.target, 0.0)
+    probable = _by_pair(whole, np.zeros(margins.support.size), np.exp(whole.target))
+    reference = np.where(margins.support.ravel(), np.log(np.maximum(probable, LEAST)), 0.0)
     pieces = make_pieces(margins, _conditional_deviation(margins, reference))
     faces: dict[bytes, Margins] = {}
     kept, points, values = [], [], []
@@ -147,9 +150,11 @@ def _solve(margins: Margins, chosen: list[int], faces: dict[bytes, Margins], ref
         at = np.array([int(label) for label in face.labels], dtype=int)
         face = replace(face, low=margins.low[at], counts=margins.counts[at])
         try:
-            tilted, _, between, _ = solved(_unsolved(face), reference)
+            node = _unsolved(face)
+            classes, _, between, _ = solved(node, reference)
         except ValueError:
             return None
+        tilted = _by_pair(node, reference, classes).reshape(support.shape)
         emptied = (tilted < EMPTY * np.exp(reference).reshape(tilted.shape)) & support & (margins.n[:, None] > 0)
         room, left = face.counts - face.low, between[0]
         lowest, highest = at[(room > 0) & (left > room * (1 - EMPTY))], at[(room > 0) & (left < room * EMPTY)]
@@ -215,49 +220,63 @@ def _conditional_deviation(margins: Margins, reference: Floats) -> Floats:
 
 def _node(margins: Margins) -> Packed:
     """One saddlepoint, with logits that match the margins from a flat table, and the projection of a difference on A."""
-    cells, states, size = margins.incidence.shape
     node = _unsolved(margins)
-    tilted, precision, *_ = solved(node, np.zeros(cells * states))
-    dense = margins.incidence * margins.support[:, :, None]
-    centred = dense - np.einsum("cs,csm->cm", tilted, dense)[:, None]
-    weight = margins.n[:, None] * tilted
-    project = precision @ (centred * weight[:, :, None]).reshape(cells * states, size).T
-    target = np.where(node.support, np.log(np.maximum(tilted.ravel(), 1e-300)), 0.0)
-    return node._replace(project=project.ravel(), target=target)
+    tilted, precision, *_ = solved(node, np.zeros(margins.support.size))
+    cell = np.repeat(np.arange(len(node.n)), node.classes)
+    incidence = incidence_of(node)
+    mean = np.zeros((len(node.n), len(margins.counts)))
+    np.add.at(mean, cell, tilted[:, None] * incidence)
+    project = precision @ ((incidence - mean[cell]) * (node.n[cell] * tilted)[:, None]).T
+    return node._replace(project=project.ravel(), target=np.log(np.maximum(tilted, LEAST)))
+
+
+def incidence_of(node: Packed) -> Floats:
+    """0/1: which margins count a class of one saddlepoint, (class, margin)."""
+    incidence = np.zeros((len(node.target), len(node.counts)))
+    incidence[np.repeat(np.arange(len(incidence)), np.diff(node.start)), node.margin] = 1
+    return incidence
 
 
 def _unsolved(margins: Margins) -> Packed:
     """One saddlepoint without a start for Newton's method."""
-    cells, states, size = margins.incidence.shape
-    pair, index = np.nonzero((margins.incidence * margins.support[:, :, None]).reshape(cells * states, size))
-    start = np.concatenate([[0], np.cumsum(np.bincount(pair, minlength=cells * states))]).astype(np.int64)
+    member, number, patterns = np.full(margins.support.shape, -1, dtype=np.int64), [], list[Floats]()
+    for cell, (support, incidence) in enumerate(zip(margins.support, margins.incidence, strict=True)):
+        before, seen = len(patterns), dict[bytes, int]()
+        for state in np.flatnonzero(support).tolist():
+            member[cell, state] = seen.setdefault(incidence[state].tobytes(), len(patterns))
+            if member[cell, state] == len(patterns):
+                patterns.append(incidence[state])
+        number.append(len(patterns) - before)
+    one, index = np.nonzero(np.array(patterns).reshape(len(patterns), len(margins.counts)))
+    start = np.concatenate([[0], np.cumsum(np.bincount(one, minlength=len(patterns)))]).astype(np.int64)
     none = np.zeros(0, dtype=np.int64)
     return Packed(
         families=none,
         statements=none,
         groups=none,
-        nodes=np.array([(cells, states, size)], dtype=np.int64),
+        nodes=np.array([(len(margins.n), len(patterns), len(margins.counts))], dtype=np.int64),
         n=margins.n,
+        classes=np.array(number, dtype=np.int64),
         counts=margins.counts,
         width=np.rint(margins.counts - margins.low + 1).astype(np.int64),
-        support=margins.support.ravel(),
+        member=member.ravel(),
         start=start,
         margin=index.astype(np.int64),
-        project=np.zeros(size * cells * states),
-        target=np.zeros(cells * states),
+        project=np.zeros(len(margins.counts) * len(patterns)),
+        target=np.zeros(len(patterns)),
         offset=np.zeros(0),
         blend=np.zeros(0),
     )
 
 
 def solved(node: Packed, logp: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Tilted probabilities, the inverse of K'', what intervals add to K's derivatives, and t, of one saddlepoint."""
-    cells, states, size = node.nodes[0]
-    tilted, factor, between = np.zeros((cells, states)), np.zeros((size, size)), np.zeros((3, size))
-    data = (node.n, node.counts, node.width, node.support, node.start, node.margin)
-    difference = np.where(node.support, node.target - logp, 0.0)
-    for t in (node.project.reshape(size, cells * states) @ difference, np.zeros(size)):
-        if solve(logp, cells, states, *data, t, tilted, factor, between):
+    """Tilted probabilities (class,), the inverse of K'', what intervals add to K's derivatives, and t, of one saddlepoint."""
+    _, classes, size = node.nodes[0]
+    tilted, factor, between = np.zeros(classes), np.zeros((size, size)), np.zeros((3, size))
+    logq = np.log(class_sums(np.exp(logp), node.member, classes))
+    data = (node.n, node.classes, node.counts, node.width, node.start, node.margin)
+    for t in (node.project.reshape(size, classes) @ (node.target - logq), np.zeros(size)):
+        if solve(logq, *data, t, tilted, factor, between):
             break
     else:
         raise ValueError("no saddlepoint: the counts lie on the boundary of what the cells allow")
@@ -267,7 +286,13 @@ def solved(node: Packed, logp: Floats) -> tuple[Floats, Floats, Floats, Floats]:
 
 def value_of(node: Packed, logp: Floats) -> float:
     """One node's log probability; minus infinity where there is no saddlepoint."""
-    cells, states, size = node.nodes[0]
-    data = (node.n, node.counts, node.width, node.support, node.start, node.margin)
-    project = node.project.reshape(size, cells * states)
-    return float(node_loglik(logp, cells, states, *data, project, node.target, np.zeros(logp.size)))
+    _, classes, size = node.nodes[0]
+    data = (node.member, node.n, node.classes, node.counts, node.width, node.start, node.margin)
+    return float(node_loglik(np.exp(logp), *data, node.project.reshape(size, classes), node.target, np.zeros(logp.size)))
+
+
+def _by_pair(node: Packed, logp: Floats, classes: Floats) -> Floats:
+    """Probabilities of pairs of cell and state from those of classes, which share theirs by ``logp``: (pair,)."""
+    p, inside = np.exp(logp), node.member >= 0
+    share = np.where(inside, p, 0.0) / class_sums(p, node.member, len(classes))[node.member]
+    return np.where(inside, classes[node.member] * share, 0.0)

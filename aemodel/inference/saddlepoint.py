@@ -15,9 +15,10 @@ A margin known to lie in an interval of k values, the highest of them y, is a co
 from 0 to k - 1, has been added to it. K then has a term log sum_u exp(u t_j) more, H its second derivative, and
 v_j = H^-1_jj / 2 times its third; v is 0 for counts that are known.
 
-What is published of a family is one or more *statements*: the log probability of one is a sum of *groups*, each the log
-of a sum over *points* (integers an interval can hold), blended from those solved for, its nodes (`intervals`). Incidence
-is sparse (CSR): `start` and `index` hold each pair's margins.
+States of a cell that the same margins count are one to K, a *class*: there are far fewer of them where many events lie
+in one. What is published of a family is one or more *statements*: the log probability of one is a sum of *groups*, each
+the log of a sum over *points* (integers an interval can hold), blended from those solved for, its nodes (`intervals`).
+Incidence is sparse (CSR): `start` and `index` hold each class's margins.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class Packed(NamedTuple):
     ``families`` (family,) is each one's number of pairs of cell and state; ``statements`` (statement, 4): family, first
     group and last, and 1, or -1 where all else is given that one at least of its groups, which are independent, is so;
     ``groups`` (group, 4): first node and last, first point and last; ``nodes`` (node, 3): cells,
-    states and margins of one saddlepoint. ``n`` is over nodes' cells, ``counts`` and ``width`` (k) over their margins,
-    ``support`` and ``target`` over pairs; ``start`` (pairs + 1) and ``margin`` are the incidence; ``project`` (margins x
-    pairs of each node) gives Newton's start, project @ (target - log p). A point's value is ``offset`` + ``blend`` @ its
-    group's nodes.
+    classes and margins of one saddlepoint. ``n`` and ``classes``, their number, are over nodes' cells, ``counts`` and
+    ``width`` (k) over their margins, ``member`` over pairs, each's class, or -1 where nobody can be; ``start`` (classes + 1)
+    and ``margin`` are the incidence; ``project`` (margins x classes of each node) gives Newton's start, project @ (``target`` -
+    log p). A point's value is ``offset`` + ``blend`` @ its group's nodes.
     """
 
     families: Integers
@@ -51,9 +52,10 @@ class Packed(NamedTuple):
     groups: Integers
     nodes: Integers
     n: Floats
+    classes: Integers
     counts: Floats
     width: Integers
-    support: NDArray[np.bool_]
+    member: Integers
     start: Integers
     margin: Integers
     project: Floats
@@ -64,7 +66,7 @@ class Packed(NamedTuple):
 
 @compiled
 def joint_loglik(  # type: ignore[no-untyped-def]
-    logp, families, statements, groups, nodes, n, counts, width, support, start, index, project, target, offset, blend
+    logp, families, statements, groups, nodes, n, classes, counts, width, member, start, index, project, target, offset, blend
 ):
     """Log likelihood of each family (family,) and its gradient with respect to ``logp`` (pairs,).
 
@@ -72,9 +74,10 @@ def joint_loglik(  # type: ignore[no-untyped-def]
     """
     values = np.zeros(families.size)
     gradient = np.zeros(logp.size)
+    p = np.exp(logp)
     solved = np.zeros(nodes.shape[0])
-    slopes = np.zeros(start.size - 1)
-    family = cell = margin = pair = entry = here = mixed = 0
+    slopes = np.zeros(member.size)
+    family = cell = margin = pair = one = entry = here = mixed = 0
     for s in range(statements.shape[0]):
         while family < statements[s, 0]:
             here += families[family]
@@ -87,26 +90,25 @@ def joint_loglik(  # type: ignore[no-untyped-def]
             sign = 1.0
             began = pair
             for node in range(first, last):
-                cells, states, margins = nodes[node]
-                pairs = cells * states
+                cells, number, margins = nodes[node]
                 solved[node] = node_loglik(
-                    logp[here : here + pairs],
-                    cells,
-                    states,
+                    p[here : here + size],
+                    member[pair : pair + size],
                     n[cell : cell + cells],
+                    classes[cell : cell + cells],
                     counts[margin : margin + margins],
                     width[margin : margin + margins],
-                    support[pair : pair + pairs],
-                    start[pair : pair + pairs + 1],
+                    start[one : one + number + 1],
                     index,
-                    project[entry : entry + margins * pairs].reshape(margins, pairs),
-                    target[pair : pair + pairs],
-                    slopes[pair : pair + pairs],
+                    project[entry : entry + margins * number].reshape(margins, number),
+                    target[one : one + number],
+                    slopes[pair : pair + size],
                 )
                 cell += cells
                 margin += margins
-                pair += pairs
-                entry += margins * pairs
+                pair += size
+                one += number
+                entry += margins * number
             weights = np.zeros(last - first)
             part = _blended(solved[first:last], offset[low:high], blend[mixed : mixed + (high - low) * (last - first)], weights)
             mixed += (high - low) * (last - first)
@@ -149,51 +151,64 @@ def _blended(solved, offset, blend, weights):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def node_loglik(logp, cells, states, n, counts, width, support, start, index, project, target, gradient):  # type: ignore[no-untyped-def]
+def node_loglik(p, member, n, classes, counts, width, start, index, project, target, gradient):  # type: ignore[no-untyped-def]
+    """One saddlepoint's log probability, and in place its slopes in log p (pair,)."""
     margins = counts.size
-    tilted = np.zeros((cells, states))
+    tilted, slopes = np.zeros((2, target.size))
     hessian = np.zeros((margins, margins))
     between = np.zeros((3, margins))
     gradient[:] = 0.0
-    difference = np.where(support, target - logp, 0.0)
-    t = project @ difference
-    if not solve(logp, cells, states, n, counts, width, support, start, index, t, tilted, hessian, between):
+    chance = class_sums(p, member, target.size)
+    logp = np.log(chance)
+    t = project @ (target - logp)
+    if not solve(logp, n, classes, counts, width, start, index, t, tilted, hessian, between):
         t[:] = 0.0  # a state of hardly any probability can throw the tabulated start far off
-        if not solve(logp, cells, states, n, counts, width, support, start, index, t, tilted, hessian, between):
+        if not solve(logp, n, classes, counts, width, start, index, t, tilted, hessian, between):
             return -np.inf
-    value = _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between)
+    value = _objective(logp, n, classes, counts, width, start, index, t, tilted, between)
     value -= 0.5 * margins * np.log(2 * np.pi)
     for j in range(margins):
         value -= np.log(hessian[j, j])
-    _gradient(cells, states, n, start, index, tilted, inverse(hessian), between, gradient)
+    _gradient(n, classes, start, index, tilted, inverse(hessian), between, slopes)
+    for pair in range(p.size):
+        if member[pair] >= 0:
+            gradient[pair] = slopes[member[pair]] * p[pair] / chance[member[pair]]
     return value
 
 
 @compiled
-def solve(logp, cells, states, n, counts, width, support, start, index, t, tilted, hessian, between):  # type: ignore[no-untyped-def]
+def class_sums(p, member, number):  # type: ignore[no-untyped-def]
+    """Probabilities of classes, (class,), from those of pairs."""
+    sums = np.zeros(number)
+    for pair in range(p.size):
+        if member[pair] >= 0:
+            sums[member[pair]] += p[pair]
+    return sums
+
+
+@compiled
+def solve(logp, n, classes, counts, width, start, index, t, tilted, hessian, between):  # type: ignore[no-untyped-def]
     """Newton's method with step halving, in place; at the end `hessian` holds the Cholesky factor of K''(t).
 
     Once steps are short K'' hardly changes: its factor is kept until a step no longer gains three digits.
     """
-    value = _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between)
+    value = _objective(logp, n, classes, counts, width, start, index, t, tilted, between)
     before = np.inf
     keep = False
     for _ in range(MOST_STEPS):
         if not np.isfinite(value):
             return False
-        if not keep and not _factorise(cells, states, n, start, index, tilted, hessian, between):
+        if not keep and not _factorise(n, classes, start, index, tilted, hessian, between):
             return False
-        slope = _slope(cells, states, n, start, index, tilted, counts, between)
+        slope = _slope(n, classes, start, index, tilted, counts, between)
         step = slope.copy()
         cholesky_solve(hessian, step)
         decrement = np.dot(slope, step)
         if decrement < TOLERANCE:
             t -= step
-            _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between)
-            return _factorise(cells, states, n, start, index, tilted, hessian, between)
-        value = _search(
-            logp, cells, states, n, counts, width, support, start, index, t, tilted, between, step, decrement, value
-        )
+            _objective(logp, n, classes, counts, width, start, index, t, tilted, between)
+            return _factorise(n, classes, start, index, tilted, hessian, between)
+        value = _search(logp, n, classes, counts, width, start, index, t, tilted, between, step, decrement, value)
         keep = decrement < 1e-3 * before if keep else decrement < 1e-2
         before = decrement
     return False
@@ -201,14 +216,14 @@ def solve(logp, cells, states, n, counts, width, support, start, index, t, tilte
 
 @compiled
 def _search(  # type: ignore[no-untyped-def]
-    logp, cells, states, n, counts, width, support, start, index, t, tilted, between, step, decrement, value
+    logp, n, classes, counts, width, start, index, t, tilted, between, step, decrement, value
 ):
     """Go along a Newton step, halving it until the objective falls enough; the new objective, infinite if it never does."""
     origin = t.copy()
     scale = 1.0
     while scale > 1e-10:
         t[:] = origin - scale * step
-        new = _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between)
+        new = _objective(logp, n, classes, counts, width, start, index, t, tilted, between)
         # Below 1e-7 the objective's own rounding hides the gain: the step is taken whole.
         if decrement < 1e-7 or new <= value - 0.1 * scale * decrement:
             return new
@@ -217,30 +232,28 @@ def _search(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _objective(logp, cells, states, n, counts, width, support, start, index, t, tilted, between):  # type: ignore[no-untyped-def]
+def _objective(logp, n, classes, counts, width, start, index, t, tilted, between):  # type: ignore[no-untyped-def]
     """K(t) - t . y, and in place the tilted state probabilities and what intervals add to derivatives of K."""
     value = -np.dot(t, counts)
     for j in range(counts.size):
         if width[j] > 1:
             value += _spread(t[j], width[j], between[:, j])
-    for c in range(cells):
+    last = 0
+    for c in range(n.size):
+        first, last = last, last + classes[c]
         largest = -np.inf
-        for s in range(states):
-            pair = c * states + s
-            if support[pair]:
-                exponent = logp[pair]
-                for k in range(start[pair], start[pair + 1]):
-                    exponent += t[index[k]]
-                tilted[c, s] = exponent
-                largest = max(largest, exponent)
+        for k in range(first, last):
+            exponent = logp[k]
+            for a in range(start[k], start[k + 1]):
+                exponent += t[index[a]]
+            tilted[k] = exponent
+            largest = max(largest, exponent)
         total = 0.0
-        for s in range(states):
-            if support[c * states + s]:
-                tilted[c, s] = np.exp(tilted[c, s] - largest)
-                total += tilted[c, s]
-        for s in range(states):
-            if support[c * states + s]:
-                tilted[c, s] /= total
+        for k in range(first, last):
+            tilted[k] = np.exp(tilted[k] - largest)
+            total += tilted[k]
+        for k in range(first, last):
+            tilted[k] /= total
         if n[c] > 0:
             value += n[c] * (largest + np.log(total))
     return value
@@ -272,31 +285,34 @@ def _spread(t, width, moments):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _slope(cells, states, n, start, index, tilted, counts, between):  # type: ignore[no-untyped-def]
+def _slope(n, classes, start, index, tilted, counts, between):  # type: ignore[no-untyped-def]
     """K'(t) - y."""
     slope = between[0] - counts
-    for c in range(cells):
-        for s in range(states):
-            weight = n[c] * tilted[c, s]
-            for a in range(start[c * states + s], start[c * states + s + 1]):
+    last = 0
+    for c in range(n.size):
+        first, last = last, last + classes[c]
+        for k in range(first, last):
+            weight = n[c] * tilted[k]
+            for a in range(start[k], start[k + 1]):
                 slope[index[a]] += weight
     return slope
 
 
 @compiled
-def _factorise(cells, states, n, start, index, tilted, hessian, between):  # type: ignore[no-untyped-def]
+def _factorise(n, classes, start, index, tilted, hessian, between):  # type: ignore[no-untyped-def]
     """K''(t), replaced by its Cholesky factor; False where it is singular."""
     margins = hessian.shape[0]
     hessian[:] = 0.0
     mean = np.zeros(margins)
-    for c in range(cells):
+    last = 0
+    for c in range(n.size):
+        first, last = last, last + classes[c]
         mean[:] = 0.0
-        for s in range(states):
-            weight = n[c] * tilted[c, s]
-            first, last = start[c * states + s], start[c * states + s + 1]
-            for a in range(first, last):
+        for k in range(first, last):
+            weight = n[c] * tilted[k]
+            for a in range(start[k], start[k + 1]):
                 mean[index[a]] += weight
-                for b in range(first, a + 1):
+                for b in range(start[k], a + 1):
                     hessian[index[a], index[b]] += weight
         if n[c] > 0:
             for j in range(margins):
@@ -309,41 +325,44 @@ def _factorise(cells, states, n, start, index, tilted, hessian, between):  # typ
 
 
 @compiled
-def _gradient(cells, states, n, start, index, tilted, inverse, between, gradient):  # type: ignore[no-untyped-def]
+def _gradient(n, classes, start, index, tilted, inverse, between, gradient):  # type: ignore[no-untyped-def]
     margins = inverse.shape[0]
     pull = np.zeros(margins)
     for j in range(margins):
         pull[j] = 0.5 * inverse[j, j] * between[2, j]
     mean = np.zeros(margins)
-    weights = np.zeros((cells, states))
-    for c in range(cells):
+    weights = np.zeros(tilted.size)
+    last = 0
+    for c in range(n.size):
+        first, last = last, last + classes[c]
         mean[:] = 0.0
-        for s in range(states):
-            for a in range(start[c * states + s], start[c * states + s + 1]):
-                mean[index[a]] += tilted[c, s]
+        for k in range(first, last):
+            for a in range(start[k], start[k + 1]):
+                mean[index[a]] += tilted[k]
         toward = inverse @ mean
         average = 0.0
-        for s in range(states):
-            first, last = start[c * states + s], start[c * states + s + 1]
+        for k in range(first, last):
             u = 0.0
-            for a in range(first, last):
+            for a in range(start[k], start[k + 1]):
                 u += inverse[index[a], index[a]] - 2 * toward[index[a]]
-                for b in range(first, a):
+                for b in range(start[k], a):
                     u += 2 * inverse[index[a], index[b]]
-            weights[c, s] = u
-            average += tilted[c, s] * u
-        for s in range(states):
-            weights[c, s] = 0.5 * n[c] * tilted[c, s] * (weights[c, s] - average)
-            for a in range(start[c * states + s], start[c * states + s + 1]):
-                pull[index[a]] += weights[c, s]
+            weights[k] = u
+            average += tilted[k] * u
+        for k in range(first, last):
+            weights[k] = 0.5 * n[c] * tilted[k] * (weights[k] - average)
+            for a in range(start[k], start[k + 1]):
+                pull[index[a]] += weights[k]
     pull = inverse @ pull
-    for c in range(cells):
+    last = 0
+    for c in range(n.size):
+        first, last = last, last + classes[c]
         average = 0.0
-        for s in range(states):
-            for a in range(start[c * states + s], start[c * states + s + 1]):
-                average += tilted[c, s] * pull[index[a]]
-        for s in range(states):
+        for k in range(first, last):
+            for a in range(start[k], start[k + 1]):
+                average += tilted[k] * pull[index[a]]
+        for k in range(first, last):
             along = -average
-            for a in range(start[c * states + s], start[c * states + s + 1]):
+            for a in range(start[k], start[k + 1]):
                 along += pull[index[a]]
-            gradient[c * states + s] = n[c] * tilted[c, s] * (1.0 + along) - weights[c, s]
+            gradient[k] = n[c] * tilted[k] * (1.0 + along) - weights[k]
