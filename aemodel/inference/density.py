@@ -156,7 +156,9 @@ def forward(x, structure):  # type: ignore[no-untyped-def]
     p = np.ones((len(s.start) - 1, logits.shape[1]))
     for state in range(len(p)):
         for i in range(s.start[state], s.start[state + 1]):
-            p[state] *= chance[int(s.take[i]), s.branch[i]]
+            b, take = s.branch[i], int(s.take[i])
+            for c in range(p.shape[1]):
+                p[state, c] *= chance[take, b, c]
     return value, p, (scales, shares, along, odds, chance)
 
 
@@ -194,13 +196,10 @@ def backward(x, d_p, p, tape, structure):  # type: ignore[no-untyped-def]
     gradient = np.zeros(len(x))
     d_logits = np.zeros(chance.shape[1:])
     for state in range(len(p)):
-        moved = d_p[state] * p[state]
         for i in range(s.start[state], s.start[state + 1]):
-            b = s.branch[i]
-            if s.take[i]:
-                d_logits[b] += moved * chance[0, b]
-            else:
-                d_logits[b] -= moved * chance[1, b]
+            b, take = s.branch[i], int(s.take[i])
+            for c in range(p.shape[1]):
+                d_logits[b, c] += (2 * take - 1) * d_p[state, c] * p[state, c] * chance[1 - take, b, c]
     intercept, d_intercept = split(x, s)[2], split(gradient, s)[2]
     d_own, d_shared = through_branches(d_logits, d_intercept, intercept, scales[5], shares, along, odds, s)
     through_effects(d_own, d_shared, x, gradient, scales, s)
