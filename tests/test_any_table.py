@@ -203,14 +203,35 @@ def test_what_is_in_the_table_against_a_cutoff_is_refused(rule, said):
         trial(rows, "rash,Rash,,,3-5,all", more=CUT.format(rule=rule, events='"rash"'))
 
 
+TWO = CUT.format(rule="any_level", events='"rash"') + CUT.format(rule="any_level", events='"rash"').replace("3-5", "4-5")
+
+
+@pytest.mark.parametrize(
+    ("more", "below"),
+    [(TWO, 3), (TWO.replace("below = 20", "below = 10", 1), 1), (TWO[: len(TWO) // 2].replace('grade = "3-5"\n', ""), 3)],
+    ids=["two grades", "two frequencies", "no grade named"],
+)
+def test_cutoffs_of_which_one_is_enough_are_not_taken_as_each_reached(more, below):
+    rows = [f"rash,{grade},arm,{arm},20,{n}" for grade, n in (("3-5", 9), ("4-5", 5)) for arm in "ab"]
+    with pytest.raises(aemodel.PublicationError, match=r"cutoffs: rash: of cutoffs .*one was enough; keep the one that most"):
+        trial(rows, more=more)
+    both = more.replace('"rash"', '"rash", "itch"')  # the list is whole: who is not on it lies below each
+    absent = trial(rows, "rash,Rash,,,3-5 4-5,all\nitch,Itch,,,3-5 4-5,all", more=both)
+    assert not absent.unseen
+    ends = {(row.grade, row.observed_low, row.observed_high) for row in absent.rows if row.event == "itch" and not row.derived}
+    assert ends == {("3-5", 0, below), ("4-5", 0, 3)}
+
+
 def test_rows_that_are_intervals_are_said(tmp_path):
-    tables = trial(["rash,3-5,arm,a,20,<5", "rash,3-5,arm,b,20,9"], "rash,Rash,,,3-5,all")
+    more = '[columns]\nyears = "age"\nsite = "where"\n'
+    tables = trial(["rash,3-5,arm,a,20,<5", "rash,3-5,arm,b,20,9"], "rash,Rash,,,3-5,all", more=more)
     assert interval_lines(tables) == ["line 2, rash 3-5 arm a: printed <5, 1-4 of 20"]
     for name, text in tables.texts.items():
         (tmp_path / name).write_text(text)
     said = CliRunner().invoke(main, ["tables", str(tmp_path)]).stdout
     assert (
-        "Rows that are intervals:\n  - line 2, rash 3-5 arm a: printed <5, 1-4 of 20\nNo event is counted by age: risks" in said
+        "Rows that are intervals:\n  - line 2, rash 3-5 arm a: printed <5, 1-4 of 20\nNo event is counted by age: risks by it rest "
+        "on assumptions.\nOf [columns], site, years is in no level's when: patients are not told apart by it.\n" in said
     )
 
 
@@ -287,7 +308,7 @@ def test_columns_have_the_short_names_of_declared_grades_and_deaths_are_counted_
     scored = aemodel.score(model, pd.DataFrame({"arm": ["a"], "age": ["young"]}))
     named = [f"rash_{grade}_{what}" for grade in ("all", "g3") for what in ("risk", "lower", "upper")]
     assert list(scored.columns)[2:] == [*named, "rash_support"]
-    with pytest.raises(aemodel.PublicationError, match=r"short name 'g3' is given twice"):
+    with pytest.raises(aemodel.PublicationError, match=r"'g3' is given twice; give one of these grades another: short ="):
         trial(rows, "rash,Rash,,,any 3-5 5,all", more=GRADES.replace('short = "g4"', 'short = "g3"'))
 
 
@@ -387,6 +408,11 @@ PARTLY = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\n"
             {},
             ["rash,3-5,arm,a,17,6", "rash,3-5,arm,b,15,9"],
             "frequencies.csv, line 2, rash 3-5: the levels of arm hold 32 patients, .*; if only these were assessed for it, set assessed = own",
+        ),
+        (
+            {"events": "rash,Rash,,,3-5,"},
+            BY_ARM,
+            r"line 2: assessed must be all \(of all patients\) or own \(of those assessed, n being .*\); found ''; no row may leave",
         ),
         ({}, ["rash,3-5,arm,a,17,6"], "line 2: arm a is given over 17 patients, .* has 20 there; if only these were assessed"),
         (

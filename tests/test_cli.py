@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import duckdb
 import pandas as pd
@@ -283,13 +284,18 @@ def test_check_tells_of_evidence_in_words_and_where_it_speaks_against_the_fit(ca
     model, row = drawn_model(invented_texts()), {"event": "rash", "grade": "3-5", "covariate": "arm", "odds_ratio": 2.5}
     tests = pd.DataFrame([row | {"doubtful": True, "cause": "pooling with anemia"}, row | {"doubtful": False, "cause": ""}])
     monkeypatch.setattr(checking, "selection_table", lambda _: tests.assign(p_nonsignificant=0.1))
-    checking.print_check(model, calibration_table(model))
+    checking.print_check(model, table := calibration_table(model))  # of which all were not listed
     text = " ".join(capsys.readouterr().out.split())
     assert "Evidence used beside the margins: orderings of groups" in text
     p = aemodel.ordering_table(model)["p_ordered"].iloc[0]
     assert f"Published order of region within local, any_toxicity 3-5: P {p:.2f}." in text
-    assert "1 of 2 tests that were not significant" in text
+    assert "1 of 2 tests that were not listed have P" in text
     assert "- rash 3-5 by arm: odds ratio 2.50, P 0.10 (pooling with anemia)" in text
+    stated = replace(model.tables.nulls[0], stated=True)
+    for nulls, words in (((stated,), "not significant"), ((stated, model.tables.nulls[1]), "not significant, or not listed")):
+        checking.print_check(replace(model, tables=replace(model.tables, nulls=nulls, orderings=())), table)
+        text = " ".join(capsys.readouterr().out.split())
+        assert re.search(rf"margins: tests that were {words}\. 1 of 2 tests that were {words},? have P", text)
 
 
 @pytest.fixture

@@ -117,6 +117,7 @@ def test_thousands_of_publications_of_odd_values(aall1331, invented_patients, st
 
 ROW = "any_ae,4-5,total,all,661,183,count,183,no,"
 LAST = "any_ae,3-5,total,all,661,480,count,480"
+DEATHS = "death,3-5,relapse_group,bm,532,21,count,21"
 SEPSIS = "sepsis,3-5,age_band,19-30,83,16.9,percent,14"
 RULE = "{ min = 1, below = 10 }"
 F, C, E, T = "frequencies.csv", "cohort.csv", "events.csv", "publication.toml"
@@ -127,7 +128,9 @@ CASES = [
     (F, ROW, f'"any_ae"x{ROW[6:]}', r"line \d+: text after a closing quote"),
     (F, LAST, LAST.replace("480", "480\0"), r"line \d+: the invisible character '\\x00'; remove it"),
     (C, "relapse_group,bm_late,,,323,Table 1", "relapse_group,bm_late,,,323,Table 1,more", r"line 3: 6 cells expected, not 7"),
-    (F, SEPSIS, SEPSIS.replace("16.9", "16,9"), r"line \d+: 10 cells expected, not 11; .* 16,9 has a decimal comma: write 16\.9"),
+    (F, SEPSIS, SEPSIS.replace("16.9", "16,9"), r"line \d+: 10 cells expected, not 11: .* 16,9 has a decimal comma: write 16\.9"),
+    (F, f'{DEATHS},yes,"text, results"', f"{DEATHS},yes,text, results", r"line \d+: 10 cells expected, not 11: more than the header has; put a cell .*in double quotes, as \"one, two\"$"),
+    (F, SEPSIS, SEPSIS[7:], r"line \d+: 10 cells expected, not 9: fewer than the header has; give each column a cell"),
     ("tests.csv", "event,grade,covariate,levels,p,test", "event,grade,covariat,levels,p,test", r"csv: columns must be event, .*cov"),
     (E, "event,label", "event;label", r"csv: columns must be .* event, label is missing, not 'event;label'"),
     # Numbers.
@@ -137,6 +140,17 @@ CASES = [
     (F, LAST, LAST.replace("480,count", '"17,3",percent'), r"'17,3' is not .*; decimals come after a point: write 17\.3"),
     (F, LAST, LAST.replace("480,count", "17·3,percent"), r"'17·3' is not .*; it has · \(\\xb7\): write '17\.3'"),
     (F, LAST, LAST.replace("480,count,480", "480,count,about"), r"line \d+: count: 'about' is not a whole number, nor two as 12-13"),
+    *((F, LAST, LAST.replace("480,count,480", f"{odd},count,"), r"line \d+: printed: .* is not .*; if by the paper's legend nobody had it, write 0; if")
+      for odd in ("-", "\u2013", "\u2014", "", "NR", "NA", "n/a", ".")),
+    *((F, LAST, LAST.replace("480,count,480", f"{odd},{unit},"), rf"line \d+: printed: '.*' is not .*; {message}")
+      for odd, unit, message in [
+          ("480 (72.6)", "count", r"one number a row: 480 with unit count, or 72\.6 with unit percent, if they are that; of how many goes to n"),
+          ("72.6% (480)", "percent", r"one number a row: 480 with unit count, or 72\.6 with unit percent; of how many goes to n"),
+          ("<5 [0.7 %]", "count", r"one number a row: <5 with unit count, or 0\.7 with unit percent; of"),
+          ("480/661", "percent", "write 480 here, with unit count, and 661 as n"), ("480 of 661", "count", "write 480 here, with unit"),
+          ("73%", "count", "with a percent sign the unit is percent"), ('"1,480"', "count", "thousands have no comma: write 1480")]),
+    (F, LAST, LAST.replace("count,480", "count,-"), r"line \d+: count: '-' is not .*; leave it empty, unless"),
+    (C, "relapse_group,bm_late,,,323,", "relapse_group,bm_late,,,,", r"line 3: n must be a whole number .*; found ''; no row may leave it empty"),
     (C, "relapse_group,bm_late,,,323,", "relapse_group,bm_late,,,323.5,", r"line 3: n must be a whole number of at .*; found '323\.5'"),
     (F, LAST, LAST.replace("661", "0"), r"line \d+: 480 events exceed 0 patients"),
     (F, LAST, LAST.replace("480", "700"), r"line \d+: 700 events exceed 661 patients"),
@@ -152,10 +166,17 @@ CASES = [
     (F, "any_ae,3-5,total", "any_event,3-5,total", r"line \d+: event 'any_event' at grade '3-5' is not in events\.csv"),
     (F, "febrile_neutropenia,3-5,total", "febrile_neutropenia,4-5,total", r"event 'febrile_neutropenia' at grade '4-5' is not in"),
     (F, LAST, f"{LAST},no,x\n{LAST}", r"line (\d+): given twice, in line \d+ too: any_ae 3-5 total all; leave one out"),
+    *((F, LAST, LAST.replace("3-5", odd), rf"line \d+: event 'any_ae' at grade '.*' is not in events\.csv, which has it at 3-5, 4-5; {message}")
+      for odd, message in {
+          **dict.fromkeys(["all grades", "all", "any grade", "Any", "All-grade"], "write any$"), "": "no row may leave it empty",
+          **dict.fromkeys([">=3", "\u22653", "3+", "3 or higher", "G3-5", "Grade >= 3", "III-V", ">2"], "write 3-5$"),
+          **dict.fromkeys(["3/4", "III-IV", "grades 3 and 4", "G3\u20134"], "write 3-4$"), "IV": "write 4$"}.items()),
+    (E, "Oral mucositis,gi_toxicity,nested,3-5", "Oral mucositis,gi_toxicity,nested,>=3", r"line \d+: .* grade '>=3' is none of .*; write 3-5"),
+    (E, "Oral mucositis,gi_toxicity,nested,3-5", "Oral mucositis,gi_toxicity,nested,mild", r"grade 'mild' is none of .* named in \[\[grades\]\]"),
     # Sums.
     (F, "infections,3-5,total,all,661,36.6,percent,242", "infections,3-5,total,all,661,36.8,percent,243",
      r"infections 3-5: the margins disagree on .*'age_band': 242.*'total': 243\}; correct it; .* in the column count .* discrepancies"),
-    (F, "death,3-5,relapse_group,bm,532,21,count,21", "death,3-5,relapse_group,bm,532,22,count,22",
+    (F, DEATHS, "death,3-5,relapse_group,bm,532,22,count,22",
      r"line \d+, death 3-5: observed of bm is 22, its levels sum to 21"),
     (F, "sepsis,4-5,age_band,19-30,83,16.9", "sepsis,4-5,age_band,19-30,84,16.7",
      r"line \d+, sepsis 4-5: the levels of age_band hold 662 patients, the cohort 661"),

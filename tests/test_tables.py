@@ -424,6 +424,7 @@ answered = false
 below = 5
 events = ["rash"]
 rule = "any_level"
+covariate = "arm"
 """
     texts = folder(more=more)
     texts["events.csv"] = "assessed,event,label,parent,relation,grades\nown,rash,Rash,,,3-5\n"

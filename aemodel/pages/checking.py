@@ -13,6 +13,8 @@ from aemodel.inference.forward import PARAMETERS
 from aemodel.inference.record import evidence_words
 from aemodel.pages.console import print_rows, print_wrapped
 
+TESTS = "tests that were not significant, or not listed"
+
 
 def print_check(model: Any, table: pd.DataFrame) -> None:
     """Diagnostics, the calibration ``table`` and evidence, for a person."""
@@ -28,9 +30,13 @@ def print_check(model: Any, table: pd.DataFrame) -> None:
     if set(model.posterior.data_vars) >= PARAMETERS:
         print_wrapped(slope_words(calibration_slopes(model, seed=1), model))
     click.echo()
-    print_wrapped(evidence_words(model.settings))
+    tests, kinds = {null.stated for null in model.tables.nulls}, ("not significant", "not listed")
+    words = TESTS if len(tests) != 1 else f"tests that were {kinds[not tests.pop()]}"
+    used = {"ordering": model.tables.orderings, "selection": model.tables.nulls}
+    settings = model.settings | {name: model.settings.get(name) if said else None for name, said in used.items()}
+    print_wrapped(evidence_words(settings).replace(TESTS, words))
     _print_orderings(ordering_table(model))
-    _print_tests(selection_table(model))
+    _print_tests(selection_table(model), words)
 
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
@@ -53,13 +59,13 @@ def _print_orderings(table: pd.DataFrame) -> None:
         print_wrapped(f"Published order of {row.covariate}{where}, {row.event} {row.grade}: P {row.p_ordered:.2f}.")
 
 
-def _print_tests(table: pd.DataFrame) -> None:
+def _print_tests(table: pd.DataFrame, words: str) -> None:
     if table.empty:
         return
     doubtful = table[table["doubtful"]]
     print_wrapped(
-        f"{len(doubtful)} of {len(table)} tests that were not significant, or not listed, have P(not significant) below "
-        f"{DOUBTFUL:g}{':' if len(doubtful) else '.'}"
+        f"{len(doubtful)} of {len(table)} {words}{',' * (words == TESTS)} have P(not significant) below {DOUBTFUL:g}"
+        f"{':' if len(doubtful) else '.'}"
     )
     for row in doubtful.itertuples():
         told = f"odds ratio {row.odds_ratio:.2f}, P {row.p_nonsignificant:.2f} ({row.cause})"

@@ -3,11 +3,12 @@
 By the rule ``every`` each row was printed only from the cutoff on: rows that are absent lie below it. By ``any_level`` an
 event was printed at all levels if it reached the cutoff at any: an absent one lies below at each. Events that are declared
 and absent complete the list; where none is, the list has those only that reached the cutoff, and each of them is taken
-given that it did (truncation).
+given that it did (truncation); that one of several cutoffs was enough is no sum of such terms, and is refused.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import ceil
 from typing import NamedTuple
@@ -59,7 +60,7 @@ def read_cutoffs(
             if low and (cutoff.rule == "every" or len(low) == len(mine)):
                 what = f"{low[0].level} lies below it" if cutoff.rule == "every" else "none of its levels reaches it"
                 problem = f"{event} {grade} by {covariate} is in the table, though {what}"
-                remedy = "name in events those that it selected, or leave it out if rows were chosen in other ways too"
+                remedy = "name in events, and as grade, what it selected, or leave it out if rows were chosen in other ways too"
                 faults.add(FILE, problem, key=key, remedy=remedy)
                 continue
             if cutoff.rule == "every" or not there:
@@ -71,6 +72,14 @@ def read_cutoffs(
                 ]
             elif not absent:
                 unseen.append(Unseen(event, grade, covariate, tuple((level, high) for level, _, high in below)))
+    places = Counter(each.event for each in unseen)
+    if several := [event for event in places if places[event] > 1]:
+        problem = f"{listed(several)}: of cutoffs at several grades or covariates it cannot be said that one was enough"
+        remedy = (
+            "keep the one that most rows reach, with its grade and covariate, and say in notes that it is an approximation; "
+            "or name, in events.csv and in each cutoff, events that were left out"
+        )
+        faults.add(FILE, problem, key="cutoffs", remedy=remedy)
     return added, tuple(unseen)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from aemodel.publication.errors import Faults
-from aemodel.publication.grades import HIGHEST, NUMBERED, class_numbers, grade_bounds, is_told, short_name, tiling
+from aemodel.publication.grades import HIGHEST, NUMBERED, class_numbers, grade_bounds, is_told, short_name, spelling, tiling
 from aemodel.publication.records import check_names
 from aemodel.publication.schema import Event, Frequency, GradeClass
 from aemodel.publication.texts import listed, shown
@@ -48,7 +48,8 @@ def check_classes(classes: Sequence[GradeClass], faults: Faults) -> None:
             remedy = f"name the class {outer[0]}-{higher}; rows at single grades and ranges are added up to it"
             faults.add("publication.toml", problem, key="grades", remedy=remedy)
     shorts = [short_name(each.name, each.short) for each in classes]
-    check_names(shorts, "short name", "publication.toml", "grades", faults, strict=True)
+    remedy = 'give one of these grades another: short = "..."'
+    check_names(shorts, "short name", "publication.toml", "grades", faults, strict=True, remedy=remedy)
 
 
 def check_deaths(
@@ -111,11 +112,12 @@ def _check_event(event: Event, by_name: Mapping[str, Event], numbers: Mapping[st
         faults.add(FILE, f"{named}: relation must be given with a parent, and be empty without", line=event.line)
     if not event.grades or len(set(event.grades)) < len(event.grades):
         faults.add(FILE, f"{named}: grades must be given, each once; found {shown(' '.join(event.grades))}", line=event.line)
+    own = "; they have spaces between and none within, as any 3-5, and a paper's own classes are named in [[grades]]"
     for grade in event.grades:
         try:
             grade_bounds(grade, numbers)
         except ValueError as error:
-            faults.add(FILE, f"{named}: {error}", line=event.line)
+            faults.add(FILE, f"{named}: {error}{spelling(grade, [*numbers]) or own}", line=event.line)
 
 
 def _check_children(event: Event, events: Sequence[Event], faults: Faults) -> None:

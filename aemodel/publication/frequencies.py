@@ -12,8 +12,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from aemodel.publication.errors import Faults
-from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, class_numbers, grade_bounds, tiling
-from aemodel.publication.records import hint
+from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, class_numbers, grade_bounds, spelling, tiling
+from aemodel.publication.records import hint, plain
 from aemodel.publication.rules import TOTAL, split
 from aemodel.publication.schema import MOST_PATIENTS, About, Covariate, Event, Frequency
 from aemodel.publication.texts import listed, shown
@@ -24,6 +24,7 @@ ADDED_UP = "sum of grades"
 """Begins the source of rows that add single grades up to a class."""
 
 _PRINTED = re.compile(rf"(<=|<|\u2264)?\s*{_NUMBER}(?:\s*-\s*{_NUMBER})?\s*%?")
+_TWO = re.compile(r"([<=]{0,2} ?[0-9.]{1,12}) ?(%?) ?(/|(?:out )?of\b|[(\[;]) ?([<=]{0,2} ?[0-9.]{1,12}) ?(%?) ?[)\]]?")
 _COUNT = re.compile(r"([0-9]{1,12})(?:\.0{1,12})?(?:-([0-9]{1,12}))?")
 OWN = "if only these were assessed for it, set assessed = own in events.csv"
 UNKNOWN = "if it is not known of the others, give them a level with unknown = true"
@@ -54,7 +55,7 @@ def printed_range(printed: str, unit: str, n: int) -> tuple[int, int] | None:
     """
     found = _PRINTED.fullmatch(printed)
     ends = [text for text in found.groups()[1:] if text] if found else []
-    whole = unit == "percent" or all(re.fullmatch(r"[0-9]+(\.0*)?", text) for text in ends)
+    whole = unit == "percent" or ("%" not in printed and all(re.fullmatch(r"[0-9]+(\.0*)?", text) for text in ends))
     if not found or not whole or (found[1] and len(ends) > 1):
         what = "percentage, such as 17.3" if unit == "percent" else f"whole number of at most {MOST_PATIENTS:,}"
         raise ValueError(f"not a {what}, nor <5 or 0-4")
@@ -90,10 +91,12 @@ def _count(row: Frequency, excused: bool, faults: Faults) -> Frequency | None:
     try:
         found = printed_range(row.printed, row.unit, row.n)
     except ValueError as error:
-        faults.add(FILE, f"printed: {shown(row.printed)} is {error}{hint(row.printed)}", line=row.line)
+        faults.add(FILE, f"printed: {shown(row.printed)} is {error}{_meant(row.printed)}", line=row.line)
         return None
     if row.count and not count:
-        faults.add(FILE, f"count: {shown(row.count)} is not a whole number, nor two as 12-13{hint(row.count)}", line=row.line)
+        remedy = "leave it empty, unless what is printed leaves several numbers possible"
+        problem = f"count: {shown(row.count)} is not a whole number, nor two as 12-13{hint(row.count)}"
+        faults.add(FILE, problem, line=row.line, remedy=remedy)
     given = (int(count[1]), int(count[2] or count[1])) if count else found
     if given is None:
         problem = f"{row.printed} {row.unit} is no whole number over {row.n}"
@@ -108,6 +111,20 @@ def _count(row: Frequency, excused: bool, faults: Faults) -> Frequency | None:
     return replace(row, observed_low=given[0], observed_high=given[1], derived=row.derived or not row.n)
 
 
+def _meant(printed: str) -> str:
+    """What to do with what a paper prints instead of a number, or of several numbers in one place."""
+    if plain(printed).strip("-. ").casefold() in ("", "na", "n/a", "nd", "nr", "ns", "none", "nil"):
+        return "; if by the paper's legend nobody had it, write 0; if it was not reported, leave the row out"
+    if found := _TWO.fullmatch(plain(printed).replace(",", ".")):
+        first, share, mark, second, other = found.groups()
+        if mark not in "([;":
+            return f"; write {first} here, with unit count, and {second} as n"
+        count, percent = (second, first) if share and not other else (first, second)
+        said = "" if share or other else ", if they are that"
+        return f"; one number a row: {count} with unit count, or {percent} with unit percent{said}; of how many goes to n"
+    return "; with a percent sign the unit is percent" if _PRINTED.fullmatch(printed) and "%" in printed else hint(printed)
+
+
 def _range(ends: tuple[int, int]) -> str:
     return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
 
@@ -120,13 +137,9 @@ def check_rows(rows: Rows, events: Sequence[Event], covariates: Sequence[Covaria
         before = len(faults)
         if row.grade not in grades.get(row.event, ()):
             problem = f"event {shown(row.event)} at grade {shown(row.grade)} is not in events.csv"
-            faults.add(
-                FILE,
-                problem
-                + hint(row.grade, [*dict.fromkeys(grade for given in grades.values() for grade in given)])
-                + hint(row.event, [*grades]),
-                line=row.line,
-            )
+            if known := grades.get(row.event):
+                problem += f", which has it at {listed(known)}{spelling(row.grade, known)}"
+            faults.add(FILE, problem + ("" if known else hint(row.event, [*grades])), line=row.line)
         check_level(row.covariate, row.level, covariates, FILE, row.line, faults)
         if row.key in good:
             problem = f"given twice, in line {good[row.key].line} too: {listed([' '.join(row.key)])}"

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from aemodel.publication.records import hint, plain
 from aemodel.publication.schema import Event, GradeClass
 from aemodel.publication.texts import listed, shown
 
@@ -20,6 +21,7 @@ GRADES_BY_DEFAULT = (
 """Where a publication declares none: deaths are counted, and answered where they are events of their own."""
 NUMBERED = r"([0-9])(?:-([1-5]))?"
 """Names of classes that tell their grades; a class ``3-4`` is taken for 3 or higher, as a paper that has it tells no more."""
+ROMAN = ("", "i", "ii", "iii", "iv", "v")
 
 
 def class_numbers(classes: Sequence[GradeClass]) -> dict[str, int]:
@@ -51,6 +53,21 @@ def grade_bounds(grade: str, numbers: Mapping[str, int]) -> tuple[int, int]:
         if low <= high:
             return low, high
     raise ValueError(f"grade {shown(grade)} is none of {listed(numbers)}, nor a single grade or a range such as 1-2")
+
+
+def spelling(grade: str, known: Sequence[str]) -> str:
+    """How a paper's words for grades are written here, as 3-5 for ``>=3`` or ``III-V``; else what `hint` finds."""
+    text = re.sub(r"\b(iv|v|i{1,3})\b", lambda found: str(ROMAN.index(found[0])), plain(grade).casefold())
+    text = re.sub(r"ctcae|grades?|\bgr?(?=[0-9. ])|[ .]", "", text).strip("-")
+    least = re.fullmatch(r"(?:>=?)?([1-5])(?:\+|(?:or|and)(?:higher|more|above|greater|worse))?", text)
+    both = re.fullmatch(r"([1-5])(?:-|/|to|or|and|&)([1-5])", text)
+    meant = f"{both[1]}-{both[2]}" if both else ""
+    if text in ("any", "all", "overall", "total"):
+        meant = next((name for name in known if name.casefold() in ("any", "all", "1-5")), "any")
+    elif least:
+        low = int(least[1]) + (">" in text and ">=" not in text)
+        meant = least[1] if text == least[1] else "5" if low >= HIGHEST else f"{low}-{HIGHEST}"
+    return f"; write {meant}" if meant not in ("", grade, plain(grade)) else hint(grade, known)
 
 
 def answered_classes(events: Sequence[Event], classes: Sequence[GradeClass] = GRADES_BY_DEFAULT) -> tuple[str, ...]:

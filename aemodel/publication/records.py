@@ -9,7 +9,6 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -22,6 +21,8 @@ from aemodel.publication.texts import MOST_NAME, csv_problem, listed, said, shor
 
 MOST_KEY_PARTS = 10
 """Parts of a dotted key of TOML, whose reader takes time by their square."""
+DECIMAL = ("printed", "p", "computed")
+"""Columns that can hold a number with decimals."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 IN_WORDS: dict[Any, str] = {str: "a text", bool: "true or false, without quotes", tuple: "a list in [ ]", dict: "a table"}
 YES = {"yes": True, "no": False}
@@ -36,7 +37,7 @@ _DATE = re.compile(
 )
 _LIKE = str.maketrans({**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d", "-"),
                        **dict.fromkeys("\u00b7\u2219\u22c5\u2024\u066b", "."), **dict.fromkeys("\u00a0\u2007\u2009\u202f", " "),
-                       "\u2264": "<=", "\uff1c": "<"})  # fmt: skip
+                       "\u2264": "<=", "\u2265": ">=", "\u2a7e": ">=", "\uff1c": "<"})  # fmt: skip
 Row = TypeVar("Row")
 
 
@@ -173,11 +174,17 @@ def _read_row(
 ) -> dict[str, Any] | None:
     before = len(faults)
     if len(cells) != len(header):
-        pairs = [f"{a},{b}" for a, b in pairwise(cells) if re.fullmatch(r"[0-9]{1,3}", a) and re.fullmatch(r"[0-9]{1,2}%?", b)]
-        problem = f"{len(header)} cells expected, not {len(cells)}; check quotes and commas"
-        if pairs and len(cells) > len(header):
-            problem += f"; perhaps {pairs[-1]} has a decimal comma: write {pairs[-1].replace(',', '.')}"
-        faults.add(file, problem, line=line)
+        more = len(cells) - len(header)
+        quotes = 'put a cell that has a comma in double quotes, as "one, two"'
+        remedy = quotes if more > 0 else "give each column a cell, if an empty one"
+        for i, name in enumerate(header) if more == 1 else ():
+            a, b = cells[i : i + 2]
+            if name in DECIMAL and re.fullmatch(r"[0-9]{1,3} [0-9]{1,4}%?", f"{a} {b}"):
+                whole = [*cells[:i], f"{a}.{b}", *cells[i + 2 :]]
+                if _read_row(whole, header, columns, file, line, Faults()) is not None:
+                    remedy = f"perhaps {a},{b} has a decimal comma: write {a}.{b}"
+        problem = f"{len(header)} cells expected, not {len(cells)}: {'more' if more > 0 else 'fewer'} than the header has"
+        faults.add(file, problem, line=line, remedy=remedy)
         return None
     row = {}
     for name, cell in zip(header, map(str.strip, cells), strict=True):
@@ -205,9 +212,13 @@ def _typed(cell: str, kind: Any) -> Any:
 
 def hint(text: str, known: Sequence[str] = ()) -> str:
     """What was perhaps meant by a text that is none of those known, and why it is not that."""
+    if not text:
+        return "; no row may leave it empty, even where the paper prints it once for several rows"
     if _DATE.fullmatch(text):
         return "; a spreadsheet seems to have made a date of it: give the column as text, such as 3-5"
-    if re.fullmatch(r"[0-9]+,[0-9]+ ?%?", text):
+    if re.fullmatch(r"(?!0)[0-9]{1,3}(,[0-9]{3}){1,3}", text):
+        return f"; thousands have no comma: write {text.replace(',', '')}"
+    if re.fullmatch(r"[0-9]{1,12},[0-9]{1,12} ?%?", text):
         return f"; decimals come after a point: write {text.replace(',', '.')}"
     like = plain(text)
     if like != text and (not known or like in known):
@@ -221,7 +232,9 @@ def plain(text: str) -> str:
     return text.translate(_LIKE)
 
 
-def check_names(names: Iterable[str], what: str, file: str, key: str, faults: Faults, *, strict: bool = False) -> None:
+def check_names(
+    names: Iterable[str], what: str, file: str, key: str, faults: Faults, *, strict: bool = False, remedy: str = "rename one"
+) -> None:
     """Names that can be told apart, in any library, and be listed with commas between; ``strict``: become names of columns."""
     alike: dict[str, str] = {}
     allowed = (
@@ -236,5 +249,5 @@ def check_names(names: Iterable[str], what: str, file: str, key: str, faults: Fa
         folded = unicodedata.normalize("NFKC", name).casefold()
         if folded in alike:
             how = "is given twice" if alike[folded] == name else f"and {shown(name)} differ in small and capital letters only"
-            faults.add(file, f"{what} {shown(alike[folded])} {how}", key=key)
+            faults.add(file, f"{what} {shown(alike[folded])} {how}", key=key, remedy=remedy)
         alike[folded] = name

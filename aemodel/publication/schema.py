@@ -21,6 +21,9 @@ Whole = Annotated[int, Meta(ge=0, le=MOST_PATIENTS, description=f"a whole number
 Patients = Annotated[int, Meta(ge=1, le=MOST_PATIENTS, description=f"a whole number from 1 to {MOST_PATIENTS:,}")]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300, description="a finite number")]
 Probability = Annotated[float, Meta(gt=0, lt=1, description="a probability such as 0.05")]
+Assessed = Annotated[
+    Literal["all", "own"], Meta(description="all (of all patients) or own (of those assessed, n being how many these are)")
+]
 Tiers = tuple[tuple[Text, ...], ...]
 
 
@@ -232,7 +235,7 @@ class Event(Struct, frozen=True):
     parent: Text | None
     relation: Literal["nested", "union", "fatal"] | None
     grades: tuple[Text, ...]
-    assessed: Literal["all", "own"] = "all"
+    assessed: Assessed = "all"
     line: int = 0
 
 

@@ -52,10 +52,13 @@ def interval_lines(tables: Any) -> list[str]:
 
 
 def uncounted_lines(tables: Any) -> list[str]:
-    """Covariates by which no event is counted: effects rest on what is said beside the counts, and on the prior."""
+    """Covariates by which no event is counted: effects rest on the prior and what is said in words. Columns without a use."""
     places = [place for row in tables.rows for place in split(tables.covariates, row.covariate, row.level) or ()]
     uncounted = [c.name for c in tables.covariates if c.name not in {name for name, _ in places}]
-    return [f"No event is counted by {name}: risks by it rest on assumptions" for name in uncounted]
+    unused = [*{*tables.about.columns} - {column for c in tables.covariates for column in c.raw_columns}]
+    return [f"No event is counted by {name}: risks by it rest on assumptions" for name in uncounted] + [
+        f"Of [columns], {listed(sorted(unused))} is in no level's when: patients are not told apart by it"
+    ] * bool(unused)
 
 
 def cutoff_lines(tables: Any) -> list[str]:
