@@ -79,7 +79,15 @@ class Laboratory:
         return Density(self.design, self.centring, 1.0, (Known("margins", margins_term(design, margins)),))
 
     def sample(
-        self, density: Density, *, seed: int, draws: int, tune: int, chains: int = 2, cores: int | None = None
+        self,
+        density: Density,
+        *,
+        seed: int,
+        draws: int,
+        tune: int,
+        chains: int = 2,
+        cores: int | None = None,
+        target_accept: float = 0.8,
     ) -> tuple[xr.Dataset, Diagnostics]:
         """Posterior draws and their diagnostics."""
         with threadpool_limits(1, user_api="blas"):
@@ -89,6 +97,7 @@ class Laboratory:
                 tune=tune,
                 chains=chains,
                 cores=cores or chains,
+                target_accept=target_accept,
                 seed=seed,
                 progress_bar=False,
                 save_warmup=False,
@@ -129,8 +138,10 @@ def binomials_term(tables: Tables, design: Design, counted: NDArray[np.bool_]) -
 
     def term(p: Floats) -> tuple[float, Floats]:
         rate = ((having @ p) * share).sum(axis=1)
-        slopes = counts / rate - (n - counts) / (1 - rate)
-        return (counts * np.log(rate) + (n - counts) * np.log1p(-rate)).sum(), having.T @ (slopes[:, None] * share)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a rate may round to 0 or 1: nowhere, to the sampler
+            slopes = counts / rate - (n - counts) / (1 - rate)
+            value = (counts * np.log(rate) + (n - counts) * np.log1p(-rate)).sum()
+            return value, having.T @ (slopes[:, None] * share)
 
     return term
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -29,8 +29,10 @@ from scipy.stats import binom
 
 from aemodel.inference.design import all_margins, family_averages
 from aemodel.inference.diagnostics import Diagnostics
+from aemodel.inference.effects import make_centring
 from aemodel.inference.forward import make_forward
 from aemodel.inference.intervals import pack
+from aemodel.inference.record import STANDARD
 from aemodel.inference.saddlepoint import Packed, joint_loglik
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
@@ -129,8 +131,14 @@ def _fit(laboratory: Laboratory, tables: Tables, model: str, seed: int, draws: i
         prior_scale=NO_EFFECTS if model == "overall rate" else 1.0,
         like=laboratory.margins,
     )
+    # In coordinates of the rows that are left: in those of all, effects that were withheld are a funnel.
+    margins = all_margins(laboratory.design, tables.frequencies, laboratory.margins)
+    density = replace(density, centring=make_centring(laboratory.design, margins))
+    options = {"chains": CHAINS, "cores": 1}
     for times in LONGER:
-        posterior, found = laboratory.sample(density, seed=seed, draws=times * draws, tune=times * tune, chains=CHAINS, cores=1)
+        posterior, found = laboratory.sample(
+            density, seed=seed, draws=times * draws, tune=times * tune, **options, target_accept=STANDARD.target_accept
+        )
         if found.passed:
             break
     return posterior, found

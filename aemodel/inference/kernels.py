@@ -1,6 +1,7 @@
 """How this package's kernels are compiled: once, by Numba, and kept on disk.
 
-Also what they all do with symmetric positive definite matrices of a few rows: factor, solution and inverse.
+Also what they all do with symmetric positive definite matrices of a few rows: factor, solution and inverse; and the sum
+of a geometric series, with its derivatives.
 """
 
 from __future__ import annotations
@@ -80,3 +81,28 @@ def inverse(factor):  # type: ignore[no-untyped-def]
             inverse[j, k] = total
             inverse[k, j] = total
     return inverse
+
+
+@compiled
+def geometric_sum(t, width, moments):  # type: ignore[no-untyped-def]
+    """Log of sum_u exp(u t), u from 0 to width - 1, with its first three derivatives in t in place."""
+    ratio = np.exp(-abs(t))
+    weight = 1.0
+    total = first = second = third = 0.0
+    for u in range(width):
+        total += weight
+        first += u * weight
+        second += u * u * weight
+        third += u * u * u * weight
+        weight *= ratio
+        if weight < 1e-18:
+            break
+    mean = first / total
+    moments[1] = second / total - mean * mean
+    moments[2] = third / total - mean * (3 * moments[1] + mean * mean)
+    if t > 0:
+        moments[0] = width - 1 - mean
+        moments[2] = -moments[2]
+        return np.log(total) + t * (width - 1)
+    moments[0] = mean
+    return np.log(total)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.kernels import cholesky, cholesky_solve, compiled, inverse
+from aemodel.inference.kernels import cholesky, cholesky_solve, compiled, geometric_sum, inverse
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -237,7 +237,7 @@ def _objective(logp, n, classes, counts, width, start, index, t, tilted, between
     value = -np.dot(t, counts)
     for j in range(counts.size):
         if width[j] > 1:
-            value += _spread(t[j], width[j], between[:, j])
+            value += geometric_sum(t[j], width[j], between[:, j])
     last = 0
     for c in range(n.size):
         first, last = last, last + classes[c]
@@ -257,31 +257,6 @@ def _objective(logp, n, classes, counts, width, start, index, t, tilted, between
         if n[c] > 0:
             value += n[c] * (largest + np.log(total))
     return value
-
-
-@compiled
-def _spread(t, width, moments):  # type: ignore[no-untyped-def]
-    """Log of sum_u exp(u t), u from 0 to width - 1, with its first three derivatives in t in place."""
-    ratio = np.exp(-abs(t))
-    weight = 1.0
-    total = first = second = third = 0.0
-    for u in range(width):
-        total += weight
-        first += u * weight
-        second += u * u * weight
-        third += u * u * u * weight
-        weight *= ratio
-        if weight < 1e-18:
-            break
-    mean = first / total
-    moments[1] = second / total - mean * mean
-    moments[2] = third / total - mean * (3 * moments[1] + mean * mean)
-    if t > 0:
-        moments[0] = width - 1 - mean
-        moments[2] = -moments[2]
-        return np.log(total) + t * (width - 1)
-    moments[0] = mean
-    return np.log(total)
 
 
 @compiled
