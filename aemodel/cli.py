@@ -176,6 +176,7 @@ def fit(
 
     from aemodel.answers.expected import expected_slopes
     from aemodel.inference.fitting import fit as fit_tables
+    from aemodel.publication.families import make_families
     from aemodel.publication.tables import load_tables
     from aemodel.saved.writer import check_folder, save_model
     from aemodel.scoring.files import read_frame
@@ -184,6 +185,9 @@ def fit(
     read = load_tables(publication)
     own = None if patients is None else read_frame(patients, listed_names("na", na) or [])
     tell(f"Fitting {read.name}: {settings['chains']} chains of {settings['draws']} draws.")
+    for family in make_families(read.events, read.classes):
+        if family.slow:
+            tell(f"Note: {family.slow}")
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the verdict is printed below

@@ -132,6 +132,13 @@ def test_too_many_states_are_refused_by_name():
         make_families(rows)
 
 
+def test_families_that_take_long_to_fit_are_told(aall1331_families):
+    assert not any(family.slow for family in aall1331_families.values())
+    inner = [Event(f"inner{i}", "Inner", "outer", "nested", GRADES) for i in range(5)]
+    (wide,) = make_families([Event("outer", "Outer", None, None, GRADES), *inner])
+    assert wide.slow.startswith(f"outer and 5 events in it can be together in {len(wide.grades)} ways: a fit may take")
+
+
 # Classes of grades other than those by default.
 
 FOUR = tuple(GradeClass(name, name, name, name != "5") for name in ("any", "3-5", "4-5", "5"))

@@ -78,7 +78,7 @@ def _next_term(node: Packed, logp: Floats) -> float:
 
 
 def _nodes(packed: Packed, pairs: Integers) -> Iterator[Packed]:
-    """Each saddlepoint by itself, of so many ``pairs`` of cell and state (node,)."""
+    """Each saddlepoint by itself; ``pairs`` is how many of cell and state each has."""
     cell = margin = pair = one = entry = 0
     for row, size in zip(packed.nodes, pairs, strict=True):
         cells, classes, margins = row

@@ -64,9 +64,8 @@ def pack(families: Sequence[Margins]) -> Packed:
     ends = np.cumsum([0] + [len(mine) for *_, mine in statements])
     node_ends = np.cumsum([0] + [len(group.nodes) for group in groups])
     point_ends = np.cumsum([0] + [len(group.offset) for group in groups])
-    starts = [np.zeros(1, dtype=np.int64)]
-    for node in nodes:
-        starts.append(node.start[1:] + starts[-1][-1])
+    entries = np.cumsum([0] + [node.start[-1] for node in nodes])[:-1]
+    starts = [np.zeros(1, dtype=np.int64), *(node.start[1:] + entry for node, entry in zip(nodes, entries, strict=True))]
     laid = ("nodes", "n", "classes", "counts", "width", "member", "margin", "project", "target")
     return Packed(
         families=np.array([margins.support.size for margins in families], dtype=np.int64),
@@ -270,7 +269,7 @@ def _unsolved(margins: Margins) -> Packed:
 
 
 def solved(node: Packed, logp: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Tilted probabilities (class,), the inverse of K'', what intervals add to K's derivatives, and t, of one saddlepoint."""
+    """Tilted probabilities of classes, the inverse of K'', what intervals add to K's derivatives, and t, of one saddlepoint."""
     _, classes, size = node.nodes[0]
     tilted, factor, between = np.zeros(classes), np.zeros((size, size)), np.zeros((3, size))
     logq = np.log(class_sums(np.exp(logp), node.member, classes))
@@ -293,6 +292,6 @@ def value_of(node: Packed, logp: Floats) -> float:
 
 def _by_pair(node: Packed, logp: Floats, classes: Floats) -> Floats:
     """Probabilities of pairs of cell and state from those of classes, which share theirs by ``logp``: (pair,)."""
-    p, inside = np.exp(logp), node.member >= 0
-    share = np.where(inside, p, 0.0) / class_sums(p, node.member, len(classes))[node.member]
-    return np.where(inside, classes[node.member] * share, 0.0)
+    p = np.exp(logp)
+    share = classes / class_sums(p, node.member, len(classes))
+    return np.asarray(p * np.append(share, 0.0)[node.member])

@@ -25,6 +25,8 @@ from aemodel.publication.schema import Event, GradeClass
 
 MOST_STATES = 2000
 MOST_BRANCHES = 500
+MANY_STATES = 200
+"""Of a family: from here on a fit takes much longer than a minute or two."""
 FEWER = "nest fewer in it, and leave the parent of the others empty"
 
 Grades = dict[str, int]
@@ -65,6 +67,14 @@ class Family:
     @property
     def root(self) -> str:
         return self.events[0].name
+
+    @property
+    def slow(self) -> str:
+        """A warning where there is much to add up; else empty."""
+        if len(self.grades) < MANY_STATES:
+            return ""
+        ways = f"{self.root} and {len(self.events) - 1} events in it can be together in {len(self.grades)} ways"
+        return f"{ways}: a fit may take an hour; events without a parent are fitted in minutes."
 
     def having(self, event: str, grade: str) -> NDArray[np.bool_]:
         """Which states have an event at a grade: a class of grades, a single one or a range of them, (state,)."""
