@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -210,9 +211,11 @@ def _sample(density: Density, asked: Settings, progress: bool | None) -> tuple[A
 
 def _sample_once(sampler: Any, run: _Run, *, seed: int, chains: int, progress: bool) -> Any:
     options = {"draws": run.draws, "tune": run.tune, "target_accept": run.target_accept, "chains": chains, "seed": seed}
-    # Chains run in threads of their own; a BLAS that starts more for matrices this small only gets in their way.
+    # Chains run in threads of their own, no more at once than there are cores, or they wait for each other; a BLAS that starts
+    # more for matrices this small only gets in their way.
     with threadpool_limits(1, user_api="blas"):
-        running = nutpie.sample(sampler, **options, progress_bar=progress, save_warmup=False, blocking=False)
+        cores = min(chains, os.cpu_count() or 1)
+        running = nutpie.sample(sampler, **options, cores=cores, progress_bar=progress, save_warmup=False, blocking=False)
         try:
             idata = running.wait()
         except KeyboardInterrupt:
