@@ -286,6 +286,9 @@ def model_html(name: str, diagnostics: Diagnostics, settings: Mapping[str, Any],
     return f"<p>{escape(str(diagnostics))}.<br>{escape(evidence_words(settings))}</p>\n{html_table(lines, caption)}"
 
 
+TESTS = "tests that were not significant, or not listed"
+
+
 def evidence_words(settings: Mapping[str, Any]) -> str:
     """Which evidence beside the margins went into a fit, in a sentence; models saved before there was any had none."""
     kinds = {
@@ -294,7 +297,7 @@ def evidence_words(settings: Mapping[str, Any]) -> str:
         "order": "orderings of groups",
     }
     used = [kinds[settings["ordering"]]] if settings.get("ordering") else []
-    used += ["tests that were not significant, or not listed"] if settings.get("selection") else []
+    used += [TESTS] if settings.get("selection") else []
     told = [f"Evidence used beside the margins: {' and '.join(used) if used else 'none'}."]
     if (scale := float(settings.get("prior_scale", 1.0))) != 1:
         told.append(f"Prior scales of effects times {scale:g}.")

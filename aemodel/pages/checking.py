@@ -10,10 +10,8 @@ import pandas as pd
 from aemodel.answers.calibration import calibration_slopes, coverage, slope_words, told
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
 from aemodel.inference.forward import PARAMETERS
-from aemodel.inference.record import evidence_words
+from aemodel.inference.record import TESTS, evidence_words
 from aemodel.pages.console import print_rows, print_wrapped
-
-TESTS = "tests that were not significant, or not listed"
 
 
 def print_check(model: Any, table: pd.DataFrame) -> None:
