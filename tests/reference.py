@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise, product
 from math import factorial, inf, prod
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import binom, hypergeom
 
 
@@ -88,6 +91,25 @@ def additive_logit_loglik(eta, n, x):
 def state_log_probabilities(logits, taken, refused):
     """Log probabilities of states (..., state) from branch logits (..., branch) and 0/1 paths (state, branch)."""
     return -np.logaddexp(0.0, -logits) @ taken.T - np.logaddexp(0.0, logits) @ refused.T
+
+
+def logits_at_levels(log_odds, moved, share, taken, refused, order):
+    """Branch logits (branch, cell) with levels by bisection, one branch after another, at which the cohort has ``log_odds``.
+
+    What is reached does not depend on branches that come later: their logits may be anything.
+    """
+    logits = np.zeros_like(moved)
+    for b in order:
+        p = np.exp(state_log_probabilities(logits.T, taken, refused)).T
+        weight = share * p[(taken + refused)[:, b] > 0].sum(axis=0)
+        short = partial(_short, moved[b], weight, expit(log_odds[b]))
+        logits[b] = moved[b] + brentq(short, -100, 100, xtol=1e-13)
+    return logits
+
+
+def _short(moved, weight, rate, level):
+    """By how much a level takes a branch too often."""
+    return weight @ (expit(level + moved) - rate)
 
 
 def predictive_summary(rates, n: int, observed: int):

@@ -26,9 +26,10 @@ from scipy.optimize import minimize
 
 from aemodel.answers.contrasts import level_effects
 from aemodel.inference.design import Design
-from aemodel.inference.effects import branch_logits, reference_states, state_probabilities
+from aemodel.inference.effects import reference_states, state_probabilities
 from aemodel.inference.forward import logit, risk_draws
 from aemodel.inference.integer_tables import sample_tables
+from aemodel.inference.model import branch_logits
 from aemodel.inference.simulated import all_frequencies, pair_tests, print_list
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import RiskDraws
@@ -122,7 +123,7 @@ def published_effects(laboratory: Laboratory) -> Floats:
     wanted = 1 / (1 + np.exp(-logit(overall) - shift))
     own = pt.dmatrix()
     shared = np.zeros((2, len(design.term_of)))
-    logits = branch_logits(design, pt.constant(np.log(taken / refused)), own, pt.constant(shared), design.centred, pt)
+    logits = branch_logits(design, pt.constant(np.log(taken / refused)), own, pt.constant(shared))
     rates = _rates(laboratory, state_probabilities(*design.paths, logits, pt))
     loss = -pt.dot(n * wanted, pt.log(rates)) - pt.dot(n * (1 - wanted), pt.log1p(-rates)) + 0.5 * (own**2).sum() / SPREAD**2
     value = pytensor.function([own], [loss, pytensor.grad(loss, own)])
@@ -190,7 +191,7 @@ def simulated_arm(laboratory: Laboratory, seed: int, arm: str) -> Simulated:
     p = np.maximum(reference_states(laboratory.margins), 1e-6)
     taken, refused = (p @ path for path in design.paths)
     own, shared = ARMS[arm](laboratory, rng)
-    values = {"intercept": np.log(taken / refused), "own": own, "shared": shared}
+    values = {"cohort_log_odds": np.log(taken / refused), "own": own, "shared": shared}
     values |= {"scale": np.zeros((3, len(design.terms))), "alike": np.zeros((2, len(design.terms)))}
     truth = xr.Dataset({k: (("chain", "draw", *(f"{k}{i}" for i in range(v.ndim))), v[None, None]) for k, v in values.items()})
     table = sample_tables(laboratory.tables, 1, seed=seed)[0]

@@ -14,9 +14,9 @@ from pymc.pytensorf import join_nonshared_inputs
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design
-from aemodel.inference.effects import branch_logits, effect_scales, state_probabilities
+from aemodel.inference.effects import effect_scales, state_probabilities
 from aemodel.inference.forward import PARAMETERS
-from aemodel.inference.model import SAMPLED, half_normal
+from aemodel.inference.model import SAMPLED, branch_logits, half_normal
 from aemodel.inference.posterior import Density, coordinates
 from aemodel.inference.saddlepoint import Floats
 from aemodel.inference.simulated import all_frequencies, pair_tests
@@ -47,7 +47,7 @@ class FirstDensity(Density):
     def forward(self, x: Floats) -> tuple[float, Floats, Any]:
         return (*self.functions[0](x), None)
 
-    def backward(self, x: Floats, d_p: Floats, p: Floats, tape: Any) -> Floats:
+    def backward(self, x: Floats, d_p: Floats, tape: Any) -> Floats:
         return np.asarray(self.functions[1](x, d_p))
 
     def natural(self, x: Floats) -> dict[str, Floats]:
@@ -82,8 +82,8 @@ def make_first_laboratory(tables: Tables) -> Laboratory:
 
 def first_logits(design: Design, prior_scale: Any) -> Any:
     """Each branch's logit is its intercept, plus effects its pool shares, plus its own; see `aemodel.inference.model`."""
-    intercept = pm.Normal(
-        "intercept", *np.array([INTERCEPT[branch.pool] for branch in design.branches]).T.copy(), dims="branch"
+    log_odds = pm.Normal(
+        "cohort_log_odds", *np.array([INTERCEPT[branch.pool] for branch in design.branches]).T.copy(), dims="branch"
     )
     # A trend and the departure from it, of one scale, are levels that are exchangeable.
     kinds = [term.name.removesuffix(" curve").removesuffix(" trend") for term in design.terms]
@@ -99,7 +99,7 @@ def first_logits(design: Design, prior_scale: Any) -> Any:
     to_branch = np.array([[float(branch.pool == pool) for pool in priors.SHARING] for branch in design.branches])
     effects = pm.Deterministic("own", own + pt.dot(to_branch, together), dims=("branch", "contrast"))
     shared = pm.Deterministic("shared", pt.zeros((2, len(design.term_of))), dims=("sharing_pool", "contrast"))
-    return branch_logits(design, intercept, effects, shared, design.centred, pt)
+    return branch_logits(design, log_odds, effects, shared)
 
 
 def _effects(name: str, scale: Any, dims: tuple[str, str]) -> Any:

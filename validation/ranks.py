@@ -138,7 +138,7 @@ def _ranks(
     thin: NDArray[np.int64],
 ) -> dict[str, int]:
     ranks: dict[str, int] = {}
-    for name in ("intercept", "scale", "alike"):
+    for name in ("cohort_log_odds", "scale", "alike"):
         values = posterior[name].values.reshape(-1, int(np.prod(posterior[name].shape[2:])))[thin]
         labels = ["/".join(map(str, place)) for place in np.ndindex(*posterior[name].shape[2:])]
         for label, draws, true in zip(labels, values.T, truth[name].values.ravel(), strict=True):

@@ -113,8 +113,8 @@ def effect_assumptions(model: Any, k: int) -> NDArray[np.str_]:
 def prior_risks(tables: Tables, forward: Forward, prior: xr.Dataset, draws: xr.Dataset, seed: int) -> RiskDraws:
     """Risks from the prior of the effects at the fitted intercepts: how far an effect moves a risk depends on where it is."""
     size = draws.sizes["chain"] * draws.sizes["draw"]
-    intercepts = draws["intercept"].values.reshape(size, -1)[np.arange(prior.sizes["draw"]) % size]
-    mixed = prior.assign(intercept=(prior["intercept"].dims, intercepts[None]))
+    intercepts = draws["cohort_log_odds"].values.reshape(size, -1)[np.arange(prior.sizes["draw"]) % size]
+    mixed = prior.assign(cohort_log_odds=(prior["cohort_log_odds"].dims, intercepts[None]))
     return risk_draws(tables, forward, mixed.isel(draw=slice(0, KEPT_DRAWS)), seed)
 
 

@@ -89,7 +89,7 @@ def _scale_logp(draws: xr.Dataset, design: Design, factor: float) -> Floats:
 def _intercept_logp(draws: xr.Dataset, design: Design) -> Floats:
     """Log prior density of the intercepts, of their means and spreads by pool, (sample,)."""
     mean, spread = (draws[name].transpose("chain", "draw", "pool").values for name in ("intercept_mean", "intercept_spread"))
-    found = norm.logpdf(draws["intercept"].values, mean[..., design.pool_of], spread[..., design.pool_of]).sum(axis=2)
+    found = norm.logpdf(draws["cohort_log_odds"].values, mean[..., design.pool_of], spread[..., design.pool_of]).sum(axis=2)
     found += norm.logpdf(mean, *np.array([priors.INTERCEPT[kind] for kind in design.kinds]).T).sum(axis=2)
     found += norm.logpdf(np.log(spread), np.log(priors.SPREAD[0]), priors.SPREAD[1]).sum(axis=2)
     return np.asarray(found.ravel())

@@ -3,7 +3,7 @@
 PyTensor's compiled function of the same density has to be put together anew in every process, which takes longer than
 sampling from it. Here both halves are kept on disk: `forward` goes from the sampler's coordinates to state probabilities,
 `backward` takes derivatives back. What is published, and patients of one's own, lie between: each `Term` is a function of the
-state probabilities that gives a log probability and its slopes. Names are those of the model and of `branch_logits`; an
+state probabilities that gives a log probability and its slopes. Names are those of the model and of `moved_logits`; an
 adjoint is named d_.
 
 At any point value and gradient are the PyMC model's, up to a constant (`tests/test_density.py`).
@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aemodel.inference import priors
-from aemodel.inference.design import Design
+from aemodel.inference.design import Design, Tree
 from aemodel.inference.effects import Centring, severity_steps
 from aemodel.inference.kernels import compiled
+from aemodel.inference.levels import ascend, descend
 from aemodel.inference.normal import half_normal_quantile
 from aemodel.inference.saddlepoint import Floats, Integers
 
@@ -32,8 +32,8 @@ class Structure(NamedTuple):
     """What `forward` and `backward` need of a design: arrays as in `Design`, `Centring` and `aemodel.inference.priors`.
 
     ``intercept`` is (pool, 2), mean and standard deviation of the pool's mean; ``width`` (pool, term) the half-normal
-    scales; ``steps`` (branch, severity pool) 0/1; ``settled`` and ``outer`` (branch, state). A state's path is
-    ``branch[i]``, taken or refused (``take``), for ``i`` from its ``start`` to the next one's.
+    scales; ``steps`` (branch, severity pool) 0/1; ``settled`` and ``outer`` (branch, state). ``alone`` is the tree over one
+    cell, the whole cohort.
     """
 
     intercept: Floats
@@ -43,21 +43,18 @@ class Structure(NamedTuple):
     term_of: Integers
     pool_of: Integers
     matrix: Floats
-    covariance: Floats
     steps: Floats
-    start: Integers
-    branch: Integers
-    take: NDArray[np.bool_]
     settled: Floats
     outer: Floats
     own: Floats
     shared: Floats
     load: Floats
+    tree: Tree
+    alone: Tree
 
 
 def make_structure(design: Design, centring: Centring, prior_scale: float) -> Structure:
     settled, outer = design.among
-    taken, refused = design.paths
     return Structure(
         intercept=np.array([priors.INTERCEPT[kind] for kind in design.kinds]),
         spread=np.array([np.log(priors.SPREAD[0]), priors.SPREAD[1]]),
@@ -66,16 +63,14 @@ def make_structure(design: Design, centring: Centring, prior_scale: float) -> St
         term_of=design.term_of.astype(np.int64),
         pool_of=design.pool_of.astype(np.int64),
         matrix=np.ascontiguousarray(design.centred),
-        covariance=np.ascontiguousarray((design.centred * design.share[:, None]).T @ design.centred),
         steps=severity_steps(design),
-        start=np.cumsum(np.concatenate([[0], (taken + refused).sum(axis=1)])).astype(np.int64),
-        branch=np.nonzero(taken + refused)[1].astype(np.int64),
-        take=taken[taken + refused > 0] > 0,
         settled=settled,
         outer=outer,
         own=centring.own,
         shared=centring.shared,
         load=np.ascontiguousarray(centring.load),
+        tree=design.tree,
+        alone=design.tree._replace(share=np.ones(1)),
     )
 
 
@@ -143,100 +138,45 @@ def forward(x, structure):  # type: ignore[no-untyped-def]
     value += (s.alike[0] * np.log(alike) + s.alike[1] * np.log1p(-alike)).sum()
     value -= (0.5 * (shared_sampled / shared_stretch) ** 2 + np.log(shared_stretch)).sum()
     value -= (0.5 * ((own_sampled - weight * together) / own_stretch) ** 2 + np.log(own_stretch)).sum()
-    shares = branch_shares(intercept, s)
-    settled, outer, _ = shares
-    logits, along, odds = branches(intercept, own, shared, settled, outer, s)
-    chance = np.empty((2, *logits.shape))  # that a branch is refused, and taken
-    for b in range(logits.shape[0]):
-        for c in range(logits.shape[1]):
-            small = np.exp(-abs(logits[b, c]))
-            most = 1 / (1 + small)
-            up = int(logits[b, c] >= 0)
-            chance[up, b, c], chance[1 - up, b, c] = most, small * most
-    p = np.ones((len(s.start) - 1, logits.shape[1]))
-    for state in range(len(p)):
-        for i in range(s.start[state], s.start[state + 1]):
-            b, take = s.branch[i], int(s.take[i])
-            for c in range(p.shape[1]):
-                p[state, c] *= chance[take, b, c]
-    return value, p, (scales, shares, along, odds, chance)
+    whole = descend(intercept, np.zeros((len(intercept), 1)), s.alone)
+    moved, settled, outer, odds = moved_logits(own, shared, whole[3].ravel(), s)
+    _, chance, reach, p = descend(intercept, moved, s.tree)
+    return value, p, (scales, whole, settled, outer, odds, chance, reach)
 
 
 @compiled
-def branch_shares(intercept, structure):  # type: ignore[no-untyped-def]
-    """As `aemodel.inference.effects.branch_shares`, with the probabilities of states at the intercepts."""
+def moved_logits(own, shared, states, structure):  # type: ignore[no-untyped-def]
+    """As in `aemodel.inference.effects`, with A and C of branches, from states at the cohort's log odds, and odds less 1."""
     s = structure
-    states = np.ones(len(s.start) - 1)
-    for state in range(len(states)):
-        for i in range(s.start[state], s.start[state + 1]):
-            states[state] /= 1 + np.exp(-intercept[s.branch[i]] if s.take[i] else intercept[s.branch[i]])
-    return np.dot(s.settled, states), np.dot(s.outer, states), states
-
-
-@compiled
-def branches(intercept, own, shared, settled, outer, structure):  # type: ignore[no-untyped-def]
-    """Logits (branch, cell), as `branch_logits` has them; effects along branches; odds that shared effects multiply, less 1."""
-    s = structure
-    load, common = outer - settled, np.dot(shared[0], s.covariance)
-    along = own + np.dot(s.steps, shared[1:])
-    curvature = load * (2 * (settled + outer + settled + load / (1 + np.exp(-intercept))) - 3) * (common * shared[0]).sum()
-    bend = np.tanh(0.5 * intercept) * ((np.dot(along, s.covariance) * along).sum(axis=1) + 2 * load * np.dot(along, common))
-    level = intercept + 0.5 * (bend + curvature)
+    settled, outer = np.dot(s.settled, states), np.dot(s.outer, states)
     odds = np.expm1(np.dot(s.matrix, shared[0]))
-    logits = np.dot(along, s.matrix.T)
-    for b in range(len(level)):
-        logits[b] += level[b] + np.log((1 + outer[b] * odds) / (1 + settled[b] * odds))
-    return logits, along, odds
+    moved = np.dot(own + np.dot(s.steps, shared[1:]), s.matrix.T)
+    for b in range(len(moved)):
+        moved[b] += np.log((1 + outer[b] * odds) / (1 + settled[b] * odds))
+    return moved, settled, outer, odds
 
 
 @compiled
-def backward(x, d_p, p, tape, structure):  # type: ignore[no-untyped-def]
-    """Gradient of the log prior and of what has slopes ``d_p`` (state, cell) in the probabilities ``p`` of states."""
-    s, (scales, shares, along, odds, chance) = structure, tape
+def backward(x, d_p, tape, structure):  # type: ignore[no-untyped-def]
+    """Gradient of the log prior and of what has slopes ``d_p`` (state, cell) in the probabilities of states."""
+    s, (scales, whole, settled, outer, odds, chance, reach) = structure, tape
     gradient = np.zeros(len(x))
-    d_logits = np.zeros(chance.shape[1:])
-    for state in range(len(p)):
-        for i in range(s.start[state], s.start[state + 1]):
-            b, take = s.branch[i], int(s.take[i])
-            for c in range(p.shape[1]):
-                d_logits[b, c] += (2 * take - 1) * d_p[state, c] * p[state, c] * chance[1 - take, b, c]
     intercept, d_intercept = split(x, s)[2], split(gradient, s)[2]
-    d_own, d_shared = through_branches(d_logits, d_intercept, intercept, scales[5], shares, along, odds, s)
+    d_log_odds, d_moved = ascend(d_p, np.zeros(chance.shape[1:]), intercept, chance, reach, s.tree)
+    d_own, d_odds = np.dot(d_moved, s.matrix), np.zeros(len(odds))
+    d_states = np.zeros(len(d_p))
+    for b in range(len(outer)):
+        by_outer, by_settled = d_moved[b] / (1 + outer[b] * odds), d_moved[b] / (1 + settled[b] * odds)
+        d_states += (by_outer * odds).sum() * s.outer[b] - (by_settled * odds).sum() * s.settled[b]
+        d_odds += outer[b] * by_outer - settled[b] * by_settled
+    d_shared = np.empty((len(s.shared), len(s.term_of)))
+    d_shared[0] = np.dot(d_odds * (1 + odds), s.matrix)
+    d_shared[1:] = np.dot(s.steps.T, d_own)
+    _, chance, reach, _ = whole
+    none = np.zeros((len(intercept), 1))
+    d_intercept += d_log_odds + ascend(d_states.reshape(-1, 1), none, intercept, chance, reach, s.alone)[0]
     through_effects(d_own, d_shared, x, gradient, scales, s)
     return gradient
-
-
-@compiled
-def through_branches(d_logits, d_intercept, intercept, shared, shares, along, odds, structure):  # type: ignore[no-untyped-def]
-    """Slopes in own and shared effects, and, added in place, in intercepts: `branches` and `branch_shares` backwards."""
-    s, (settled, outer, states) = structure, shares
-    d_own = np.dot(d_logits, s.matrix)
-    d_outer, d_settled, d_odds = np.zeros(len(outer)), np.zeros(len(settled)), np.zeros(len(odds))
-    for b in range(len(outer)):
-        by_outer, by_settled = d_logits[b] / (1 + outer[b] * odds), d_logits[b] / (1 + settled[b] * odds)
-        d_outer[b], d_settled[b] = (by_outer * odds).sum(), -(by_settled * odds).sum()
-        d_odds += outer[b] * by_outer - settled[b] * by_settled
-    load, common = outer - settled, np.dot(shared[0], s.covariance)
-    tanh, sigmoid = np.tanh(0.5 * intercept), 1 / (1 + np.exp(-intercept))
-    twisted, beside = np.dot(along, s.covariance), np.dot(along, common)
-    spread, size = (twisted * along).sum(axis=1) + 2 * load * beside, (common * shared[0]).sum()
-    bent = 2 * (2 * settled + outer + load * sigmoid) - 3
-    d_level = d_logits.sum(axis=1)
-    d_half = 0.5 * d_level  # of bend and of curvature
-    d_intercept += d_level + d_half * spread * 0.5 * (1 - tanh**2) + 2 * d_half * load**2 * size * sigmoid * (1 - sigmoid)
-    d_spread, d_bent, d_size = d_half * tanh, d_half * load * size, (d_half * load * bent).sum()
-    d_load = 2 * d_spread * beside + d_half * bent * size + 2 * d_bent * sigmoid
-    d_common = 2 * np.dot(d_spread * load, along) + d_size * shared[0]
-    d_own += 2 * d_spread.reshape(-1, 1) * twisted + 2 * np.outer(d_spread * load, common)
-    d_shared = np.empty(shared.shape)
-    d_shared[0] = np.dot(d_odds * (1 + odds), s.matrix) + d_size * common + np.dot(d_common, s.covariance)
-    d_shared[1:] = np.dot(s.steps.T, d_own)
-    d_states = np.dot(d_settled + 4 * d_bent - d_load, s.settled) + np.dot(d_outer + 2 * d_bent + d_load, s.outer)
-    for state in range(len(states)):
-        for i in range(s.start[state], s.start[state + 1]):
-            b = s.branch[i]
-            d_intercept[b] += d_states[state] * states[state] * ((1 - sigmoid[b]) if s.take[i] else -sigmoid[b])
-    return d_own, d_shared
 
 
 @compiled

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,22 @@ class Term:
     @property
     def covariates(self) -> list[str]:
         return self.covariate.split("*") if self.basis.ndim == 3 else [self.covariate]
+
+
+class Tree(NamedTuple):
+    """The decisions that lead to states, in their order.
+
+    A node is a branch to be decided after others, those of a branch one after another: ``branch`` (branch,) has the branches,
+    ``start`` (branch + 1,) where the nodes of each begin. ``after`` (node, 2) is what follows where it is refused, and taken:
+    another node, or -1 less the number of a state. ``first`` are the nodes that everybody reaches; ``share`` (cell,) is the
+    cohort's composition.
+    """
+
+    branch: NDArray[np.int64]
+    start: NDArray[np.int64]
+    after: NDArray[np.int64]
+    first: NDArray[np.int64]
+    share: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -144,10 +161,34 @@ class Design:
         settled, outer = (np.ascontiguousarray(self.over_families(name).T) for name in ("settled", "outer"))
         return settled, outer
 
+    @cached_property
+    def tree(self) -> Tree:
+        """The families' decisions, over all cells."""
+        return make_tree(self.families, self.share)
+
     @property
     def contrasts(self) -> list[str]:
         """Names of the contrasts: term and number."""
         return [f"{term.name}[{k}]" for term in self.terms for k in range(term.basis.shape[-1])]
+
+
+def make_tree(families: Sequence[Family], share: NDArray[np.float64]) -> Tree:
+    """The decisions of families, end to end."""
+    begin = np.cumsum([0] + [len(family.branches) for family in families]).tolist()
+    decides: dict[tuple[Any, ...], int] = {}
+    ends: dict[tuple[Any, ...], int] = {}
+    for i, family in enumerate(families):
+        for taken, refused in zip(family.taken > 0, family.refused > 0, strict=True):
+            path = [(begin[i] + b, bool(taken[b])) for b in family.order.tolist() if taken[b] or refused[b]]
+            decides |= {(i, *path[:k]): branch for k, (branch, _) in enumerate(path)}
+            ends[i, *path] = -1 - len(ends)
+    order = np.concatenate([begin[i] + family.order for i, family in enumerate(families)])
+    rank = np.argsort(order)
+    nodes = sorted(decides, key=lambda node: rank[decides[node]])
+    number = {node: n for n, node in enumerate(nodes)} | ends
+    start = np.searchsorted(rank[[decides[node] for node in nodes]], np.arange(len(order) + 1))
+    after = [[number[*node, (decides[node], yes)] for yes in (False, True)] for node in nodes]
+    return Tree(order, start, np.array(after), np.array([number[i,] for i in range(len(families))]), share)
 
 
 def make_design(tables: Tables) -> Design:

@@ -1,4 +1,4 @@
-"""From effects to branch logits, and to states: what all events share, and what each branch has of its own.
+"""From effects to what they add to branch logits, and to states: what all events share, and what each branch has of its own.
 
 An effect u that all events share moves every event's *marginal* log odds by u, at both grades. A branch decides between
 states of probabilities B - A and C - B: C is the probability of the states it decides among (`Family.outer`), A that of
@@ -7,8 +7,8 @@ logit moves by
 
     log(1 + C (e^u - 1)) - log(1 + A (e^u - 1)),
 
-which is u for an event of its own (C = 1, A = 0), and less the rarer what it lies in. A, B and C are taken at the
-intercepts. Nested events then move by exactly u, however deep; the parts of a union move with it, not by u each. A second
+which is u for an event of its own (C = 1, A = 0), and less the rarer what it lies in. A, B and C are taken at the cohort's
+log odds. Nested events then move by exactly u, however deep; the parts of a union move with it, not by u each. A second
 shared effect is added to the logits of severity, one for each step to a higher class of grades. Everything here is written
 for PyTensor and NumPy alike.
 """
@@ -43,33 +43,20 @@ class Centring(NamedTuple):
     load: Floats
 
 
-def branch_logits(
-    design: Design, intercept: Any, own: Any, shared: Any, matrix: Floats, xp: Any, fresh: tuple[Any, Any] = (0.0, 0.0)
+def moved_logits(
+    design: Design, log_odds: Any, own: Any, shared: Any, matrix: Floats, xp: Any, fresh: tuple[Any, Any] = (0.0, 0.0)
 ) -> Any:
-    """Logits of branches in every cell, (branch, cell), of the contrasts ``matrix`` (cell, contrast) from the cohort's mean.
+    """What effects add to branches' logits, (branch, cell): of contrasts from the cohort's mean, ``matrix`` (cell, contrast).
 
-    ``own`` (branch, contrast) and ``shared`` (sharing pool, contrast) are effects; ``fresh`` are those of new levels, by cell
-    instead of by contrast.
-
-    The intercept is the log odds at the cohort's average risk: the design is centred at the cohort, and what the effects'
-    variance does to averages is taken off (second-order Taylor). Effects that no margin identifies then leave the averages
-    alone, which keeps the posterior free of funnels between them and the intercept.
+    ``log_odds`` (branch,) are the cohort's; ``own`` (branch, contrast) and ``shared`` (sharing pool, contrast) effects;
+    ``fresh`` those of new levels, by cell instead of by contrast. Branches' levels are for `aemodel.inference.levels`.
     """
-    settled, outer = branch_shares(design, intercept, xp)
-    steps = severity_steps(design)
-    load = outer - settled
-    covariance = (design.centred * design.share[:, None]).T @ design.centred
+    settled, outer = branch_shares(design, log_odds, xp)
     matrix = np.ascontiguousarray(matrix.T)
-    along = own + xp.dot(steps, shared[1:])
-    common = xp.dot(shared[0], covariance)
-    worse = settled + load / (1 + xp.exp(-intercept))
-    curvature = load * (2 * (settled + worse + outer) - 3) * (common * shared[0]).sum()
-    bend = xp.tanh(0.5 * intercept) * ((xp.dot(along, covariance) * along).sum(axis=1) + 2 * load * xp.dot(along, common))
-    level = intercept + 0.5 * (bend + curvature)
     by_cell = xp.dot(shared, matrix) + fresh[1]
     odds = xp.expm1(by_cell[0])[None, :]
-    moved = xp.log1p(outer[:, None] * odds) - xp.log1p(settled[:, None] * odds) + xp.dot(steps, by_cell[1:])
-    return level[:, None] + xp.dot(own, matrix) + fresh[0] + moved
+    moved = xp.log1p(outer[:, None] * odds) - xp.log1p(settled[:, None] * odds)
+    return xp.dot(own, matrix) + fresh[0] + moved + xp.dot(severity_steps(design), by_cell[1:])
 
 
 def state_probabilities(taken: Floats, refused: Floats, logits: Any, xp: Any) -> Any:
@@ -82,10 +69,10 @@ def state_probabilities(taken: Floats, refused: Floats, logits: Any, xp: Any) ->
     return xp.exp(xp.dot(taken, logits) - xp.dot(taken + refused, softplus))
 
 
-def branch_shares(design: Design, intercept: Any, xp: Any) -> tuple[Any, Any]:
-    """Probabilities, at the intercepts, that a branch is settled within what it decides, and of that: A and C, (branch,)."""
+def branch_shares(design: Design, log_odds: Any, xp: Any) -> tuple[Any, Any]:
+    """Probabilities, at the cohort's log odds, that a branch is settled within what it decides, and of that: A, C (branch,)."""
     taken, refused = design.paths
-    logp = -xp.dot(taken, xp.log1p(xp.exp(-intercept))) - xp.dot(refused, xp.log1p(xp.exp(intercept)))
+    logp = -xp.dot(taken, xp.log1p(xp.exp(-log_odds))) - xp.dot(refused, xp.log1p(xp.exp(log_odds)))
     settled, outer = (xp.dot(states, xp.exp(logp)) for states in design.among)
     return settled, outer
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design, make_design
-from aemodel.inference.effects import branch_logits, effect_scales, state_probabilities
+from aemodel.inference.effects import effect_scales, moved_logits, state_probabilities
+from aemodel.inference.levels import descend
 from aemodel.publication.cells import NOBODY
 from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
@@ -22,7 +23,7 @@ from aemodel.scoring.risks import SUPPORT, RiskDraws, cells_with_new
 KEPT_DRAWS = 1000
 """Risk draws kept, thinned evenly from all."""
 
-PARAMETERS = frozenset(("intercept", "scale", "alike", "own", "shared"))
+PARAMETERS = frozenset(("cohort_log_odds", "scale", "alike", "own", "shared"))
 """What risks are made of."""
 
 Floats = NDArray[np.float64]
@@ -49,7 +50,7 @@ class Forward:
         """Branch logits (branch, cell) for each sample of ``draws``: in single precision, in which models are saved."""
         residual = additive_residual(self.design)
         arrays = flat(draws)
-        for i in range(arrays["intercept"].shape[0]):
+        for i in range(arrays["cohort_log_odds"].shape[0]):
             rng = np.random.default_rng([seed, i])
             one = {name: values[i] for name, values in arrays.items()}
             yield self._logits(one, residual, rng).astype(np.float32)
@@ -57,9 +58,12 @@ class Forward:
     def _logits(self, draw: dict[str, Floats], residual: Floats, rng: np.random.Generator) -> Floats:
         matrix, fresh = self._with_new(draw, rng)
         centred = matrix - self.design.share @ self.design.matrix
-        logits = branch_logits(self.design, draw["intercept"], draw["own"], draw["shared"], centred, np, fresh)
+        log_odds, published = draw["cohort_log_odds"], len(residual)
+        moved = moved_logits(self.design, log_odds, draw["own"], draw["shared"], centred, np, fresh)
+        share = np.pad(self.design.share, (0, len(matrix) - published))
+        level, *_ = descend(log_odds, moved, self.design.tree._replace(share=share))
+        logits = level[:, None] + moved
         noise = rng.standard_normal(logits.shape)
-        published = len(residual)
         noise[:, :published] = noise[:, :published] @ residual.T
         return np.asarray(logits + abs(rng.normal(0, self.deviation)) * noise if self.deviation else logits)
 

@@ -148,7 +148,7 @@ class _Slopes:
         yes = (taken @ p) / ((taken + refused) @ p)
         # Of the probability of each kind of states by a branch's logit: (kind, branch, cell).
         self.by_logit = np.array([taken @ (a[:, None] * p) - yes * ((taken + refused) @ (a[:, None] * p)) for a in states])
-        settled, outer = (share[:, None] for share in branch_shares(design, draw["intercept"], np))
+        settled, outer = (share[:, None] for share in branch_shares(design, draw["cohort_log_odds"], np))
         odds = np.expm1(draw["shared"][0] @ design.centred.T)
         self.load = outer * (1 + odds) / (1 + outer * odds) - settled * (1 + odds) / (1 + settled * odds)
         self.steps, self.matrix = severity_steps(design), design.centred

@@ -12,7 +12,7 @@ from pathlib import Path
 import numba
 import numpy as np
 
-MODULES = ("density", "integer_tables", "kernels", "likelihood", "normal", "saddlepoint", "selection")
+MODULES = ("density", "integer_tables", "kernels", "levels", "likelihood", "normal", "saddlepoint", "selection")
 """Where kernels are; they call each other."""
 _SOURCES = zlib.crc32(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MODULES))
 

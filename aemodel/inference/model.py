@@ -16,9 +16,10 @@ from pytensor.graph.op import Op
 
 from aemodel.inference import priors
 from aemodel.inference.density import Term
-from aemodel.inference.design import Design
-from aemodel.inference.effects import Centring, branch_logits, effect_scales, state_probabilities
+from aemodel.inference.design import Design, Tree
+from aemodel.inference.effects import Centring, effect_scales, moved_logits, state_probabilities
 from aemodel.inference.evidence import Significance
+from aemodel.inference.levels import ascend, descend
 from aemodel.inference.own_patients import Overlap
 from aemodel.inference.posterior import DIMS, Density, coordinates, prepared
 from aemodel.inference.record import STANDARD
@@ -77,9 +78,14 @@ def prior_logits(design: Design, centring: Centring, prior_scale: Any = 1.0) -> 
     centre, width = np.array([priors.INTERCEPT[kind] for kind in design.kinds]).T.copy()
     mean = pm.Normal("intercept_mean", centre, width, dims=DIMS["intercept_mean"])
     spread = pm.LogNormal("intercept_spread", np.log(priors.SPREAD[0]), priors.SPREAD[1], dims=DIMS["intercept_spread"])
-    intercept = pm.Normal("intercept", pt.dot(to_pool, mean), pt.dot(to_pool, spread), dims=DIMS["intercept"])
-    own, shared = _effects(design, centring, prior_scale)
-    return branch_logits(design, intercept, own, shared, design.centred, pt)
+    means, spreads = pt.dot(to_pool, mean), pt.dot(to_pool, spread)
+    log_odds = pm.Normal("cohort_log_odds", means, spreads, dims=DIMS["cohort_log_odds"])
+    return branch_logits(design, log_odds, *_effects(design, centring, prior_scale))
+
+
+def branch_logits(design: Design, log_odds: Any, own: Any, shared: Any) -> Any:
+    """Logits of branches in every cell, (branch, cell), from the cohort's log odds and effects, in PyTensor."""
+    return LogitsOp(design.tree)(log_odds, moved_logits(design, log_odds, own, shared, design.centred, pt))
 
 
 def _effects(design: Design, centring: Centring, prior_scale: Any) -> tuple[Any, Any]:
@@ -130,3 +136,38 @@ class TermOp(Op):  # type: ignore[misc]
 
     def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
         return [output_gradients[0] * outputs[1]]  # nobody asks for slopes of the slopes
+
+
+class LogitsOp(Op):  # type: ignore[misc]
+    """Logits (branch, cell) at their levels, from the cohort's log odds (branch,) and what effects add."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+
+    def make_node(self, log_odds: Any, moved: Any) -> Apply:
+        return Apply(self, [pt.as_tensor_variable(log_odds), pt.as_tensor_variable(moved)], [pt.dmatrix()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        output_storage[0][0] = descend(*inputs, self.tree)[0][:, None] + inputs[1]
+
+    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
+        return [input_shapes[1]]
+
+    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
+        return LogitsSlopesOp(self.tree)(*inputs, *output_gradients)
+
+
+class LogitsSlopesOp(LogitsOp):
+    """Slopes in the cohort's log odds and in what effects add, from those in the logits."""
+
+    def make_node(self, *inputs: Any) -> Apply:
+        return Apply(self, [pt.as_tensor_variable(each) for each in inputs], [pt.dvector(), pt.dmatrix()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        log_odds, moved, slopes = (np.ascontiguousarray(each) for each in inputs)
+        _, chance, reach, p = descend(log_odds, moved, self.tree)
+        found = ascend(np.zeros_like(p), slopes, log_odds, chance, reach, self.tree)
+        output_storage[0][0], output_storage[1][0] = found
+
+    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
+        return list(input_shapes[:2])

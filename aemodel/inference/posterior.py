@@ -31,7 +31,7 @@ Margins = tuple[FamilyMargins, ...]
 DIMS = {
     "intercept_mean": ("pool",),
     "intercept_spread": ("pool",),
-    "intercept": ("branch",),
+    "cohort_log_odds": ("branch",),
     "scale_score": ("pool", "term"),
     "scale": ("pool", "term"),
     "alike": ("sharing_pool", "term"),
@@ -82,7 +82,7 @@ class Density:
             d_p += known.power * slopes
         if not np.isfinite(value):
             return -np.inf, np.zeros_like(x)
-        return float(value), self.backward(x, d_p, p, tape)
+        return float(value), self.backward(x, d_p, tape)
 
     @cached_property
     def structure(self) -> Structure:
@@ -92,9 +92,9 @@ class Density:
         """Log prior at the sampler's coordinates, probabilities of states, and what `backward` needs again."""
         return forward(x, self.structure)
 
-    def backward(self, x: Floats, d_p: Floats, p: Floats, tape: Any) -> Floats:
-        """Gradient of the log prior and of what has these slopes in the probabilities."""
-        return backward(x, d_p, p, tape, self.structure)
+    def backward(self, x: Floats, d_p: Floats, tape: Any) -> Floats:
+        """Gradient of the log prior and of what has these slopes in the probabilities of states."""
+        return backward(x, d_p, tape, self.structure)
 
     def natural(self, x: Floats) -> dict[str, Floats]:
         """Parameters on their natural scale at the sampler's coordinates."""

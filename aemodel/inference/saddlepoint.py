@@ -33,6 +33,8 @@ from aemodel.inference.kernels import cholesky, cholesky_solve, compiled, geomet
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 TOLERANCE, MOST_STEPS = 1e-12, 60
+FARTHEST = 10.0
+"""Of a Newton step, in log odds."""
 
 
 class Packed(NamedTuple):
@@ -218,9 +220,12 @@ def solve(logp, n, classes, counts, width, start, index, t, tilted, hessian, bet
 def _search(  # type: ignore[no-untyped-def]
     logp, n, classes, counts, width, start, index, t, tilted, between, step, decrement, value
 ):
-    """Go along a Newton step, halving it until the objective falls enough; the new objective, infinite if it never does."""
+    """Go along a Newton step, halving it until the objective falls enough; the new objective, infinite if it never does.
+
+    No step goes farther than `FARTHEST`: where states are all but empty there may be nothing to come back by.
+    """
     origin = t.copy()
-    scale = 1.0
+    scale = min(1.0, FARTHEST / np.abs(step).max())
     while scale > 1e-10:
         t[:] = origin - scale * step
         new = _objective(logp, n, classes, counts, width, start, index, t, tilted, between)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ class Family:
     each class by its name; ``taken`` and ``refused`` (state, branch) are 0/1: the probability of a state is the product of p
     over the branches taken and 1 - p over those refused. ``outer`` and ``settled`` (state, branch) are 0/1: the states among
     which a branch decides, and those of them in which it needs no deciding, because an event within is already as severe.
+    ``order`` (branch,) are the branches, each after all that are decided before it on any path.
     """
 
     events: tuple[Event, ...]
@@ -62,6 +64,7 @@ class Family:
     refused: NDArray[np.float64]
     outer: NDArray[np.float64]
     settled: NDArray[np.float64]
+    order: NDArray[np.int64]
     numbers: Mapping[str, int]
 
     @property
@@ -142,6 +145,11 @@ def _make_family(root: Event, tree: _Tree, numbers: Mapping[str, int]) -> Family
     for i, (_, path) in enumerate(states):
         for name, yes in path:
             (taken if yes else refused)[i, names.index(name)] = 1
+    before: dict[str, set[str]] = {name: set() for name in names}
+    for _, path in states:
+        for (one, _), (other, _) in pairwise(path):
+            before[other].add(one)
+    order = np.array([names.index(name) for name in TopologicalSorter(before).static_order()])
     grades_table = np.array([[grades.get(e.name, 0) for e in members] for grades, _ in states])
     settled = np.zeros_like(taken)
     reaches = dict.fromkeys(names, 0)
@@ -151,7 +159,7 @@ def _make_family(root: Event, tree: _Tree, numbers: Mapping[str, int]) -> Family
                 b, reaches[branch] = names.index(branch), grade
                 settled[:, b] = (grades_table[:, k] >= below) & (taken[:, b] + refused[:, b] == 0)
     branches = tuple(Branch(name, _pool(name, root.name), reaches[name]) for name in names)
-    return Family(members, branches, grades_table, taken, refused, taken + refused + settled, settled, numbers)
+    return Family(members, branches, grades_table, taken, refused, taken + refused + settled, settled, order, numbers)
 
 
 def _severity_of(event: Event, grade: int) -> str:
