@@ -115,7 +115,7 @@ def _parameters(design, rng, chains, draws, spread):
     own = values(("branch", "contrast"), lambda shape: 0.3 * spread * rng.standard_normal(shape))
     return xr.Dataset(
         {
-            "intercept": values(("branch",), lambda shape: centre[design.pool_of] + spread * rng.standard_normal(shape)),
+            "cohort_log_odds": values(("branch",), lambda shape: centre[design.pool_of] + spread * rng.standard_normal(shape)),
             "intercept_mean": values(("pool",), lambda shape: centre + 0.1 * rng.standard_normal(shape)),
             "intercept_spread": values(("pool",), lambda shape: np.exp(0.1 * rng.standard_normal(shape))),
             "scale": values(("pool", "term"), half_normal),

@@ -107,7 +107,7 @@ def test_the_other_fit_s_answers_are_those_of_score(pair, tmp_path):
     ],
 )
 def test_what_the_other_fit_holds_under_is_true_of_its_settings(pair, changed, words):
-    assert beside_words(pair[0].settings, {**pair[0].settings, **changed}).startswith(words)
+    assert beside_words(pair[0].settings, {**pair[0].settings, **changed}, pair[0].tables).startswith(words)
 
 
 def test_a_fit_of_other_counts_is_not_set_beside(pair, shipped, tmp_path):

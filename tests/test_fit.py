@@ -177,7 +177,7 @@ def test_plain_pymc_samples_the_model(model):
             compile_kwargs=UNCOMPILED,
         )  # fmt: skip
     assert idata["posterior"].sizes["draw"] == 50
-    assert np.isfinite(idata["posterior"]["intercept"]).all()
+    assert np.isfinite(idata["posterior"]["cohort_log_odds"]).all()
 
 
 # End to end.

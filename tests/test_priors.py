@@ -79,7 +79,7 @@ def test_prior_draws_are_those_of_the_priors(shipped):
         )
     for branch in make_design(shipped.tables).branches:
         mean, spread = (prior[name].sel(pool=branch.pool) for name in ("intercept_mean", "intercept_spread"))
-        found[branch.name] = ((prior["intercept"].sel(branch=branch.name) - mean) / spread).values
+        found[branch.name] = ((prior["cohort_log_odds"].sel(branch=branch.name) - mean) / spread).values
     for name, values in found.items():
         assert abs(values.mean()) < 4 / np.sqrt(len(values)), name
         assert abs(values.std() - 1) < 4 / np.sqrt(2 * len(values)), name

@@ -109,7 +109,7 @@ def test_log_prior_of_intercepts_is_normal_about_exchangeable_means(shipped):
         expected = expected + norm.logpdf(mean, *about) + norm.logpdf(np.log(spread / priors.SPREAD[0]), 0, priors.SPREAD[1])
         for branch in forward.design.branches:
             if branch.pool == pool:
-                expected = expected + norm.logpdf(draws["intercept"].sel(branch=branch.name).values, mean, spread)
+                expected = expected + norm.logpdf(draws["cohort_log_odds"].sel(branch=branch.name).values, mean, spread)
     np.testing.assert_allclose(_intercept_logp(draws, forward.design), expected.ravel(), rtol=1e-5)
 
 

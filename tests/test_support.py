@@ -67,7 +67,7 @@ def draws_at(design, margins, *, scale=0.4, size=20):
     sizes = {"branch": len(design.branches), "pool": len(design.pools), "term": len(design.terms)}
     sizes |= {"sharing_pool": len(design.sharing), "contrast": design.matrix.shape[1]}
     values = {
-        "intercept": (("branch",), lambda shape: logit + 0.05 * rng.standard_normal(shape)),
+        "cohort_log_odds": (("branch",), lambda shape: logit + 0.05 * rng.standard_normal(shape)),
         "scale": (("pool", "term"), lambda shape: np.full(shape, scale)),
         "alike": (("sharing_pool", "term"), lambda shape: np.full(shape, 0.5)),
         "own": (("branch", "contrast"), lambda shape: 0.1 * rng.standard_normal(shape)),
@@ -157,7 +157,7 @@ def test_variances_are_those_of_the_whole_precision(made, chosen, power):
     draws = draws.isel(draw=[0])
     draws = draws.assign(own=0 * draws["own"], shared=0 * draws["shared"])
     found = level_variances(tables, design, draws, power=power)[chosen].astype(float)
-    names = ("intercept", "own", "shared")
+    names = ("cohort_log_odds", "own", "shared")
     sizes = [draws[name].size for name in names]
     rows = tables.frequencies[~tables.frequencies["derived"]]
     inside = np.array([design.cells.having(r.covariate, r.level) for r in rows.itertuples()]) * design.cells.n

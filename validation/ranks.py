@@ -138,11 +138,11 @@ def _ranks(
     thin: NDArray[np.int64],
 ) -> dict[str, int]:
     ranks: dict[str, int] = {}
-    for name in ("cohort_log_odds", "scale", "alike"):
+    for name, called in (("cohort_log_odds", "intercept"), ("scale", "scale"), ("alike", "alike")):
         values = posterior[name].values.reshape(-1, int(np.prod(posterior[name].shape[2:])))[thin]
         labels = ["/".join(map(str, place)) for place in np.ndindex(*posterior[name].shape[2:])]
         for label, draws, true in zip(labels, values.T, truth[name].values.ravel(), strict=True):
-            ranks[f"{name} {label}"] = int((draws < true).sum())
+            ranks[f"{called} {label}"] = int((draws < true).sum())
     share = laboratory.design.cells.n / laboratory.design.cells.n.sum()
     cells = np.argsort(-share, kind="stable")[np.linspace(0, len(share) - 1, PROFILES).astype(int)]
     published = after.draws[thin][:, : len(share)].astype(float)

@@ -67,10 +67,10 @@ class Fitted:
 
     def __repr__(self) -> str:
         draws = f"{self.posterior.sizes['chain']} chains x {self.posterior.sizes['draw']} draws"
-        return f"<Fitted {self.name}: {draws}. {self.diagnostics}. {evidence_words(self.settings)}>"
+        return f"<Fitted {self.name}: {draws}. {self.diagnostics}. {evidence_words(self.settings, self.tables)}>"
 
     def _repr_html_(self) -> str:
-        return model_html(self.name, self.diagnostics, self.settings, self.risks, words_of(self))
+        return model_html(self, words_of(self))
 
 
 def fit(

@@ -11,7 +11,7 @@ averaged over posterior draws. Given no rows, and given the event's own ones, sc
 given all rows they are the draw's, as only all rows together tell them. (Those of a covariate by which nothing was counted
 are the draw's throughout: they are no count's finding.) Of the variance 1 - V(all)/V(none) is known, and of that the share
 log[V(none)/V(own)] / log[V(none)/V(all)] from the event's own rows by themselves; what all others add is pooled. Only
-effects count, not intercepts; derivatives of the second-order terms that centre the model are left out.
+effects count, not intercepts; what effects do to branches' levels is left out.
 """
 
 from __future__ import annotations

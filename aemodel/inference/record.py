@@ -270,8 +270,9 @@ def manifest_digest(manifest: Mapping[str, Any]) -> str:
 INTERVAL = 0.9
 
 
-def model_html(name: str, diagnostics: Diagnostics, settings: Mapping[str, Any], risks: RiskDraws, words: Words) -> str:
+def model_html(model: Any, words: Words) -> str:
     """A fitted or loaded model in a notebook."""
+    risks: RiskDraws = model.risks
     everything = risks.everything[None]
     mean, lower, upper = (values[0] for values in risks.summary(everything, INTERVAL))
     lines = []
@@ -282,22 +283,26 @@ def model_html(name: str, diagnostics: Diagnostics, settings: Mapping[str, Any],
         data = SUPPORT.index("data")
         own = [c.label for k, c in enumerate(risks.covariates) if (risks.source[k, i] == data).any()]
         lines.append(line | {"Its own margins speak of": ", ".join(own) or "no covariate"})
-    caption = f"{name}: risk of a patient of whom nothing is known, {INTERVAL:.0%} interval"
-    return f"<p>{escape(str(diagnostics))}.<br>{escape(evidence_words(settings))}</p>\n{html_table(lines, caption)}"
+    caption = f"{model.name}: risk of a patient of whom nothing is known, {INTERVAL:.0%} interval"
+    told = f"{escape(str(model.diagnostics))}.<br>{escape(evidence_words(model.settings, model.tables))}"
+    return f"<p>{told}</p>\n{html_table(lines, caption)}"
 
 
-TESTS = "tests that were not significant, or not listed"
+def null_words(tables: Tables) -> str:
+    """What a publication's nulls are tests of."""
+    stated = {null.stated for null in tables.nulls}
+    return f"tests that were {' or '.join(['not significant'] * (True in stated) + ['not listed'] * (False in stated))}"
 
 
-def evidence_words(settings: Mapping[str, Any]) -> str:
-    """Which evidence beside the margins went into a fit, in a sentence; models saved before there was any had none."""
+def evidence_words(settings: Mapping[str, Any], tables: Tables) -> str:
+    """Which of a publication's evidence beside the margins went into a fit, in a sentence; old models' had none."""
     kinds = {
         "both": "orderings of groups, with significant tests at both grades",
         "either": "orderings of groups, with significant tests at either grade",
         "order": "orderings of groups",
     }
-    used = [kinds[settings["ordering"]]] if settings.get("ordering") else []
-    used += [TESTS] if settings.get("selection") else []
+    used = [kinds[settings["ordering"]]] if settings.get("ordering") and tables.orderings else []
+    used += [null_words(tables)] if settings.get("selection") and tables.nulls else []
     told = [f"Evidence used beside the margins: {' and '.join(used) if used else 'none'}."]
     if (scale := float(settings.get("prior_scale", 1.0))) != 1:
         told.append(f"Prior scales of effects times {scale:g}.")

@@ -110,7 +110,7 @@ def _data(model: Any, beside: Any) -> dict[str, Any]:
 
 def _beside(model: Any, other: Any) -> dict[str, Any]:
     """The answers of another fit, under what they hold, and what is wrong with it."""
-    words = beside_words(model.settings, other.settings)
+    words = beside_words(model.settings, other.settings, other.tables)
     return {"name": other.name, "words": words, "failures": other.diagnostics.failures(), **_answers(other.risks, 2)}
 
 

@@ -9,8 +9,7 @@ import pandas as pd
 
 from aemodel.answers.calibration import calibration_slopes, coverage, slope_words, told
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
-from aemodel.inference.forward import PARAMETERS
-from aemodel.inference.record import TESTS, evidence_words
+from aemodel.inference.record import evidence_words, null_words
 from aemodel.pages.console import print_rows, print_wrapped
 
 
@@ -25,16 +24,12 @@ def print_check(model: Any, table: pd.DataFrame) -> None:
         f"{fits['within50']:.0%} in their 50 % one."
     )
     print_wrapped("A consistency check, not a validation: the model saw these rows.")
-    if set(model.posterior.data_vars) >= PARAMETERS:
+    if model.branch_logits is not None:
         print_wrapped(slope_words(calibration_slopes(model, seed=1), model))
     click.echo()
-    tests, kinds = {null.stated for null in model.tables.nulls}, ("not significant", "not listed")
-    words = TESTS if len(tests) != 1 else f"tests that were {kinds[not tests.pop()]}"
-    used = {"ordering": model.tables.orderings, "selection": model.tables.nulls}
-    settings = model.settings | {name: model.settings.get(name) if said else None for name, said in used.items()}
-    print_wrapped(evidence_words(settings).replace(TESTS, words))
+    print_wrapped(evidence_words(model.settings, model.tables))
     _print_orderings(ordering_table(model))
-    _print_tests(selection_table(model), words)
+    _print_tests(selection_table(model), null_words(model.tables))
 
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
@@ -62,8 +57,7 @@ def _print_tests(table: pd.DataFrame, words: str) -> None:
         return
     doubtful = table[table["doubtful"]]
     print_wrapped(
-        f"{len(doubtful)} of {len(table)} {words}{',' * (words == TESTS)} have P(not significant) below {DOUBTFUL:g}"
-        f"{':' if len(doubtful) else '.'}"
+        f"{len(doubtful)} of {len(table)} {words} have P(not significant) below {DOUBTFUL:g}{':' if len(doubtful) else '.'}"
     )
     for row in doubtful.itertuples():
         told = f"odds ratio {row.odds_ratio:.2f}, P {row.p_nonsignificant:.2f} ({row.cause})"

@@ -71,11 +71,11 @@ def without(mine: Mapping[str, Any], its: Mapping[str, Any]) -> list[str]:
     return changed if all(key in LEFT_OUT and not its.get(key) for key in changed) else []
 
 
-def beside_words(mine: Mapping[str, Any], its: Mapping[str, Any]) -> str:
+def beside_words(mine: Mapping[str, Any], its: Mapping[str, Any], tables: Tables) -> str:
     """What an answer of another fit holds under, to end a sentence with."""
     if left := without(mine, its):
         return f"when nothing is assumed of {' and of '.join(LEFT_OUT[key] for key in left)}"
-    return f"in the other fit ({evidence_words(its).removesuffix('.')})"
+    return f"in the other fit ({evidence_words(its, tables).removesuffix('.')})"
 
 
 def _data(tables: Tables) -> dict[str, Any]:

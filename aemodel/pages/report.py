@@ -177,7 +177,7 @@ def _evidence(model: Any, other: Any, words: Words) -> dict[str, Any]:
     nulls = selection_table(model, other).sort_values("event", key=lambda names: names.map(order.index), kind="stable")
     return {
         "rows": {"nulls": rows.nulls(nulls, words)},
-        "evidence": [evidence_words(each.settings) for each in (model, other) if each is not None],
+        "evidence": [evidence_words(each.settings, each.tables) for each in (model, other) if each is not None],
         "ordering_used": model.settings.get("ordering"),
         "orderings": list(rows.orderings(ordering_table(model), other and ordering_table(other), words, groups)),
         "doubtful": (int(nulls["doubtful"].sum()), int((nulls["p_without"] < DOUBTFUL).sum()) if other else None, DOUBTFUL),
@@ -246,7 +246,7 @@ def _assumptions(model: Any, others: Sequence[Any], words: Words) -> dict[str, A
     ]
     return {
         "rows": {"assumptions": rows.assumptions(pd.concat(told), words) if others and told else []},
-        "fits": {name: evidence_words(fit.settings) for name, fit in fits.items()},
+        "fits": {name: evidence_words(fit.settings, fit.tables) for name, fit in fits.items()},
     }
 
 

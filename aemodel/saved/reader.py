@@ -111,10 +111,12 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         draws = self.risks.draws.shape[0]
-        return f"<LoadedModel {self.name}: {draws} risk draws. {self.diagnostics}. {evidence_words(self.settings)}>"
+        return (
+            f"<LoadedModel {self.name}: {draws} risk draws. {self.diagnostics}. {evidence_words(self.settings, self.tables)}>"
+        )
 
     def _repr_html_(self) -> str:
-        return model_html(self.name, self.diagnostics, self.settings, self.risks, words_of(self))
+        return model_html(self, words_of(self))
 
     def _draws(self) -> io.BytesIO:
         """The posterior's file, once nothing in it leads out of it."""
