@@ -8,7 +8,9 @@ written as each fit ends; fits that have one are not done again.
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 import time
 import warnings
@@ -28,6 +30,7 @@ from aemodel.publication.tables import Tables, read_tables
 
 FOLDERS = Path(__file__).parent / "publications"
 SEEDS = (1, 2)
+LARGER = (5, 10, 100)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,23 @@ def publications() -> Iterator[tuple[str, Tables]]:
         yield folder.name, aemodel.load_tables(folder)
     for seed, (name, shape) in enumerate(SHAPES.items(), start=1):
         yield name, simulated(shape, seed)
+    for times in LARGER:
+        yield f"aall1331 without its ordering, {times} times as many", enlarged(aemodel.load_tables("aall1331"), times)
+
+
+def enlarged(tables: Tables, times: int) -> Tables:
+    """A publication of so many times as many patients, with the same frequencies, and without orderings."""
+    texts = dict(tables.texts)
+    for name in ("cohort.csv", "frequencies.csv"):
+        rows = pd.read_csv(io.StringIO(texts[name]), dtype=str, keep_default_na=False)
+        for column in rows.columns.intersection(["n", "count", "printed"]):
+            counts = rows[column].str.fullmatch("[0-9]+") & ((column != "printed") | (rows.get("unit") == "count"))
+            rows.loc[counts, column] = (rows.loc[counts, column].astype(int) * times).astype(str)
+        texts[name] = rows.to_csv(index=False)
+    texts["tests.csv"] = texts["tests.csv"].splitlines()[0] + "\n"  # with more patients P-values are others
+    about = texts["publication.toml"].replace(f"patients = {tables.n}", f"patients = {times * tables.n}")
+    texts["publication.toml"] = re.sub(r"(?ms)^\[\[orderings\]\].*?(?=^\[\[(?!orderings)|\Z)", "", about)
+    return read_tables(texts)
 
 
 def simulated(shape: Shape, seed: int) -> Tables:
