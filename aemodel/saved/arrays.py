@@ -211,7 +211,7 @@ def _check_nesting(draws: Any, names: Sequence[str], events: Sequence[Event]) ->
     place = {name: i * grades for i, name in enumerate(names)}
     within = [(place[e.name] + g, place[e.name] + g + 1) for e in events for g in range(grades - 1)]
     within += [(place[e.parent] + g, place[e.name] + g) for e in events if e.parent is not None for g in range(grades)]
-    outer, inner = np.array(within).T
+    outer, inner = np.array(within, dtype=np.int64).reshape(-1, 2).T
     flat = draws.reshape(-1, len(names) * grades)
     for first in range(0, len(flat), AT_ONCE):
         part = np.ascontiguousarray(flat[first : first + AT_ONCE].T)
