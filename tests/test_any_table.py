@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from scipy.stats import binom, multinomial
 
 import aemodel
@@ -287,7 +288,7 @@ GRADES = (
         "a range",
     ],
 )
-def test_grades_that_a_publication_has_are_answered_checked_and_calibrated(more, grades, rows, answered):
+def test_grades_that_a_publication_has_are_answered_checked_calibrated_and_saved(more, grades, rows, answered, tmp_path):
     tables = trial(rows, f"rash,Rash,,,{grades},all", more=more)
     assert tables.grades == answered
     model = drawn_model(tables.texts, ordering=None, selection=False)
@@ -298,6 +299,8 @@ def test_grades_that_a_publication_has_are_answered_checked_and_calibrated(more,
     assert (table["expected"] == table["predicted"] * table["n"]).all()
     assert 0 <= coverage(table)["within90"] <= 1
     assert set(aemodel.calibration_slopes(model, seed=1, replicates=20)["grade"]) <= set(answered)
+    aemodel.save_model(model, tmp_path / "model")
+    assert aemodel.load_model(tmp_path / "model").risks.grades == answered
 
 
 def test_columns_have_the_short_names_of_declared_grades_and_deaths_are_counted_not_answered():
@@ -423,7 +426,37 @@ PARTLY = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\n"
         (
             {"events": "rash,Rash,,,3-4,all"},
             ["rash,3-4,arm,a,20,6", "rash,3-4,arm,b,20,9"],
-            r"line 3: rash is counted at 3-4, but not at 5: 3-5 is not told; add rows at 5 \(0 if nobody died of it\), or name 3-4 in",
+            r"line 3: rash is counted at 3-4, but not at 5: 3-5 is not told; add rows at 5 \(0 if nobody died of it\), or deaths_listed",
+        ),
+        *(
+            ({"more": '[[grades]]\nname = "any"\n[[grades]]\nname = "3-4"\n', "events": events}, rows, said)
+            for events, rows in [
+                ("rash,Rash,,,3-4 5,all", ["rash,3-4,total,all,40,6", "rash,5,total,all,40,1"]),
+                (
+                    "rash,Rash,,,3-4,all\ndeath,Death,rash,fatal,any,all",
+                    ["rash,3-4,total,all,40,6", "death,any,total,all,40,1"],
+                ),
+            ]
+            for said in [
+                r"grades: class '3-4' would hold the deaths of .* \(frequencies.csv, line 3\) too; name the class 3-5; rows"
+            ]
+        ),
+        *(
+            ({"more": "".join(f'[[grades]]\nname = "{name}"\n' for name in names), "events": "rash,Rash,,,5,all"}, [], said)
+            for names, said in [
+                (
+                    ("3-5", "any"),
+                    "grades: 'any' stands after '3-5', though it does not lie in it; classes stand outermost first",
+                ),
+                (("4-5", "3-5"), "grades: '3-5' stands after '4-5'"),
+                (("any", ">=3"), "grades: class '>=3' would be no range of grades; write 3-5"),
+                (("any", "3\u20135"), r"grades: class '3\u20135' would be no range of grades; it has .*: write '3-5'"),
+            ]
+        ),
+        (
+            {"more": "deaths_listed = true", "events": "any_ae,Any,,,3-4,all\nrash,Rash,any_ae,nested,3-4 5,all"},
+            ["any_ae,3-4,total,all,40,9", "rash,3-4,total,all,40,6", "rash,5,total,all,40,1"],
+            r"line 2: any_ae is counted at 3-4, but not at 5: 3-5 is not told; add rows at 5",
         ),
         (
             {"more": '[[grades]]\nname = "3-4"\n[[grades]]\nname = "5"\n', "events": "rash,Rash,,,3-4 5,all"},
@@ -435,6 +468,31 @@ PARTLY = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\n"
 def test_what_is_left_open_is_refused_with_what_to_do(options, rows, said):
     with pytest.raises(aemodel.PublicationError, match=said):
         make_cells(trial(rows, **options))
+
+
+def test_where_all_deaths_are_listed_others_are_nobody():
+    events = (
+        "any_ae,Any,,,3-4 5,all\nrash,Rash,any_ae,nested,3-4{five},all\ncough,Cough,,,1-2 3-4{five},all\nitch,Itch,,,3-4 5,all"
+    )
+    rows = [
+        "any_ae,3-4,arm,a,20,9",
+        "any_ae,5,total,all,40,2",
+        "rash,3-4,arm,a,20,6",
+        "cough,1-2,arm,a,20,8",
+        "cough,3-4,arm,a,20,2",
+    ]
+    rows += [
+        "cough,3-4,age,young,19,1",
+        "itch,3-4,arm,a,20,2",
+        "itch,3-4,arm,b,20,2",
+        "itch,5,arm,a,20,1",
+        "itch,3-4,total,all,40,4",
+    ]
+    short = trial(rows, events.format(five=""), more="deaths_listed = true")
+    zeros = ["rash,5,arm,a,20,0", "cough,5,arm,a,20,0", "cough,5,age,young,19,0", "itch,5,arm,b,20,0"]
+    written = trial([*rows, *zeros], events.format(five=" 5"))
+    assert [replace(row, line=0, source="") for row in short.rows] == [replace(row, line=0, source="") for row in written.rows]
+    assert [event.grades for event in short.events] == [event.grades for event in written.events]
 
 
 # No covariate.

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
+
+from msgspec.structs import replace
 
 from aemodel.publication.errors import Faults
-from aemodel.publication.grades import HIGHEST, NUMBERED, class_numbers, grade_bounds, is_told, short_name, spelling, tiling
+from aemodel.publication.grades import (
+    HIGHEST,
+    NUMBERED,
+    class_numbers,
+    grade_bounds,
+    is_told,
+    lowest_grade,
+    short_name,
+    spelling,
+    tiling,
+)
 from aemodel.publication.records import check_names
 from aemodel.publication.schema import Event, Frequency, GradeClass
 from aemodel.publication.texts import listed, shown
@@ -41,6 +53,14 @@ def check_events(events: Sequence[Event], classes: Sequence[GradeClass], faults:
 def check_classes(classes: Sequence[GradeClass], faults: Faults) -> None:
     """Whether classes of grades, and what names of columns have for them, can be told apart."""
     check_names([each.name for each in classes], "grade", "publication.toml", "grades", faults)
+    for each in classes:
+        if re.match("; (it has .*)?write '?[1-5]", meant := spelling(each.name, ())):
+            faults.add("publication.toml", f"class {shown(each.name)} would be no range of grades{meant}", key="grades")
+    lowest = [(each.name, lowest_grade(each.name)) for each in classes]
+    for (outer, first), (inner, second) in combinations(lowest, 2):
+        if first is not None and second is not None and first >= second:
+            problem = f"{inner!r} stands after {outer!r}, though it does not lie in it"
+            faults.add("publication.toml", problem, key="grades", remedy="classes stand outermost first: any, 3-5, 4-5")
     ends = [(each.name, found[2] or HIGHEST) for each in classes if (found := re.fullmatch(NUMBERED, each.name))]
     for (outer, end), (inner, higher) in pairwise(ends):
         if int(higher) > int(end):
@@ -55,7 +75,16 @@ def check_classes(classes: Sequence[GradeClass], faults: Faults) -> None:
 def check_deaths(
     events: Sequence[Event], rows: Sequence[Frequency], answered: Sequence[str], numbers: Mapping[str, int], faults: Faults
 ) -> None:
-    """Whether deaths are counted too where all else of a class is: its risks would be anybody's guess."""
+    """Whether deaths are counted too where all else of a class is: its risks would be anybody's guess.
+
+    And whether they lie in the classes that there are: a class 3-4 is taken for 3 or higher, which holds them.
+    """
+    deaths = [(event.name, row.line) for event in events for row in rows if row.event == event.name and _is_death(event, row)]
+    for name in numbers if deaths else ():
+        if (found := re.fullmatch(NUMBERED, name)) and found[2] and int(found[2]) < HIGHEST:
+            problem = f"class {name!r} would hold the deaths of {deaths[0][0]} (frequencies.csv, line {deaths[0][1]}) too"
+            remedy = f"name the class {found[1]}-{HIGHEST}; rows at {name} and {HIGHEST} are added up to it"
+            faults.add("publication.toml", problem, key="grades", remedy=remedy)
     for event in events:
         given = {row.grade: row.line for row in rows if row.event == event.name}
         if any(child.relation == "fatal" for child in children(event, events)):
@@ -66,10 +95,40 @@ def check_deaths(
                 problem = f"{event.name} is counted at {' and '.join(parts[:-1])}, but not at {HIGHEST}: {grade} is not told"
                 known = f"{parts[0][0]}-{parts[-2][-1]}"
                 remedy = (
-                    f"add rows at {HIGHEST} (0 if nobody died of it), or name {known} in [[grades]] if the paper has no more"
+                    f"add rows at {HIGHEST} (0 if nobody died of it), or deaths_listed = true in publication.toml if "
+                    f"the paper lists all deaths, or name {known} in [[grades]] if the paper has no more"
                 )
                 faults.add("frequencies.csv", problem, line=given[parts[0]], remedy=remedy)
                 break
+
+
+def with_deaths_listed(
+    events: Sequence[Event], rows: Sequence[Frequency], numbers: Mapping[str, int]
+) -> tuple[list[Event], list[Frequency]]:
+    """Rows of nobody at grade 5 beside those that end at 4.
+
+    Of events of which nobody died, nor of one in them; and where deaths of an event are given by one covariate, at its levels
+    without a row.
+    """
+    dead = [row for event in events for row in rows if row.event == event.name and _is_death(event, row)]
+    names, given, by = {row.event for row in dead}, {row.key for row in dead}, {(row.event, row.covariate) for row in dead}
+    spared = {event.name for event in events if not names.intersection(each.name for each in family_of(event, events))}
+    added: dict[tuple[str, ...], Frequency] = {}
+    for row in rows:
+        if row.grade in numbers or grade_bounds(row.grade, numbers)[1] != HIGHEST - 1:
+            continue
+        made = replace(row, grade=str(HIGHEST), printed="0", unit="count", count="", source="deaths_listed", line=0)
+        if made.key not in given and (row.event in spared or (row.event, row.covariate) in by):
+            added[made.key] = replace(made, observed_low=0, observed_high=0)
+    named = {row.event for row in added.values()}
+    return [
+        replace(event, grades=tuple(dict.fromkeys([*event.grades, str(HIGHEST)]))) if event.name in named else event
+        for event in events
+    ], list(added.values())
+
+
+def _is_death(event: Event, row: Frequency) -> bool:
+    return event.relation == "fatal" or row.grade == str(HIGHEST)
 
 
 def published_grades(

@@ -21,6 +21,7 @@ GRADES_BY_DEFAULT = (
 """Where a publication declares none: deaths are counted, and answered where they are events of their own."""
 NUMBERED = r"([0-9])(?:-([1-5]))?"
 """Names of classes that tell their grades; a class ``3-4`` is taken for 3 or higher, as a paper that has it tells no more."""
+ANY = ("any", "all", "overall", "total")
 ROMAN = ("", "i", "ii", "iii", "iv", "v")
 
 
@@ -31,6 +32,12 @@ def class_numbers(classes: Sequence[GradeClass]) -> dict[str, int]:
     if all(each or i == 0 for i, each in enumerate(found)) and numbers == sorted(set(numbers)):
         return {each.name: number for each, number in zip(classes, numbers, strict=True)}
     return {each.name: i + 1 for i, each in enumerate(classes)}
+
+
+def lowest_grade(name: str) -> int | None:
+    """The lowest grade that a class's name tells: 4 of ``4-5``, 0 of ``any``; None of one such as ``serious``."""
+    found = re.fullmatch(NUMBERED, name)
+    return int(found[1]) if found else 0 if name.casefold() in ANY else None
 
 
 def short_name(name: str, short: str = "") -> str:
@@ -62,7 +69,7 @@ def spelling(grade: str, known: Sequence[str]) -> str:
     least = re.fullmatch(r"(?:>=?)?([1-5])(?:\+|(?:or|and)(?:higher|more|above|greater|worse))?", text)
     both = re.fullmatch(r"([1-5])(?:-|/|to|or|and|&)([1-5])", text)
     meant = f"{both[1]}-{both[2]}" if both else ""
-    if text in ("any", "all", "overall", "total"):
+    if text in ANY:
         meant = next((name for name in known if name.casefold() in ("any", "all", "1-5")), "any")
     elif least:
         low = int(least[1]) + (">" in text and ">=" not in text)

@@ -216,6 +216,7 @@ class About(Struct, frozen=True):
     chosen: Literal["significance", "frequency", "all"] | None = None
     complete: tuple[Text, ...] = ()
     grades: tuple[GradeClass, ...] = ()
+    deaths_listed: bool = False
     cutoffs: tuple[Cutoff, ...] = ()
     orderings: tuple[OrderingClaim, ...] = ()
     nulls: tuple[NullClaim, ...] = ()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aemodel.publication.arguments import path_in
 from aemodel.publication.cutoffs import Unseen, read_cutoffs
 from aemodel.publication.errors import Faults
-from aemodel.publication.events import check_classes, check_deaths, check_events, published_grades
+from aemodel.publication.events import check_classes, check_deaths, check_events, published_grades, with_deaths_listed
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.frequencies import (
     Size,
@@ -232,6 +232,9 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
         named = {event.name for event in events}
         rows = check_rows([row for row in rows if whole or row.event in named], events, about.covariates, faults)
         if whole:
+            if about.deaths_listed:
+                events, alive = with_deaths_listed(events, rows, class_numbers(classes))
+                rows = [*rows, *alive]
             answered = answered_classes(events, classes)
             check_deaths(events, rows, answered, class_numbers(classes), faults)
             below, unseen = read_cutoffs(rows, events, about, counts, faults)
