@@ -43,6 +43,40 @@ def invented_texts(*, patients=240):
     }
 
 
+def two_arms():
+    """Two arms and nothing else, counts and no percentages, one test that was stated and no ordering; nothing at grade 5 but deaths."""
+    arms = '{ name = "drug", label = "New drug" }, { name = "placebo", label = "Placebo" }'
+    about = 'name = "arms"\ntitle = "Two arms"\ncitation = "Nobody."\npatients = 200\n'
+    return {
+        "publication.toml": f"""{about}
+[[covariates]]
+name = "arm"
+label = "Arm"
+levels = [{arms}]
+[[nulls]]
+events = ["rash"]
+covariates = ["arm"]
+source = "It is said."
+""",
+        "events.csv": "event,label,parent,relation,grades\nrash,Rash,,,3-5 4-5\nclot,Clot,,,3-5 4-5\nfatal_clot,Death from a clot,clot,fatal,5\n",
+        "frequencies.csv": "event,grade,covariate,level,n,printed,unit\n"
+        + "".join(
+            f"{event},{grade},arm,{arm},100,{printed},count\n"
+            for event, grade, *counts in (
+                ("rash", "3-5", 20, 17),
+                ("rash", "4-5", 4, 3),
+                ("clot", "3-5", 9, 2),
+                ("clot", "4-5", 6, 1),
+                ("fatal_clot", "5", 2, 0),
+            )
+            for arm, printed in zip(("drug", "placebo"), counts, strict=True)
+        ),
+        "cohort.csv": "covariate,level,n\narm,drug,100\narm,placebo,100\n",
+        "tests.csv": "event,grade,covariate,p,test\n",
+        "discrepancies.csv": "event,grade,covariate,level,where,printed,computed,resolution\n",
+    }
+
+
 def own_grades(kind):
     """The invented publication counted at one class of its own, or at two, one of which it calls by another name."""
     texts = publication_texts(simulate_patients(seed=11, patients=240))

@@ -182,6 +182,24 @@ def test_every_sentence_keeps_to_the_rules(told, shipped):
                 assert "difference" not in s["meaning"]
 
 
+def test_what_was_not_counted_is_told_by_covariate_or_by_level(browser, written):
+    """A covariate by which nothing was counted, and a level in no row of one by which others were."""
+    source = (files("aemodel.pages") / "static" / "words.js").read_text(encoding="utf-8")
+    page = browser.new_page()
+    page.goto(written["shipped"])
+    data = page_data(page.content())
+    sepsis = [event["name"] for event in data["events"]].index("sepsis")
+    evaluate = f"([model, chosen, e]) => {{ {source}\n return sentencesOf(model, chosen, e, 0); }}"
+    chosen = [2, 4, 1, 6]
+    assert page.evaluate(evaluate, [data, chosen, sepsis])["uncounted"].endswith("at this grade: by sex.")
+    data["counts"][sepsis][0] = [row for row in data["counts"][sepsis][0] if row["at"] != {"0": [2]}]
+    assert page.evaluate(evaluate, [data, chosen, sepsis])["uncounted"].endswith("at this grade: for 19-30 years, by sex.")
+    assert (
+        page.evaluate(evaluate, [data, [3, 4, 2, 6], sepsis])["meaning"] == "The publication gives this toxicity at this grade."
+    )
+    page.close()
+
+
 def test_a_page_of_two_fits_tells_both_of_every_answer(browser, show, pair, written):
     *_, said = all_told(browser, written["pair"])
     risks, support = scored(pair[1])
@@ -265,7 +283,7 @@ def test_a_covariate_without_a_frequency_is_folded_away_and_small_groups_say_so(
     assert "no toxicity was counted by it; choosing adds an assumption" in page.locator("summary").text_content()
     page.locator("summary").click()
     page.get_by_label("Non-Hispanic, other (only 5 patients of the cohort)").check()
-    assert page.locator("#few").text_content() == "Fewer than 10 of the 661 patients are like this: about 5."
+    assert page.locator("#few").text_content() == "Fewer than 10 of the 661 patients are expected to be like this: about 5."
     page.goto("about:blank")
     assert show(chosen={"race_ethnicity": "hispanic"}).locator("details").get_attribute("open") is not None
 

@@ -25,7 +25,7 @@ from aemodel.pages.report_tables import point
 from aemodel.publication.markup import in_range, per_cent
 from tests.browser import chromium, needs_chromium
 from tests.calculators import BOLD, LONG, page_data
-from tests.reports import drawn_model, hostile_texts, invented_texts, own_grades
+from tests.reports import drawn_model, hostile_texts, invented_texts, own_grades, two_arms
 
 PHONE, DESK = (390, 844), (1280, 900)
 
@@ -126,6 +126,29 @@ def test_a_report_and_a_calculator_name_the_publications_own_grades(grades, tmp_
     assert not re.search(r"[Gg]rade [34]", report.split("<main>")[1])
 
 
+def test_a_publication_of_two_arms_is_told_of_as_one(tmp_path):
+    """No second covariate, no ordering, no list; arms may have been drawn at random."""
+    path = aemodel.write_report(drawn_model(two_arms()), tmp_path / "report.html", tables=3)
+    page = path.read_text(encoding="utf-8")
+    told = {key: element(page, key) for key in ("evidence", "identification", "tables", "contrasts", "limits", "card-outcome")}
+    assert "Tests that were not significant" in told["evidence"]
+    assert "as the publication states" in told["evidence"]
+    assert "not listed" not in told["evidence"]
+    assert "The publication states no ordering" in told["evidence"]
+    assert told["tables"] == "How covariates go together There are no two covariates that could go together."
+    assert "Unless patients were assigned to the two levels at random" in told["contrasts"]
+    assert "lines keep apart alike" not in told["contrasts"]
+    assert "Every covariate has a published margin" in told["limits"]
+    assert "Death from a clot (fatal_clot): published at 3-5, 4-5, 5; grade 5 of clot" in told["card-outcome"]
+
+
+def test_the_three_things_that_flags_are_of_are_told_where_flags_are(page):
+    told = element(page["both"], "flags")
+    for words in ("Of a covariate's effects", "Of patients", "difference or an odds ratio between two levels"):
+        assert words in told
+    assert '<a href="#flags">' in section(page["both"], "contrasts")
+
+
 def test_discrepancies_are_there(page):
     assert rows(page["both"], "discrepancies", "Discrepancies")[1] == ["Table 2", "about ten", "eleven", "taken as printed"]
 
@@ -153,7 +176,7 @@ def test_every_null_is_told_with_and_without(page, model, other):
     table = aemodel.selection_table(model, other)
     order = [event.name for event in model.tables.events]
     table = table.sort_values("event", key=lambda names: names.map(order.index), kind="stable")
-    found = rows(page["both"], "evidence", "Tests that were not significant")
+    found = rows(page["both"], "evidence", "Tests that were not listed")
     assert found[0][3:8] == ["Publication", "Odds ratio, this fit", "P, this fit", "Odds ratio, other fit", "P, other fit"]
     for line, row in zip(found[1:], table.itertuples(), strict=True):
         numbers = [row.odds_ratio, row.p_nonsignificant, row.odds_ratio_without, row.p_without]

@@ -228,7 +228,7 @@ def test_card_has_every_heading_once_and_no_empty_section(model):
 
 
 def test_card_names_covariates_without_a_published_frequency(shipped):
-    """From the arrays: nothing in the code knows which they are."""
+    """From the rows: nothing in the code knows which they are."""
     facts = model_facts(shipped.manifest, shipped.tables, shipped.risks)
     assert "No event is tabulated by Race/ethnicity: differences between its levels are assumption" in card(facts)
     for covariate in facts["covariates"]:

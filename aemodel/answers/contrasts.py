@@ -21,7 +21,8 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
 
     ``contrast_table(model, {"arm": "high"}, {"arm": "low"})`` compares the cohort were all patients in the high arm with
     the cohort were all in the low: risks are standardised over the joint distribution of the other covariates.
-    A difference between groups of a trial is no effect of a cause: patients who differ in these also differ in others.
+    Unless patients were assigned to them at random, a difference between groups is no effect of a cause: patients who differ
+    in these also differ in others.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     pandas.DataFrame
         Columns event, grade, risk, reference_risk, difference, difference_lower, difference_upper, ratio, ratio_lower,
         ratio_upper, p_higher (posterior probability that the risk is higher than the reference) and support (what the
-        weakest of the changed covariates' differences rests on).
+        weakest of the changed covariates' differences rests on; not what `risk_table` says of a patient at either end).
 
     Raises
     ------
@@ -109,8 +110,9 @@ def at_each_level(risks: RiskDraws) -> Iterator[tuple[str, str, NDArray[np.float
 def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
     """Odds ratios of each covariate's levels against its first level.
 
-    Risks are standardised: those of the whole cohort were it at the level, the other covariates as they are. A difference
-    between groups of a trial is no effect of a cause: patients who differ in one thing also differ in others.
+    Risks are standardised: those of the whole cohort were it at the level, the other covariates as they are. Unless patients
+    were assigned to levels at random, a difference is no effect of a cause: patients who differ in one thing also differ in
+    others.
 
     Parameters
     ----------

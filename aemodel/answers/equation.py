@@ -27,7 +27,7 @@ class State:
 
 @dataclass(frozen=True)
 class Equation:
-    """Log odds of each branch: its intercept, of the cohort's average, and an effect for each level of each covariate.
+    """Log odds of each branch: its intercept, their average over the cohort, and an effect for each level of each covariate.
 
     They are those of the branches' probabilities given that they are come to, posterior means, in every cell.
     ``effects`` is (level, branch), levels of all covariates end to end; ``families`` has the

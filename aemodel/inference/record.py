@@ -290,7 +290,7 @@ def model_html(model: Any, words: Words) -> str:
 
 def null_words(tables: Tables) -> str:
     """What a publication's nulls are tests of."""
-    stated = {null.stated for null in tables.nulls}
+    stated = {null.stated for null in tables.nulls} or {True}
     return f"tests that were {' or '.join(['not significant'] * (True in stated) + ['not listed'] * (False in stated))}"
 
 

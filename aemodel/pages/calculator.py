@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.pages.description import beside_words, cohort_sizes
+from aemodel.pages.description import beside_words, cohort_sizes, is_counted
 from aemodel.pages.render import check_comparable, check_page, source, write_page
 from aemodel.publication.arguments import path_in
 from aemodel.publication.errors import InputError
@@ -125,7 +125,7 @@ def _covariate(model: Any, k: int) -> dict[str, Any]:
         "label": covariate.label,
         "levels": levels,
         "columns": [said[column] for column in covariate.raw_columns if column in said],
-        "counted": any(k in (sets_of(model.risks.covariates, row.covariate, row.level) or ()) for row in model.tables.rows),
+        "counted": is_counted(model.tables, covariate),
     }
 
 

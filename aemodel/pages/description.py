@@ -13,7 +13,8 @@ import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.record import evidence_words, manifest_digest
-from aemodel.publication.rules import allowed_words
+from aemodel.publication.grades import class_numbers, grade_bounds
+from aemodel.publication.rules import allowed_words, split
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import words_of
@@ -48,7 +49,7 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         "source": {key: text for key in ABOUT if (text := getattr(about, key))},
         "patients": tables.n,
         "data": _data(tables),
-        "covariates": [_covariate(risks, k) for k in range(len(risks.covariates))],
+        "covariates": [_covariate(tables, risks, k) for k in range(len(risks.covariates))],
         "columns": _columns(about.columns, risks.covariates),
         "events": _events(tables),
         "grades": list(risks.grades),
@@ -88,7 +89,7 @@ def _data(tables: Tables) -> dict[str, Any]:
     }
 
 
-def _covariate(risks: RiskDraws, k: int) -> dict[str, Any]:
+def _covariate(tables: Tables, risks: RiskDraws, k: int) -> dict[str, Any]:
     covariate: Covariate = risks.covariates[k]
     sources = risks.source[k][risks.published]
     rests_on = {flag: int((sources == i).sum()) for i, flag in enumerate(SUPPORT)}
@@ -102,8 +103,14 @@ def _covariate(risks: RiskDraws, k: int) -> dict[str, Any]:
             for level, count in zip(covariate.levels, cohort_sizes(risks, k), strict=True)
         ],
         "rests_on": rests_on,
-        "uncounted": rests_on["prior"] == sum(rests_on.values()),
+        "uncounted": not is_counted(tables, covariate),
     }
+
+
+def is_counted(tables: Tables, covariate: Covariate) -> bool:
+    """Whether any frequency is given by a covariate, alone or with others."""
+    places = (split(tables.covariates, row.covariate, row.level) or () for row in tables.rows)
+    return any(name == covariate.name for each in places for name, _ in each)
 
 
 def _columns(said: Mapping[str, str], covariates: Sequence[Covariate]) -> list[dict[str, str]]:
@@ -122,13 +129,14 @@ def cohort_sizes(risks: RiskDraws, k: int) -> list[int]:
 
 
 def _events(tables: Tables) -> list[dict[str, Any]]:
+    numbers = class_numbers(tables.classes)
     return [
         {
             "name": event.name,
             "label": event.label,
             "parent": event.parent,
             "relation": event.relation,
-            "published_grades": list(tables.published_grades(event)),
+            "published_grades": sorted(tables.published_grades(event), key=lambda grade: grade_bounds(grade, numbers)),
         }
         for event in tables.events
     ]

@@ -18,7 +18,7 @@ from aemodel.scoring.whole import check_place, whole
 
 NOTICE = {
     "not_for": "Not for treatment decisions.",
-    "why": "These risks come from a published table by a statistical model; no other group of patients has been used to check "
+    "why": "These risks come from published tables by a statistical model; no other group of patients has been used to check "
     "them.",
     "rests_on": {
         "data": "the event's own published rows",

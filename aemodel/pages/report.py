@@ -24,7 +24,7 @@ from aemodel.answers.plots import plot_calibration, plot_differences, plot_ident
 from aemodel.answers.risk import profile_table, risk_table
 from aemodel.answers.risk_plots import plot_effects, plot_profiles
 from aemodel.answers.sensitivity import SENSITIVE, sensitivity_table, table_uncertainty
-from aemodel.inference.record import evidence_words, make_manifest
+from aemodel.inference.record import evidence_words, make_manifest, null_words
 from aemodel.pages import report_tables as rows
 from aemodel.pages.checklist import checklist
 from aemodel.pages.description import cohort_sizes, model_facts, without
@@ -52,6 +52,8 @@ LESS = {
 """What fits with fewer assumptions are called, by what they do without."""
 NOTHING = 0.005
 """Bounds of a frequency this near to 0 and 1 allow anything."""
+IMPLIED = {True: "as the publication states", False: "as is inferred from its not being listed"}
+"""How a test is known to be not significant, by whether it was stated."""
 MOST_ROWS = 30
 """Rows of a table of findings that are printed; the rest are counted."""
 
@@ -177,6 +179,8 @@ def _evidence(model: Any, other: Any, words: Words) -> dict[str, Any]:
     nulls = selection_table(model, other).sort_values("event", key=lambda names: names.map(order.index), kind="stable")
     return {
         "rows": {"nulls": rows.nulls(nulls, words)},
+        "tests": null_words(model.tables).capitalize(),
+        "tests_by": " or ".join(IMPLIED[stated] for stated in (True, False) if stated in set(nulls["stated"])),
         "evidence": [evidence_words(each.settings, each.tables) for each in (model, other) if each is not None],
         "ordering_used": model.settings.get("ordering"),
         "orderings": list(rows.orderings(ordering_table(model), other and ordering_table(other), words, groups)),
@@ -298,8 +302,8 @@ def _equation(model: Any, words: Words) -> dict[str, Any]:
 
 
 def _between(model: Any, words: Words, tables: int) -> dict[str, Any]:
-    """How far risks move between ``tables`` of the covariates, unless none is drawn."""
-    if not tables:
+    """How far risks move between ``tables`` of the covariates, unless none is drawn or there is nothing to tabulate."""
+    if not tables or len(model.risks.covariates) < 2:
         return {"rows": {"uncertainty": []}, "between": None}
     with waiting(f"{tables} tables of the covariates"):
         found = table_uncertainty(model, seed=1, tables=tables, draws=min(DRAWS, model.risks.draws.shape[0]))
@@ -324,7 +328,7 @@ def _facts(model: Any) -> dict[str, Any]:
     return model_facts(make_manifest(model, {}, None) if manifest is None else manifest, model.tables, model.risks)
 
 
-def _profiles(model: Any, contrasts: pd.DataFrame, words: Words) -> tuple[str, str, Any] | None:
+def _profiles(model: Any, contrasts: pd.DataFrame, words: Words) -> tuple[str, list[str], Any] | None:
     """The event whose margins are published by most covariates, the first two of these, and its risks by them, drawn.
 
     Of several such events, the one that has the largest of its smaller differences.
@@ -338,4 +342,4 @@ def _profiles(model: Any, contrasts: pd.DataFrame, words: Words) -> tuple[str, s
     event = by_event.index[-1]
     names = [c.name for c in risks.covariates if (event, c.name) in largest.index][:2]
     drawn = plot_profiles(profile_table(model, names), event=event, grade=risks.grades[0], labels=model)
-    return words.event(event), " and ".join(map(words.covariate, names)), drawn
+    return words.event(event), [*map(words.covariate, names)], drawn

@@ -265,7 +265,7 @@ def bounds(rows: pd.DataFrame, words: Words) -> list[Row]:
 
 def branches(equation: Equation, words: Words) -> list[Row]:
     return [
-        {"p": f"p{i}", "Branch": _in_words(name, words), "Log odds, of the cohort's average": f"{value:z.3f}"}
+        {"p": f"p{i}", "Branch": _in_words(name, words), "Log odds, averaged over the cohort": f"{value:z.3f}"}
         for i, (name, value) in enumerate(zip(equation.branches, equation.intercept, strict=True), start=1)
     ]
 

@@ -10,6 +10,8 @@ const SUPPORT_WORDS = {
 
 const UNPUBLISHED = "The publication does not give this toxicity at this grade: all of this answer is an assumption of the model.";
 
+const GIVEN = "The publication gives this toxicity at this grade.";
+
 const NUMBERS = new Intl.NumberFormat("en-US");
 
 // A risk that would round to nobody is below 0.1, never 0; only what was counted can be nil.
@@ -125,7 +127,7 @@ function sentencesOf(model, chosen, event, grade) {
     meaning: supportMeaning(model, { answer, known, same: compared.same, event, grade }),
     few: known.length && answer.patients < 10 ? fewInWords(model, answer) : "",
     counted: rows.map(countSentence),
-    uncounted: uncounted(model, known, rows),
+    uncounted: uncounted(model, { chosen, known, rows, event, grade }),
     notes: model.notes_on[event].filter((note) => appliesTo(note, model.grades[grade], chosen)).map((note) => note.text),
   };
 }
@@ -137,7 +139,7 @@ function comparison(model, { answer, total, known, assumed, time, event, grade }
     return { same: true, words: counted ? `Nothing is chosen: this is the whole cohort, of whom ${counted} had it${time}.` : "" };
   }
   if (assumed) {
-    return { words: counted ? `Of all patients ${counted} had it${time}: that was counted. How this patient differs was not.` : "" };
+    return { words: counted ? `Of all patients ${counted} had it${time}: that was counted. How this patient differs is mostly assumed.` : "" };
   }
   if (exact && !total.low) {
     return { same: true, words: `Of all patients ${counted} had it${time}: too rare to tell how this patient differs.` };
@@ -156,7 +158,7 @@ function unknownOf(model) {
 
 function supportMeaning(model, { answer, known, same, event, grade }) {
   if (!model.published[event][grade]) return UNPUBLISHED;
-  if (!known.length) return "";
+  if (!known.length) return GIVEN;
   return same && answer.support !== "prior" ? "" : SUPPORT_WORDS[answer.support];
 }
 
@@ -170,13 +172,18 @@ function bothWays({ mean }, time) {
 
 function fewInWords(model, { patients }) {
   const number = patients < 0.95 ? "fewer than 1" : `about ${Math.round(patients)}`;
-  return `Fewer than 10 of the ${NUMBERS.format(model.patients)} patients are like this: ${number}.`;
+  return `Fewer than 10 of the ${NUMBERS.format(model.patients)} patients are expected to be like this: ${number}.`;
 }
 
-function uncounted(model, known, rows) {
-  const counted = new Set(rows.flatMap((row) => Object.keys(row.at)));
-  const labels = known.filter((k) => !counted.has(String(k))).map((k) => model.covariates[k].label.toLowerCase());
-  return labels.length ? `Not published for this toxicity at this grade: by ${labels.join(", ")}.` : "";
+// What is known and not counted: a covariate by which nothing was, or a level that is in no row, though others are.
+function uncounted(model, { chosen, known, rows, event, grade }) {
+  const those = (counts) => new Set(counts.flatMap((row) => Object.keys(row.at)));
+  const [here, anywhere] = [those(rows), those(model.counts[event][grade])];
+  const missing = known.filter((k) => !here.has(String(k))).map((k) => {
+    const { label, levels } = model.covariates[k];
+    return anywhere.has(String(k)) ? `for ${levels[chosen[k]].label}` : `by ${label.toLowerCase()}`;
+  });
+  return missing.length ? `Not published for this toxicity at this grade: ${missing.join(", ")}.` : "";
 }
 
 function appliesTo({ grade, at }, shown, chosen) {
