@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +33,7 @@ from aemodel.publication.rules import split
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws, support_by_shares
 
-DRAWS = 40
+DRAWS = 160
 """Posterior draws over which variances are averaged."""
 
 ROUNDING = 1e-4
@@ -155,13 +154,11 @@ class _Slopes:
 
     def of(self, counts: Counts) -> Floats:
         """(row, parameter)."""
-        found = []
-        for kind, cells in zip(counts.kind, counts.cells, strict=True):
-            moved = self.by_logit[kind] * cells
-            own = moved @ self.matrix
-            shared = (moved * self.load).sum(axis=0) @ self.matrix
-            found.append(np.concatenate([moved.sum(axis=1), own.ravel(), shared, (self.steps.T @ own).ravel()]))
-        return np.array(found)
+        moved = self.by_logit[counts.kind] * counts.cells[:, None]
+        own = moved @ self.matrix
+        shared = np.einsum("rbc,bc->rc", moved, self.load) @ self.matrix
+        parts = (moved.sum(axis=2), own, shared, np.einsum("bp,rbk->rpk", self.steps, own))
+        return np.hstack([part.reshape(len(moved), -1) for part in parts])
 
 
 def _effects(slopes: _Slopes, levels: Floats, risk: Floats) -> Floats:
@@ -179,12 +176,10 @@ def _covariance(design: Design, kinds: Sequence[tuple[str, str]], states: Floats
     family = np.array([design.family_of(event) for event, _ in kinds])
     rates, root = states @ p, np.sqrt(rows.cells)
     found = np.zeros((len(root), len(root)))
-    for a, b in product(sorted(set(rows.kind.tolist())), repeat=2):
-        if a <= b and family[a] == family[b]:
-            both = (states[a] * states[b]) @ p - rates[a] * rates[b]
-            mine, other = (np.flatnonzero(rows.kind == kind) for kind in (a, b))
-            found[np.ix_(mine, other)] = (root[mine] * both) @ root[other].T
-            found[np.ix_(other, mine)] = found[np.ix_(mine, other)].T
+    for kind in set(rows.kind.tolist()):
+        mine, together = rows.kind == kind, (family == family[kind])[:, None]
+        both = np.where(together, (states * states[kind]) @ p - rates * rates[kind], 0.0)
+        found[mine] = root[mine] @ (both[rows.kind] * root).T
     return found
 
 
