@@ -108,31 +108,30 @@ def test_cells_that_a_complete_table_does_not_list_are_empty():
     np.testing.assert_allclose(make_design(tables).cells.n, [20, 0, 8, 12], atol=1e-6)
 
 
-def test_own_denominators_are_those_assessed_and_the_rest_counts_elsewhere():
-    """Of 20 patients in each arm 17 and 15 were assessed; any toxicity, in which it lies, is counted in all."""
+@pytest.mark.parametrize(("a", "b"), [(17, 15), (20, 15), (20, 20)])
+def test_own_denominators_are_those_assessed_and_the_rest_counts_elsewhere(a, b):
+    """Of 20 patients in each arm so many were assessed, or all; any toxicity, in which it lies, is counted in all."""
     events = "any,Any,,,3-5,all\nnerve,Nerve,any,nested,3-5,own"
-    rows = ["any,3-5,arm,a,20,9", "any,3-5,arm,b,20,12", "nerve,3-5,arm,a,17,4", "nerve,3-5,arm,b,15,5"]
+    rows = ["any,3-5,arm,a,20,9", "any,3-5,arm,b,20,12", f"nerve,3-5,arm,a,{a},4", f"nerve,3-5,arm,b,{b},5"]
     tables = trial(rows, events)
     totals = {row.event: (row.n, row.observed_low, row.derived) for row in tables.rows if row.covariate == "total"}
-    assert totals == {"any": (40, 21, True), "nerve": (32, 9, True)}
+    assert totals == {"any": (40, 21, True), "nerve": (a + b, 9, True)}
     design = make_design(tables)
     (margins,) = all_margins(design, tables.frequencies)
-    np.testing.assert_allclose(margins.margins.n, [17, 15, 3, 5], atol=1e-6)
+    np.testing.assert_allclose(margins.margins.n, [a, b, 20 - a, 20 - b], atol=1e-6)
     having, p = [design.families[0].having(name, "3-5") for name in ("any", "nerve")], draws((2, 3), number=8)
     incidence = np.zeros((4, 3, 4))
     for place, (cells, states) in enumerate(
         (c, s) for s, c in zip([having[0]] * 2 + [having[1]] * 2, [[0, 2], [1, 3], [0], [1]], strict=True)
     ):
         incidence[np.ix_(cells, np.flatnonzero(states), [place])] = 1
-    exact = enumerate_margin_logprob(np.concatenate([p, p], axis=1), [17, 15, 3, 5], incidence, [9, 12, 4, 5])
+    exact = enumerate_margin_logprob(np.concatenate([p, p], axis=1), [a, b, 20 - a, 20 - b], incidence, [9, 12, 4, 5])
     assert np.ptp(loglik(tables, np.repeat(p, 2, axis=1)) - exact) < 0.02
 
 
 def test_more_assessed_than_there_are_is_named():
     tables = trial(["rash,3-5,arm,a,21,4"], "rash,Rash,,,3-5,own")
-    with pytest.raises(
-        ValueError, match="21 patients were assessed in arm a of those assessed, more than the cohort has there"
-    ):
+    with pytest.raises(ValueError, match="21 patients were assessed at arm a, where the cohort has 20; correct n there"):
         all_margins(make_design(tables), tables.frequencies)
 
 

@@ -180,10 +180,15 @@ def _assessed_rate(
     size, everybody = len(n), np.zeros(2 * len(n), dtype=bool)
     cell_sets = [(everybody | np.isin(np.arange(2 * size), (c, c + size)), n[c], f"cell {c}") for c in range(size)]
     rows = [(np.append(inside[pair], everybody[:size]), m, f"{' '.join(pair)} of those assessed") for pair, m in sizes.items()]
-    for members, m, name in rows:
-        if m > n[members[:size]].sum() + 1e-6:
-            raise PublicationError("frequencies.csv", f"{m} patients were assessed in {name}, more than the cohort has there")
-    table = proportional_fitting([*cell_sets, *rows], 2 * size, "frequencies.csv")
+    start = np.full(2 * size, max(n[0], 1) / (2 * size))
+    for (covariate, level), m in sizes.items():
+        here = inside[covariate, level]
+        if m > (most := n[here].sum()) + 1e-6:
+            problem = f"{m} patients were assessed at {covariate} {level}, where the cohort has {most:.6g}"
+            raise PublicationError("frequencies.csv", problem, remedy="correct n there, or cohort.csv")
+        if m > most - 1e-6:  # all were: fitting would take for ever to empty the rest
+            start[size:][here] = 0
+    table = proportional_fitting([*cell_sets, *rows], start, "frequencies.csv")
     return np.where(n > 0, table[:size] / np.where(n > 0, n, 1), 1.0)
 
 
