@@ -184,7 +184,11 @@ def test_an_event_that_is_listed_against_all_odds_has_a_likelihood():
     ("rule", "rows", "said"),
     [
         ("every", ["rash,3-5,arm,a,20,9"], "(censored): rash 3-5 arm b (0-3 of 20)"),
-        ("any_level", ["rash,3-5,arm,a,20,9", "rash,3-5,arm,b,20,2"], "(truncated): rash 3-5 by arm"),
+        (
+            "any_level",
+            ["rash,3-5,arm,a,20,9", "rash,3-5,arm,b,20,2"],
+            "rash 3-5 by arm; nearest to it: rash 3-5 arm a, 9 of 20 (45.0%)",
+        ),
         ("every", ["rash,3-5,arm,a,20,9", "rash,3-5,arm,b,20,7"], "nothing is absent, so that it tells nothing"),
     ],
 )
@@ -451,6 +455,19 @@ PARTLY = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\n"
                 (("any", ">=3"), "grades: class '>=3' would be no range of grades; write 3-5"),
                 (("any", "3\u20135"), r"grades: class '3\u20135' would be no range of grades; it has .*: write '3-5'"),
             ]
+        ),
+        *(
+            ({}, ["rash,3-5,total,all,40,9", f"rash,3-5,{place},11,6"], rf"line 3: .* is unknown; known are .*; write {said}")
+            for place, said in [
+                ("arm\u00d7age,a*young", r"arm\*age and a\*young$"),
+                ("arm * age,a * 60+", r"arm\*age and a\*60\+$"),
+                ("arm*age,young*a", r"arm\*age and a\*young; levels stand as their covariates do"),
+            ]
+        ),
+        (
+            {"events": "any_ae,Any,,,3-5,all\nrash,Rash,any_ae,nested,3-5,all"},
+            ["any_ae,3-5,arm,a,20,5", "rash,3-5,arm,a,20,6"],
+            r"line 3, rash 3-5 arm a: 6 patients or more, but 5 at most with any_ae \(line 2\); correct one of them, or the parent",
         ),
         (
             {"more": "deaths_listed = true", "events": "any_ae,Any,,,3-4,all\nrash,Rash,any_ae,nested,3-4 5,all"},

@@ -149,6 +149,17 @@ CASES = [
           ("<5 [0.7 %]", "count", r"one number a row: <5 with unit count, or 0\.7 with unit percent; of"),
           ("480/661", "percent", "write 480 here, with unit count, and 661 as n"), ("480 of 661", "count", "write 480 here, with unit"),
           ("73%", "count", "with a percent sign the unit is percent"), ('"1,480"', "count", "thousands have no comma: write 1480")]),
+    *((F, LAST, LAST.replace("480,count,480", f"{odd},{unit},"), rf"line \d+: .*{message}$")
+      for odd, unit, message in [
+          *((f"480{mark}", "count", "; a number alone, without marks or words: write 480") for mark in ("*", "\u2020", "a", " b", "\u1d43", "\u00b2")),
+          ("480/661 (72.6)", "count", "one number a row: 480 with unit count; of how many, 661, goes to n"),
+          ("480 [72.6; 69-76]", "count", "one number a row: 480 with unit count; of how many goes to n"),
+          ("1 480", "count", "thousands have no mark: write 1480"), ("1'480", "count", "thousands have no mark: write 1480"),
+          ("4-1", "count", "'4-1' is a range from the higher to the lower number; write 1-4"),
+          ("480", "percent", "'480' is more than 100 percent"),
+          ("0.726", "percent", r"0\.726 percent is no whole number over 661; .*; if it is a fraction of 1, write 72\.6")]),
+    (F, LAST, LAST.replace("count,480", "count,13-12"), r"line \d+: count: '13-12' goes from the higher to the lower number"),
+    (C, "relapse_group,bm_late,,,323,", "relapse_group,bm_late,,,N = 323,", r"line 3: n must be a whole number .*; found 'N = 323'; a .* write 323"),
     (F, LAST, LAST.replace("count,480", "count,-"), r"line \d+: count: '-' is not .*; leave it empty, unless"),
     (C, "relapse_group,bm_late,,,323,", "relapse_group,bm_late,,,,", r"line 3: n must be a whole number .*; found ''; no row may leave it empty"),
     (C, "relapse_group,bm_late,,,323,", "relapse_group,bm_late,,,323.5,", r"line 3: n must be a whole number of at .*; found '323\.5'"),
@@ -160,6 +171,11 @@ CASES = [
     (F, LAST, LAST.replace("3-5", "05-Mar"), r"line \d+: .* a spreadsheet seems to have made a date of it"),
     (F, "sepsis,3-5,age_band,1-9", "sepsis,3-5,age_band,09-Jan", r"line \d+: .*'09-Jan' is unknown.*made a date of it"),
     (F, "sepsis,3-5,age_band,1-9", "sepsis,3-5,age_band,1\u20139", r"'1\u20139' is unknown; .*it has \u2013 \(\\u2013\): write '1-9'"),
+    (F, "sepsis,3-5,age_band,1-9", "sepsis,3-5,Age_band,1-9", r"'Age_band' with level '1-9' is unknown; .*; write 'age_band'"),
+    (C, "relapse_group,bm_late,,,323", "relapse_group,BM_late,,,323", r"line 3: .* with level 'BM_late' is unknown; .*; write 'bm_late'"),
+    (C, "relapse_group,bm_late,,,323", "relapse_group,bm_lat\u200be,,,323", r"line 3: .* it has \\u200b: write 'bm_late'"),
+    (F, LAST, LAST.replace("any_ae", "Any_AE"), r"event 'Any_AE' at grade '3-5' is not in events\.csv; events are .*; write 'any_ae'"),
+    (F, "febrile_neutropenia,3-5,total", "febrile_neutropenia,3-4,total", r"which has it at 3-5; write one of these, or add '3-4' there"),
     (F, LAST, LAST.replace("count,480", "promille,480"), r"line \d+: unit must be percent or count; found 'promille'"),
     (F, SEPSIS, SEPSIS.replace("19-30", "19-29"), r"line \d+: covariate 'age_band' with level '19-29' is unknown; known are .*19-30"),
     (C, "relapse_group,bm_late,,,323", "relapse_group,bm_later,,,323", r"line 3: covariate 'relapse_group' with level 'bm_later' is"),
@@ -172,6 +188,8 @@ CASES = [
           **dict.fromkeys([">=3", "\u22653", "3+", "3 or higher", "G3-5", "Grade >= 3", "III-V", ">2"], "write 3-5$"),
           **dict.fromkeys(["3/4", "III-IV", "grades 3 and 4", "G3\u20134"], "write 3-4$"), "IV": "write 4$"}.items()),
     (E, "Oral mucositis,gi_toxicity,nested,3-5", "Oral mucositis,gi_toxicity,nested,>=3", r"line \d+: .* grade '>=3' is none of .*; write 3-5"),
+    (E, "Oral mucositis,gi_toxicity,nested,3-5", "Oral mucositis,gi_toxicity,nested,5;3-5", r"grades '5;3-5 4-5' must have spaces between: write 5 3-5 4-5"),
+    (E, "Oral mucositis,gi_toxicity,nested,3-5", "Oral mucositis,gi_toxicity,nested,3\u20135", r"grade '3\u20135' is none of .* write '3-5'"),
     (E, "Oral mucositis,gi_toxicity,nested,3-5", "Oral mucositis,gi_toxicity,nested,mild", r"grade 'mild' is none of .* named in \[\[grades\]\]"),
     # Sums.
     (F, "infections,3-5,total,all,661,36.6,percent,242", "infections,3-5,total,all,661,36.8,percent,243",
@@ -197,6 +215,8 @@ CASES = [
     (T, "patients = 661", f"patients = {10**30}", r"patients: must be a whole number from 1 to 10,000,000; found 1000"),
     (T, "patients = 661", "patients = true", r"patients: must be a whole number from 1 to 10,000,000; found True"),
     (T, "patients = 661", "patients = ", r"publication\.toml: "),
+    (T, "patients = 661", "patients = 1,661", r"publication\.toml: .*'patients = 1,661'; thousands have no comma: write 1661"),
+    (T, 'label = "Male"', "label = \u201cMale\u201d", r"publication\.toml: .*at line \d+, .*\u201cMale\u201d.*; quotes are straight: \u201c is none"),
     (T, "patients = 661", "", r"publication\.toml: 'patients' must be given"),
     (T, "open = true", 'open = "no"', r"covariates\[race_ethnicity\]\.open: must be true or false.*; found 'no'"),
     (T, "unlisted = true", 'unlisted = "no"', r"nulls\[1\]\.unlisted: must be true or false.*; found 'no'"),
@@ -244,9 +264,20 @@ def test_odd_value_is_refused_by_file_and_place(aall1331, file, old, new, messag
     assert said.replace("\n", "").isprintable()
 
 
+@pytest.mark.parametrize(
+    ("file", "new"), [(T, "patients = 1,661"), (E, "Any toxicity,,,any 4-5"), (E, 'Any toxicity,,,"any, 4-5"')]
+)
+def test_what_follows_from_a_slip_is_not_told_beside_it(aall1331, file, new):
+    texts = dict(aall1331.texts)
+    old = {T: "patients = 661", E: next(line for line in texts[E].splitlines() if line.startswith("any_ae"))[7:]}[file]
+    assert len(faults_of({**texts, file: texts[file].replace(old, new)}).splitlines()) == 1
+
+
 def test_names_in_tests_are_cut_short(aall1331):
     text = aall1331.texts["tests.csv"].replace("sepsis,3-5", f"{'x' * 4000},3-5")
-    with pytest.raises(PublicationError, match=r"tests\.csv, line 14, x{60}\.\.\. 3-5 by age_band: no frequency at 1-9"):
+    with pytest.raises(
+        PublicationError, match=r"tests\.csv, line 14, x{60}\.\.\. 3-5 by age_band: no such event; choose from infections_total"
+    ):
         p_value_table(read_tables({**aall1331.texts, "tests.csv": text}))
 
 

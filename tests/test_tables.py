@@ -18,7 +18,7 @@ from aemodel.publication.cells import make_cells
 from aemodel.publication.frequencies import printed_range
 from aemodel.publication.rules import TOTAL, split
 from aemodel.publication.schema import FILES, Covariate, Level
-from aemodel.publication.summary import frequency_lines
+from aemodel.publication.summary import frequency_lines, unit_lines
 from aemodel.publication.tables import load_tables, read_tables, write_template
 from tests.publications import count, faults_of, publication_texts
 from tests.reference import fisher_exact
@@ -356,6 +356,31 @@ def test_level_with_nobody_has_nobody_of_nobody():
     assert "0 of 0" in str(frequency_lines(tables))
     assert make_cells(tables).n.tolist() == [104, 96, 0]
     assert "0 of 0" not in tables._repr_html_()
+
+
+def test_rows_that_are_all_sums_of_others_are_refused():
+    said = faults_of(folder(frequencies=PUB.replace(",,no,", ",,yes,")))
+    assert (
+        "line 2: all rows of rash are derived, the sums of others, so that none is evidence of it; leave derived empty" in said
+    )
+
+
+@pytest.mark.parametrize(("ages", "good"), [((0, 40, 60), True), ((60, 40, 0), True), ((0, 60, 40), False)])
+def test_levels_in_order_stand_in_the_order_of_their_column(ages, good):
+    level = '{{ name = "{0}", label = "{0}", when = {{ years = {{ min = {0}, below = {1} }} }} }}'
+    levels = ", ".join(level.format(age, age + 20) for age in ages)
+    age = f'[[covariates]]\nname = "age"\nlabel = "Age"\nordered = true\nlevels = [{levels}]\n'
+    texts = folder(more=age, cohort="arm,low,104\narm,high,96\nage,0,90\nage,40,60\nage,60,50\n")
+    if good:
+        assert read_tables(texts).covariates[0].ordered
+    else:
+        assert "covariates[age]: is ordered, but its levels are not in the order of years; put them in" in faults_of(texts)
+
+
+def test_a_count_beside_percentages_is_pointed_at():
+    text = PUB.replace("96,35.4,percent", "96,35,count").replace("200,52,", "200,53,")
+    assert [line.split(",")[0] for line in unit_lines(read_tables(folder(frequencies=text)))] == ["Lines 3 and 4"]
+    assert unit_lines(read_tables(folder())) == []
 
 
 @pytest.mark.parametrize("name", ["60+", "a+b", "a*b", "+", "total"])

@@ -30,7 +30,10 @@ FILE = "events.csv"
 
 
 def check_events(events: Sequence[Event], classes: Sequence[GradeClass], faults: Faults) -> None:
-    """Whether events are a forest: known parents and grades, no cycle, children of one relation, one fatal event a family."""
+    """Whether events are a forest: known parents and grades, no cycle, children of one relation, one fatal event a family.
+
+    Grades are not looked at where it is not known which ``classes`` there are.
+    """
     by_name = {event.name: event for event in events}
     if not events:
         faults.add(FILE, "events must be listed, one a row")
@@ -100,6 +103,21 @@ def check_deaths(
                 )
                 faults.add("frequencies.csv", problem, line=given[parts[0]], remedy=remedy)
                 break
+
+
+def check_nesting(events: Sequence[Event], rows: Sequence[Frequency], faults: Faults) -> None:
+    """No more patients with an event than with the one it lies in, where both are counted alike."""
+    found = {row.key: row for row in rows}
+    named = {event.name: event for event in events}
+    for row in rows:
+        parent = named[row.event].parent or ""
+        outer = found.get((parent, *row.key[1:]))
+        if outer is not None and named[parent].assessed == "all" and row.observed_low > outer.observed_high:
+            problem = (
+                f"{row.observed_low} patients or more, but {outer.observed_high} at most with {parent} (line {outer.line})"
+            )
+            remedy = "correct one of them, or the parent in events.csv"
+            faults.add("frequencies.csv", problem, line=row.line, key=" ".join(row.key), remedy=remedy)
 
 
 def with_deaths_listed(
@@ -172,7 +190,11 @@ def _check_event(event: Event, by_name: Mapping[str, Event], numbers: Mapping[st
     if not event.grades or len(set(event.grades)) < len(event.grades):
         faults.add(FILE, f"{named}: grades must be given, each once; found {shown(' '.join(event.grades))}", line=event.line)
     own = "; they have spaces between and none within, as any 3-5, and a paper's own classes are named in [[grades]]"
-    for grade in event.grades:
+    if re.search("[,;|]", text := " ".join(event.grades)):
+        meant = " ".join(re.split("[ ,;|]+", text))
+        faults.add(FILE, f"{named}: grades {shown(text)} must have spaces between: write {meant}", line=event.line)
+        return
+    for grade in event.grades if numbers else ():
         try:
             grade_bounds(grade, numbers)
         except ValueError as error:

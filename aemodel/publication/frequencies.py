@@ -25,6 +25,8 @@ ADDED_UP = "sum of grades"
 
 _PRINTED = re.compile(rf"(<=|<|\u2264)?\s*{_NUMBER}(?:\s*-\s*{_NUMBER})?\s*%?")
 _TWO = re.compile(r"([<=]{0,2} ?[0-9.]{1,12}) ?(%?) ?(/|(?:out )?of\b|[(\[;]) ?([<=]{0,2} ?[0-9.]{1,12}) ?(%?) ?[)\]]?")
+_MORE = re.compile(r"([0-9]{1,12}) ?(?:/ ?([0-9]{1,12}))? ?[(\[].+[)\]]")
+"""Patients, of how many if that is told, and more in brackets."""
 _COUNT = re.compile(r"([0-9]{1,12})(?:\.0{1,12})?(?:-([0-9]{1,12}))?")
 OWN = "if only these were assessed for it, set assessed = own in events.csv"
 UNKNOWN = "if it is not known of the others, give them a level with unknown = true"
@@ -59,6 +61,10 @@ def printed_range(printed: str, unit: str, n: int) -> tuple[int, int] | None:
     if not found or not whole or (found[1] and len(ends) > 1):
         what = "percentage, such as 17.3" if unit == "percent" else f"whole number of at most {MOST_PATIENTS:,}"
         raise ValueError(f"not a {what}, nor <5 or 0-4")
+    if Fraction(ends[0]) > Fraction(ends[-1]):
+        raise ValueError(f"a range from the higher to the lower number; write {ends[1]}-{ends[0]}")
+    if unit == "percent" and Fraction(ends[-1]) > 100:
+        raise ValueError("more than 100 percent")
     half = 0 if unit == "count" or found[1] else 1
     first, last = (Fraction(text) + side * half * _half(text) for text, side in ((ends[0], -1), (ends[-1], 1)))
     if unit == "percent":
@@ -100,8 +106,13 @@ def _count(row: Frequency, excused: bool, faults: Faults) -> Frequency | None:
     given = (int(count[1]), int(count[2] or count[1])) if count else found
     if given is None:
         problem = f"{row.printed} {row.unit} is no whole number over {row.n}"
-        faults.add(FILE, problem, line=row.line, remedy="give the count in its column")
-    elif given[1] > row.n or given[0] > given[1]:
+        remedy = "give the count in its column"
+        if re.fullmatch(r"0?\.[0-9]+", row.printed):
+            remedy += f"; if it is a fraction of 1, write {float(row.printed) * 100:.6g}"
+        faults.add(FILE, problem, line=row.line, remedy=remedy)
+    elif given[0] > given[1]:
+        faults.add(FILE, f"count: {shown(row.count)} goes from the higher to the lower number", line=row.line)
+    elif given[1] > row.n:
         faults.add(FILE, f"{_range(given)} events exceed {row.n} patients", line=row.line)
     elif not excused and (found is None or given[0] < found[0] or given[1] > found[1]):
         problem = f"{_range(given)} of {row.n} is not printed {row.printed} ({row.unit})"
@@ -122,6 +133,8 @@ def _meant(printed: str) -> str:
         count, percent = (second, first) if share and not other else (first, second)
         said = "" if share or other else ", if they are that"
         return f"; one number a row: {count} with unit count, or {percent} with unit percent{said}; of how many goes to n"
+    if found := _MORE.fullmatch(plain(printed)):
+        return f"; one number a row: {found[1]} with unit count; of how many{f', {found[2]},' if found[2] else ''} goes to n"
     return "; with a percent sign the unit is percent" if _PRINTED.fullmatch(printed) and "%" in printed else hint(printed)
 
 
@@ -129,23 +142,43 @@ def _range(ends: tuple[int, int]) -> str:
     return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
 
 
-def check_rows(rows: Rows, events: Sequence[Event], covariates: Sequence[Covariate], faults: Faults) -> list[Frequency]:
-    """Those rows that are of events, grades, covariates and levels that there are, each once."""
+def check_rows(
+    rows: Rows,
+    events: Sequence[Event],
+    covariates: Sequence[Covariate],
+    faults: Faults,
+    unread: Collection[str] = (),
+) -> list[Frequency]:
+    """Those rows that are of events, grades, covariates and levels that there are, each once.
+
+    Grades of ``unread`` events could not be read: that is told of these.
+    """
     grades = {event.name: event.grades for event in events}
     good: dict[tuple[str, ...], Frequency] = {}
     for row in rows:
-        before = len(faults)
-        if row.grade not in grades.get(row.event, ()):
+        before, known = len(faults), grades.get(row.event, ())
+        there = row.grade in known
+        if not there and row.event not in unread:
             problem = f"event {shown(row.event)} at grade {shown(row.grade)} is not in events.csv"
-            if known := grades.get(row.event):
-                problem += f", which has it at {listed(known)}{spelling(row.grade, known)}"
-            faults.add(FILE, problem + ("" if known else hint(row.event, [*grades])), line=row.line)
+            if known:
+                meant = spelling(row.grade, known)
+                problem += (
+                    f", which has it at {listed(known)}{meant or f'; write one of these, or add {shown(row.grade)} there'}"
+                )
+            else:
+                problem += f"; events are {listed(grades)}{hint(row.event, [*grades])}"
+            faults.add(FILE, problem, line=row.line)
         check_level(row.covariate, row.level, covariates, FILE, row.line, faults)
         if row.key in good:
             problem = f"given twice, in line {good[row.key].line} too: {listed([' '.join(row.key)])}"
             faults.add(FILE, problem, line=row.line, remedy="leave one out")
-        if len(faults) == before:
+        if len(faults) == before and there:
             good[row.key] = row
+    for name in dict.fromkeys(row.event for row in good.values()):
+        mine = [row for row in good.values() if row.event == name]
+        if all(row.derived for row in mine) and any(row.n for row in mine):
+            problem = f"all rows of {name} are derived, the sums of others, so that none is evidence of it"
+            faults.add(FILE, problem, line=mine[0].line, remedy="leave derived empty where the paper prints a number")
     return list(good.values())
 
 
@@ -158,7 +191,12 @@ def check_level(
     known = {c.name: [n for one in c.levels for n in one.cohort] if fine else [*c.names, *c.groups] for c in covariates}
     allowed = {name: levels for name, levels in known.items() if name == covariate} or known | {"total": ["all"]}
     words = "; ".join(f"{name}: {listed(levels)}" for name, levels in allowed.items())
-    meant = hint(level, [one for levels in allowed.values() for one in levels]) or hint(covariate, [*allowed])
+    like = [re.sub(r" *([*+]) *", r"\1", plain(text)) for text in (covariate, level)]
+    turned = "*".join(reversed(like[1].split("*")))
+    if "*" in like[0] and (pair := next((x for x in (like[1], turned) if split(covariates, like[0], x, fine=fine)), "")):
+        meant = f"; write {like[0]} and {pair}" + ("; levels stand as their covariates do" if pair == turned else "")
+    else:
+        meant = hint(level, [one for levels in allowed.values() for one in levels]) or hint(covariate, [*allowed])
     faults.add(file, f"covariate {shown(covariate)} with level {shown(level)} is unknown; known are {words}{meant}", line=line)
 
 

@@ -74,7 +74,9 @@ def spelling(grade: str, known: Sequence[str]) -> str:
     elif least:
         low = int(least[1]) + (">" in text and ">=" not in text)
         meant = least[1] if text == least[1] else "5" if low >= HIGHEST else f"{low}-{HIGHEST}"
-    return f"; write {meant}" if meant not in ("", grade, plain(grade)) else hint(grade, known)
+    if grade != plain(grade) == meant:
+        return hint(grade)
+    return f"; write {meant}" if meant not in ("", grade) else hint(grade, known)
 
 
 def answered_classes(events: Sequence[Event], classes: Sequence[GradeClass] = GRADES_BY_DEFAULT) -> tuple[str, ...]:

@@ -68,6 +68,10 @@ def _row(
     if row.covariate not in named:
         wrong(f"no such covariate; choose from {listed(named)}")
         return None
+    events = list(dict.fromkeys(of.event for of in published.values()))
+    if row.event not in events:
+        wrong(f"no such event; choose from {listed(events)}")
+        return None
     levels = row.levels.split() or list(named[row.covariate])
     found = {level: published.get((row.event, row.grade, row.covariate, level)) for level in levels}
     if missing := [level for level, each in found.items() if each is None]:

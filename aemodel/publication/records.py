@@ -8,6 +8,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -35,9 +36,13 @@ _DATE = re.compile(
     r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[-. ]?[0-9]+",
     re.IGNORECASE,
 )
+_MARK = r"[a-j*#^\u2020\u2021\u00a7\u00b6\u2016\u00b9\u00b2\u00b3\u02b0-\u02b8\u1d2c-\u1d6a\u2070-\u209c]"
+_MARKED = re.compile(rf"(?:[nN] ?= ?)?(<?=? ?[0-9]{{1,12}}(?:\.[0-9]{{1,12}})?)(?: ?{_MARK}{{1,5}}| ?(?:patients|pts))?")
+"""A number with the mark of a footnote, or with words."""
 _LIKE = str.maketrans({**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d", "-"),
                        **dict.fromkeys("\u00b7\u2219\u22c5\u2024\u066b", "."), **dict.fromkeys("\u00a0\u2007\u2009\u202f", " "),
-                       "\u2264": "<=", "\u2265": ">=", "\u2a7e": ">=", "\uff1c": "<"})  # fmt: skip
+                       "\u2264": "<=", "\u2265": ">=", "\u2a7e": ">=", "\uff1c": "<",
+                       **dict.fromkeys("\u200b\u200c\u200d\u2060\u00ad"), "\u00d7": "*"})  # fmt: skip
 Row = TypeVar("Row")
 
 
@@ -54,10 +59,22 @@ def read_about(text: str, faults: Faults) -> About | None:
         faults.add(file, "lists or tables are nested too deep")
         return None
     except ValueError as error:
-        faults.add(file, said(error))
+        faults.add(file, said(error) + _there(text, str(error)))
         return None
     found: About | None = _read(about, About, "", faults)
     return found
+
+
+def _there(text: str, problem: str) -> str:
+    """The line that TOML could not be read at, and what may be wrong with it."""
+    if not (found := re.search(r"at line ([0-9]+),", problem)):
+        return ""
+    line = text.split("\n")[int(found[1]) - 1].strip()
+    if odd := re.search("[\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb]", line):
+        return f": {shown(line)}; quotes are straight: {odd[0]} is none"
+    if number := re.search(r"= *([0-9]{1,3}(?:,[0-9]{3})+) *(?:#.*)?$", line):
+        return f": {shown(line)}; thousands have no comma: write {number[1].replace(',', '')}"
+    return f": {shown(line)}" if line else ""
 
 
 def _read(value: Any, kind: Any, key: str, faults: Faults) -> Any:
@@ -218,12 +235,20 @@ def hint(text: str, known: Sequence[str] = ()) -> str:
         return "; a spreadsheet seems to have made a date of it: give the column as text, such as 3-5"
     if re.fullmatch(r"(?!0)[0-9]{1,3}(,[0-9]{3}){1,3}", text):
         return f"; thousands have no comma: write {text.replace(',', '')}"
+    like = plain(text)
+    if re.fullmatch(r"(?!0)[0-9]{1,3}([ '\u2019][0-9]{3}){1,3}", like):
+        return f"; thousands have no mark: write {re.sub('[^0-9]', '', like)}"
     if re.fullmatch(r"[0-9]{1,12},[0-9]{1,12} ?%?", text):
         return f"; decimals come after a point: write {text.replace(',', '.')}"
-    like = plain(text)
+    if not known and (found := _MARKED.fullmatch(like)) and found[1] != like:
+        return f"; a number alone, without marks or words: write {found[1]}"
     if like != text and (not known or like in known):
         odd = dict.fromkeys(c for c in text if plain(c) != c)
-        return f"; it has {', '.join(f'{c} ({ascii(c)[1:-1]})' for c in list(odd)[:5])}: write {shown(like)}"
+        names = [f"{c} ({ascii(c)[1:-1]})" if c.isprintable() else ascii(c)[1:-1] for c in list(odd)[:5]]
+        return f"; it has {', '.join(names)}: write {shown(like)}"
+    alike = {name.casefold(): name for name in known if text not in known}
+    if close := get_close_matches(like[:MOST_NAME].casefold(), alike, 1, 0.8):
+        return f"; {'write' if close[0] == like.casefold() else 'perhaps'} {shown(alike[close[0]])}"
     return ""
 
 

@@ -66,6 +66,12 @@ def _check_covariate(covariate: Covariate, key: str, faults: Faults) -> None:
         faults.add(FILE, f"has levels in groups without a label: {listed(sorted(unknown))}", key=key)
     if covariate.ordered and (covariate.open or covariate.groups):
         faults.add(FILE, "is ordered, so it can be neither open nor have groups of levels", key=key)
+    edges = [tuple(test.minimum for test in level.when) for level in covariate.levels if level.when]
+    if covariate.ordered and len(covariate.raw_columns) == 1 and edges not in (sorted(edges), sorted(edges, reverse=True)):
+        remedy = "put them in that order, or leave out ordered"
+        faults.add(
+            FILE, f"is ordered, but its levels are not in the order of {covariate.raw_columns[0]}", key=key, remedy=remedy
+        )
     if not covariate.known or any(level.unknown and level.rules for level in covariate.levels):
         faults.add(FILE, "needs a known level, and its unknown one can have no conditions", key=key)
     if len({frozenset(level.rules) for level in covariate.levels if not level.unknown}) > 1:

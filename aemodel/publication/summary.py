@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from aemodel.publication.cutoffs import read_cutoffs
+from aemodel.publication.cutoffs import Unseen, read_cutoffs
 from aemodel.publication.errors import Faults
 from aemodel.publication.grades import class_numbers, grade_bounds
 from aemodel.publication.markup import html_table
@@ -46,7 +46,7 @@ def in_words(row: Frequency) -> str:
 
 def interval_lines(tables: Any) -> list[str]:
     """Which printed rows leave more than one count possible, a line each, at most `MOST_LINES`."""
-    rows = [row for row in tables.rows if row.line and not row.exact and not row.derived]
+    rows = sorted((row for row in tables.rows if row.line and not row.exact and not row.derived), key=lambda row: row.line)
     lines = [f"line {row.line}, {' '.join(row.key)}: printed {row.printed}, {in_words(row)} of {row.n}" for row in rows]
     return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else [])
 
@@ -61,6 +61,20 @@ def uncounted_lines(tables: Any) -> list[str]:
     ] * bool(unused)
 
 
+def unit_lines(tables: Any) -> list[str]:
+    """Where levels of one table have numbers in both units, which a slip makes of a percentage."""
+    units: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in tables.rows:
+        if row.line and row.printed.strip("0. ").replace(".", "").isdigit():
+            units.setdefault(row.key[:3], {}).setdefault(row.unit, row.line)
+    return [
+        f"Lines {min(lines.values())} and {max(lines.values())}, {event} {grade} by {covariate}, are a count beside a "
+        "percentage: is the unit right?"
+        for (event, grade, covariate), lines in units.items()
+        if len(lines) > 1
+    ]
+
+
 def cutoff_lines(tables: Any) -> list[str]:
     """For each cutoff the events it selected, the rows that are absent, and what the likelihood does with either."""
     printed = [row for row in tables.rows if row.line and not row.derived]
@@ -72,9 +86,25 @@ def cutoff_lines(tables: Any) -> list[str]:
         by_event = [f"{each.event} {each.grade} by {each.covariate}" for each in selected]
         said = [f"absent, so below it, summed over these counts (censored): {listed(by_level, 8)}"] if absent else []
         said += [f"selected by it, given that one level reached it (truncated): {listed(by_event, 8)}"] if selected else []
+        said += [f"nearest to it: {near}"] if (near := _nearest(printed, selected, cutoff.unit)) else []
         name = f"cutoffs[{i}], below {cutoff.below:g} {cutoff.unit}, {cutoff.rule}"
         lines += [f"{name}: {'; '.join(said) or 'nothing is absent, so that it tells nothing'}"]
     return lines
+
+
+def _nearest(printed: Sequence[Frequency], selected: Sequence[Unseen], unit: str) -> str:
+    """Of the events that a cutoff selected the one that reached it least, at its highest level: a wrong unit shows."""
+    highest = []
+    for each in selected:
+        mine = [row for row in printed if row.key[:3] == each[:3] and row.n]
+        sizes = [row.observed_high / row.n if unit == "percent" else row.observed_high for row in mine]
+        highest.append((top := max(sizes), mine[sizes.index(top)]))
+    if not highest:
+        return ""
+    row = min(highest, key=lambda pair: pair[0])[1]
+    ends = dict.fromkeys((row.observed_low, row.observed_high))
+    shares = dict.fromkeys(f"{count / row.n:.1%}" for count in ends)
+    return f"{' '.join(row.key)}, {'-'.join(map(str, ends))} of {row.n} ({' to '.join(shares)})"
 
 
 def tables_html(tables: Any) -> str:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 from aemodel.publication.arguments import path_in
 from aemodel.publication.cutoffs import Unseen, read_cutoffs
 from aemodel.publication.errors import Faults
-from aemodel.publication.events import check_classes, check_deaths, check_events, published_grades, with_deaths_listed
+from aemodel.publication.events import (
+    check_classes,
+    check_deaths,
+    check_events,
+    check_nesting,
+    published_grades,
+    with_deaths_listed,
+)
 from aemodel.publication.evidence import Null, Ordering, read_nulls, read_orderings
 from aemodel.publication.frequencies import (
     Size,
@@ -216,9 +223,11 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
     events, known, counts = (records[name] for name in ("events.csv", "discrepancies.csv", "cohort.csv"))
     classes = about.grades or GRADES_BY_DEFAULT if about else GRADES_BY_DEFAULT
     whole = not faults.within("events.csv")
+    told = about is not None and not faults.within(FILE, "grades")
     if whole:
-        check_events(events, classes, faults)
-    events = with_known_grades(events, classes)
+        check_events(events, classes if told else (), faults)
+    given, events = events, with_known_grades(events, classes)
+    unread_grades = {event.name for event, known in zip(given, events, strict=True) if event.grades != known.grades}
     rows = count_rows(records["frequencies.csv"], {(d.event, d.grade, d.covariate, d.level) for d in known}, faults)
     orderings: tuple[Ordering, ...] = ()
     nulls: tuple[Null, ...] = ()
@@ -230,13 +239,16 @@ def read_tables(texts: Mapping[str, str]) -> Tables:
         check_classes(about.grades, faults)
         counts, sizes = _check_cohort(counts, about, faults)
         named = {event.name for event in events}
-        rows = check_rows([row for row in rows if whole or row.event in named], events, about.covariates, faults)
+        rows = [row for row in rows if whole or row.event in named]
+        rows = check_rows(rows, events, about.covariates, faults, unread_grades)
+        whole = whole and not unread_grades
         if whole:
             if about.deaths_listed:
                 events, alive = with_deaths_listed(events, rows, class_numbers(classes))
                 rows = [*rows, *alive]
             answered = answered_classes(events, classes)
             check_deaths(events, rows, answered, class_numbers(classes), faults)
+            check_nesting(events, rows, faults)
             below, unseen = read_cutoffs(rows, events, about, counts, faults)
             rows = [*rows, *below]
         sizes += check_sums(rows, events, about, faults)
