@@ -338,7 +338,7 @@ def test_tables_show_each_event_and_what_it_is_published_by(model):
 def test_models_show_diagnostics_evidence_and_the_cohort_s_risks(model, shipped):
     text = model._repr_html_()
     assert "Sampler diagnostics passed" in text
-    assert "orderings of groups, with significant tests at both grades and tests that were not significant" in text
+    assert "orderings of groups, with significant tests at both grades and tests that were not listed" in text
     mean = model.risks.summary(model.risks.everything[None], 0.9)[0][0, 0, 0]
     assert f"{100 * mean:.0f} %" in next(line for line in text.splitlines() if "Any toxicity" in line)
     assert len(text) < 6000

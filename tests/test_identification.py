@@ -11,10 +11,11 @@ from msgspec import structs
 
 import aemodel
 from aemodel.answers.contrasts import level_effects
-from aemodel.answers.identification import prior_risks
+from aemodel.answers.identification import of_covariates, prior_risks
 from aemodel.inference.forward import logit, make_model_forward, risk_draws
 from aemodel.scoring.risks import SUPPORT
 from tests.reference import standardised
+from tests.reports import drawn_model, invented_texts
 
 GRADES = ("3-5", "4-5")
 
@@ -129,6 +130,20 @@ def test_without_evidence_nothing_is_assumed_and_no_other_kind_is_told(shipped):
 @pytest.fixture(scope="module")
 def every_profile(profiles):
     return profiles.iloc[:144][["age_band", "relapse_group", "sex", "race_ethnicity"]].reset_index(drop=True)
+
+
+def test_a_covariate_is_said_to_rest_on_what_its_levels_do_on_average():
+    """As the card says of it; not on what its first level does."""
+    model = drawn_model(invented_texts())
+    effects, risks = aemodel.identification_table(model), model.risks
+    found = of_covariates(effects)["support"]
+    names = [c.name for c in risks.covariates]
+    for (event, grade, covariate), flag in found.items():
+        place = names.index(covariate), risks.events.index(event), risks.grades.index(grade)
+        assert flag == SUPPORT[risks.source[place]]
+    assert (found != effects.groupby(found.index.names, sort=False)["support"].first()).any()
+    without = effects.assign(own=np.nan, pooled=np.nan)
+    assert set(of_covariates(without)["support"]) <= set(SUPPORT)
 
 
 def test_risks_have_a_column_for_each_covariate_and_the_flags_of_epred(shipped, profiles, every_profile):

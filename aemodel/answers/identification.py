@@ -16,7 +16,7 @@ from aemodel.inference.forward import KEPT_DRAWS, Forward, logit, make_model_for
 from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
-from aemodel.scoring.risks import SUPPORT, RiskDraws, tails
+from aemodel.scoring.risks import SUPPORT, RiskDraws, support_by_shares, tails
 
 COHORT = "cohort risk"
 RANGE = "highest less lowest profile risk"
@@ -98,6 +98,19 @@ def _measured(
     }
     dims = {**risks.dims, "": range(len(sets))}
     return long_table(dims, {name: np.moveaxis(of, 0, -1) for name, of in columns.items()}).drop(columns="")
+
+
+def of_covariates(effects: pd.DataFrame) -> pd.DataFrame:
+    """A table of effects by event, grade and covariate: mean contraction over levels, and support, by the mean shares.
+
+    Levels differ in what they rest on; the first, or most, of them would not do for all. Models without shares have one flag.
+    """
+    groups = effects.groupby(["event", "grade", "covariate"], sort=False)
+    mean = groups[["contraction", "own", "pooled"]].mean().assign(support=groups["support"].first())
+    # Where no level rests on a row, the grade may be unpublished, whatever shares say.
+    told = mean["own"].notna() & ~groups["support"].agg(lambda flags: (flags == "prior").all())
+    flags = np.array(SUPPORT)[support_by_shares(mean[["own", "pooled"]].to_numpy().T)]
+    return mean.assign(support=mean["support"].where(~told, flags))[["contraction", "support"]]
 
 
 def effect_assumptions(model: Any, k: int) -> NDArray[np.str_]:

@@ -22,7 +22,7 @@ from aemodel.answers.drawing import (
     table_and_words,
     wrapped,
 )
-from aemodel.answers.identification import identification_table, prior_predictive_table
+from aemodel.answers.identification import identification_table, of_covariates, prior_predictive_table
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import listed, shown
 
@@ -150,7 +150,7 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
     -------
     numpy.ndarray
         Matplotlib's axes, (panel,): one for each covariate, with a mark for each event: the mean contraction over levels, 0
-        prior and 1 learned.
+        prior and 1 learned, and what their effects rest on by the mean of their shares.
 
     Raises
     ------
@@ -161,15 +161,14 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
     grade = grade_of(table, grade)
     rows = at_grade(table, grade)
     covariates, events = list(dict.fromkeys(rows["covariate"])), list(dict.fromkeys(rows["event"]))
-    told = {"contraction": ("contraction", "mean"), "support": ("support", "first")}
-    mean = rows.groupby(["covariate", "event"], sort=False).agg(**told)
+    mean = of_covariates(rows).droplevel("grade")
     names = [wrapped(words.event(event), 30) for event in events]
     size = (1.45 * len(covariates) + 2.0, row_height(0.34, names) * len(events) + 1.5)
     with drawn(ax, size, len(covariates), sharey=True) as drawing:
         for axis, covariate in zip(drawing.axes, covariates, strict=True):
             shade_groups(axis, [1] * len(events), -0.5)
             axis.axvline(0, color=SOFT, linewidth=0.8)
-            part = mean.loc[covariate].reindex(events)
+            part = mean.xs(covariate, level="covariate").reindex(events)
             for y, (value, source) in enumerate(zip(part["contraction"], part["support"], strict=True)):
                 look = look_of(*SOURCES[source][:2], source)
                 axis.plot([0, value], [y, y], linewidth=1.5, **look | {"marker": ""})

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aemodel.answers.calibration import told
 from aemodel.answers.equation import Equation
-from aemodel.answers.identification import COHORT, RANGE
+from aemodel.answers.identification import COHORT, RANGE, of_covariates
 from aemodel.inference.diagnostics import GATE
 from aemodel.publication.markup import in_range, per_cent
 from aemodel.publication.schema import Covariate
@@ -154,8 +154,7 @@ def nulls(rows: pd.DataFrame, words: Words) -> list[Row]:
 
 
 def contraction(effects: pd.DataFrame, words: Words) -> list[Row]:
-    keys = ["event", "grade", "covariate"]
-    mean = effects.groupby(keys, sort=False).agg(contraction=("contraction", "mean"), support=("support", "first"))
+    mean = of_covariates(effects)
     return [
         {
             "Event": words.event(event),
