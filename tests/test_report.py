@@ -132,6 +132,7 @@ def test_a_publication_of_two_arms_is_told_of_as_one(tmp_path):
     page = path.read_text(encoding="utf-8")
     told = {key: element(page, key) for key in ("evidence", "identification", "tables", "contrasts", "limits", "card-outcome")}
     assert "Tests that were not significant" in told["evidence"]
+    assert "They went into the fit" in told["evidence"]
     assert "as the publication states" in told["evidence"]
     assert "not listed" not in told["evidence"]
     assert "The publication states no ordering" in told["evidence"]

@@ -179,6 +179,7 @@ def _evidence(model: Any, other: Any, words: Words) -> dict[str, Any]:
     nulls = selection_table(model, other).sort_values("event", key=lambda names: names.map(order.index), kind="stable")
     return {
         "rows": {"nulls": rows.nulls(nulls, words)},
+        "tests_used": model.settings.get("selection"),
         "tests": null_words(model.tables).capitalize(),
         "tests_by": " or ".join(IMPLIED[stated] for stated in (True, False) if stated in set(nulls["stated"])),
         "evidence": [evidence_words(each.settings, each.tables) for each in (model, other) if each is not None],
