@@ -53,6 +53,7 @@ def main() -> None:
 @one_line_errors
 def tables(publication: str, form: str, new: bool) -> None:
     from aemodel.pages.console import print_rows, print_wrapped
+    from aemodel.publication.families import make_families
     from aemodel.publication.summary import cutoff_lines, frequency_lines, interval_lines, uncounted_lines, unit_lines
     from aemodel.publication.tables import load_tables, write_template
 
@@ -72,7 +73,8 @@ def tables(publication: str, form: str, new: bool) -> None:
     for what, lines in (("Rows that are intervals:", interval_lines(read)), ("Cutoffs:", cutoff_lines(read))):
         for line in [what, *lines] if lines else []:
             print_wrapped(line, indent="" if line == what else "  - ")
-    for line in [*unit_lines(read), *(f"{line}." for line in uncounted_lines(read))]:
+    slow = [family.slow for family in make_families(read.events, read.classes) if family.slow]
+    for line in [*unit_lines(read), *(f"{line}." for line in uncounted_lines(read)), *slow]:
         print_wrapped(line)
     click.echo()
     none = "No discrepancy of the publication is recorded."

@@ -17,6 +17,7 @@ from aemodel.inference import pieces
 from aemodel.inference.design import all_margins, family_averages, make_design
 from aemodel.inference.intervals import pack
 from aemodel.inference.own_patients import make_own_profiles
+from aemodel.inference.record import evidence_words
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.selection import chi_square_tests
 from aemodel.publication.cells import make_cells
@@ -396,6 +397,18 @@ def test_pages_are_written(options, tmp_path):
     aemodel.write_report(model, tmp_path / "report.html")
     aemodel.write_calculator(model, tmp_path / "calculator.html")
     assert ("Not told" in (tmp_path / "calculator.html").read_text()) == bool(options)
+
+
+def test_card_tells_of_cutoffs_and_of_covariates_counted_together(tmp_path):
+    rows = [f"rash,3-5,arm*age,{arm}*{age},{n},{n // 3}" for (arm, age), n in CELLS.items()]
+    cut = '[[cutoffs]]\nbelow = 20\nrule = "any_level"\ncovariate = "arm"\n'
+    for tables, crossed in [(trial(rows), True), (trial(BY_ARM, "rash,Rash,,,3-5,all", more=cut), False)]:
+        model = drawn_model(tables.texts, ordering=None, selection=False)
+        aemodel.save_model(model, tmp_path / f"{crossed}")
+        card = " ".join((tmp_path / f"{crossed}" / "card.md").read_text().split())
+        assert ("interactions of covariates but those counted together" in card) is crossed
+        assert ("with effects of both together for those counted together (`arm*age`)" in card) is crossed
+        assert ("beside the margins: cutoffs of what was printed." in evidence_words(model.settings, tables)) is not crossed
 
 
 PARTLY = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\n"

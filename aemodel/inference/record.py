@@ -303,6 +303,7 @@ def evidence_words(settings: Mapping[str, Any], tables: Tables) -> str:
     }
     used = [kinds[settings["ordering"]]] if settings.get("ordering") and tables.orderings else []
     used += [null_words(tables)] if settings.get("selection") and tables.nulls else []
+    used += ["cutoffs of what was printed"] if tables.about.cutoffs else []
     told = [f"Evidence used beside the margins: {' and '.join(used) if used else 'none'}."]
     if (scale := float(settings.get("prior_scale", 1.0))) != 1:
         told.append(f"Prior scales of effects times {scale:g}.")
