@@ -201,6 +201,12 @@ def test_what_a_cutoff_selects_and_leaves_out_is_said(rule, rows, said):
     assert interval_lines(tables) == []
 
 
+def test_a_total_that_is_the_sum_of_levels_is_not_below_a_cutoff():
+    tables = trial(BY_ARM, "rash,Rash,,,3-5,all", more=CUT.format(rule="every", events="").replace('"arm"', '"total"'))
+    assert [row.observed for row in tables.rows if row.level == "all"] == [15]
+    assert cutoff_lines(tables) == ["cutoffs[1], below 20 percent, every: nothing is absent, so that it tells nothing"]
+
+
 @pytest.mark.parametrize(("rule", "said"), [("every", "b lies below it"), ("any_level", "none of its levels reaches it")])
 def test_what_is_in_the_table_against_a_cutoff_is_refused(rule, said):
     rows = [f"rash,3-5,arm,a,20,{9 if rule == 'every' else 3}", "rash,3-5,arm,b,20,2"]
@@ -476,6 +482,16 @@ PARTLY = "covariate,level,n\narm,a,20\narm,b,20\nage,young,17\nage,60+,20\n"
                 ("arm * age,a * 60+", r"arm\*age and a\*60\+$"),
                 ("arm*age,young*a", r"arm\*age and a\*young; levels stand as their covariates do"),
             ]
+        ),
+        (
+            {},
+            ["rash,3-5,arm*age,a*young,11,6", "rash,3-5,age*arm,young*a,11,5"],
+            "line 3: given twice, in line 2 too: rash 3-5 age",
+        ),
+        (
+            {"more": '[[grades]]\nname = "any"\n[[grades]]\nname = "serious"\n', "events": "rash,Rash,,,any 3-4,all"},
+            [],
+            "line 2: event 'rash': whether grade 3-4 is serious, a class .*, is not told; choose from any, serious, 5",
         ),
         (
             {"events": "any_ae,Any,,,3-5,all\nrash,Rash,any_ae,nested,3-5,all"},

@@ -14,6 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 from aemodel.publication.errors import Faults
+from aemodel.publication.frequencies import complete_sets
 from aemodel.publication.rules import TOTAL, places
 from aemodel.publication.schema import About, CohortCount, Cutoff, Event, Frequency
 from aemodel.publication.texts import listed, shown
@@ -45,7 +46,7 @@ def read_cutoffs(
         given: dict[Key, set[str]] = {}
         for row in rows:
             given.setdefault((row.event, row.grade, row.covariate), set()).add(row.level)
-        wanted = list(_wanted(cutoff, events, given))
+        wanted = [each for each in _wanted(cutoff, events, given) if each in given or not _is_summed(each, rows, about)]
         sizes = {covariate: level_sizes(covariate, rows, about, counts) for _, _, covariate in wanted}
         for covariate, found in sizes.items():
             if not found:
@@ -108,6 +109,12 @@ def _wanted(cutoff: Cutoff, events: Sequence[Event], given: dict[Key, set[str]])
         for grade in event.grades:
             if cutoff.grade in ("", grade):
                 yield from ((event.name, grade, covariate) for covariate in by)
+
+
+def _is_summed(place: Key, rows: Sequence[Frequency], about: About) -> bool:
+    """Whether a total without a row is the sum of what is printed of the levels."""
+    mine = [row for row in rows if row.key[:2] == place[:2]]
+    return place[2] == TOTAL[0] and any(covariate != TOTAL[0] for covariate, _ in complete_sets(mine, about.covariates))
 
 
 def level_sizes(covariate: str, rows: Sequence[Frequency], about: About, counts: Sequence[CohortCount]) -> dict[str, int]:

@@ -199,6 +199,11 @@ def _check_event(event: Event, by_name: Mapping[str, Event], numbers: Mapping[st
             grade_bounds(grade, numbers)
         except ValueError as error:
             faults.add(FILE, f"{named}: {error}{spelling(grade, [*numbers]) or own}", line=event.line)
+            continue
+        vague = [name for name in numbers if lowest_grade(name) is None]
+        if vague and grade not in (*numbers, str(HIGHEST)):
+            problem = f"{named}: whether grade {grade} is {vague[0]}, a class of the paper's own, is not told"
+            faults.add(FILE, problem, line=event.line, remedy=f"choose from {listed([*numbers, str(HIGHEST)])}")
 
 
 def _check_children(event: Event, events: Sequence[Event], faults: Faults) -> None:

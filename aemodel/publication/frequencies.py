@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import groupby, product
 from math import ceil, floor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -154,7 +154,7 @@ def check_rows(
     Grades of ``unread`` events could not be read: that is told of these.
     """
     grades = {event.name: event.grades for event in events}
-    good: dict[tuple[str, ...], Frequency] = {}
+    good: dict[tuple[Any, ...], Frequency] = {}
     for row in rows:
         before, known = len(faults), grades.get(row.event, ())
         there = row.grade in known
@@ -169,11 +169,13 @@ def check_rows(
                 problem += f"; events are {listed(grades)}{hint(row.event, [*grades])}"
             faults.add(FILE, problem, line=row.line)
         check_level(row.covariate, row.level, covariates, FILE, row.line, faults)
-        if row.key in good:
-            problem = f"given twice, in line {good[row.key].line} too: {listed([' '.join(row.key)])}"
+        place = split(covariates, row.covariate, row.level) or (row.covariate, row.level)
+        key = (row.event, row.grade, frozenset(place))  # two covariates in either order are one place
+        if key in good:
+            problem = f"given twice, in line {good[key].line} too: {listed([' '.join(row.key)])}"
             faults.add(FILE, problem, line=row.line, remedy="leave one out")
         if len(faults) == before and there:
-            good[row.key] = row
+            good[key] = row
     for name in dict.fromkeys(row.event for row in good.values()):
         mine = [row for row in good.values() if row.event == name]
         if all(row.derived for row in mine) and any(row.n for row in mine):
