@@ -405,7 +405,7 @@ def test_pages_are_written(options, tmp_path):
     assert ("Not told" in (tmp_path / "calculator.html").read_text()) == bool(options)
 
 
-def test_card_tells_of_cutoffs_and_of_covariates_counted_together(tmp_path):
+def test_card_and_report_tell_of_cutoffs_and_of_covariates_counted_together(tmp_path):
     rows = [f"rash,3-5,arm*age,{arm}*{age},{n},{n // 3}" for (arm, age), n in CELLS.items()]
     cut = '[[cutoffs]]\nbelow = 20\nrule = "any_level"\ncovariate = "arm"\n'
     for tables, crossed in [(trial(rows), True), (trial(BY_ARM, "rash,Rash,,,3-5,all", more=cut), False)]:
@@ -414,6 +414,8 @@ def test_card_tells_of_cutoffs_and_of_covariates_counted_together(tmp_path):
         card = " ".join((tmp_path / f"{crossed}" / "card.md").read_text().split())
         assert ("interactions of covariates but those counted together" in card) is crossed
         assert ("with effects of both together for those counted together (`arm*age`)" in card) is crossed
+        report = aemodel.write_report(model, tmp_path / "report.html", tables=0).read_text()
+        assert ("effects of arm*age, of both together, are not in these sums" in report) is crossed
         assert ("beside the margins: cutoffs of what was printed." in evidence_words(model.settings, tables)) is not crossed
 
 

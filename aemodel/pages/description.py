@@ -34,7 +34,8 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
     -------
     dict
         ``name``, ``format``, ``digest`` (of the manifest, and so of the whole model), ``source`` (what the publication says
-        of itself), ``patients``, ``data`` (digest, and numbers of frequencies and discrepancies), ``covariates`` (levels
+        of itself), ``patients``, ``data`` (digest, numbers of frequencies and discrepancies, what they are ``by``, and which of
+        that is two covariates ``crossed``), ``covariates`` (levels
         with cohort counts; ``rests_on`` counts events and grades by what the covariate's effect on them rests on),
         ``columns`` (raw ones: what is in each, and its values), ``events`` (with the grades that have frequencies),
         ``grades`` (answered; ``grade_labels`` for words), ``flags`` (what answers can rest on), ``diagnostics``,
@@ -81,10 +82,13 @@ def beside_words(mine: Mapping[str, Any], its: Mapping[str, Any], tables: Tables
 
 def _data(tables: Tables) -> dict[str, Any]:
     used = [row for row in tables.rows if not row.derived]
+    by = dict(sorted(Counter(row.covariate for row in used).items()))
+    alone = {"total", *(c.name for c in tables.covariates)}
     return {
         "digest": tables.digest,
         "frequencies": len(used),
-        "by": dict(sorted(Counter(row.covariate for row in used).items())),
+        "by": by,
+        "crossed": [name for name in by if name not in alone],
         "discrepancies": len(tables.known_discrepancies),
     }
 
