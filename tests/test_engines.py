@@ -310,7 +310,8 @@ def test_nan_in_parquet_is_not_known(shipped, tmp_path, kind, written_by):
         relation = connection.read_parquet(str(path))
         found = aemodel.score(shipped, relation, events=EVENTS).to_arrow_table().select(ADDED)
         assert found.to_pylist() == aemodel.score(shipped, table(None), events=EVENTS).select(ADDED).to_pylist()
-        assert aemodel.score_summary(shipped, relation) == aemodel.score_summary(shipped, table(None))
+        summaries = [aemodel.score_summary(shipped, given) for given in (relation, table(None))]
+        assert summaries[0] | {"time": ""} == summaries[1] | {"time": ""}
         groups = aemodel.score_cohort(shipped, relation, by="site", events=["death"], grades=["3-5"])
         assert groups.project("site, patients").fetchall() == [(7, 1), (None, 2)]
 

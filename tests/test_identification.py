@@ -141,7 +141,11 @@ def test_a_covariate_is_said_to_rest_on_what_its_levels_do_on_average():
     for (event, grade, covariate), flag in found.items():
         place = names.index(covariate), risks.events.index(event), risks.grades.index(grade)
         assert flag == SUPPORT[risks.source[place]]
-    assert (found != effects.groupby(found.index.names, sort=False)["support"].first()).any()
+    first = effects.groupby(found.index.names, sort=False).cumcount() == 0
+    shares = {"own": np.where(first, 0.9, 0.0), "pooled": np.where(first, 0.0, 0.9)}
+    uneven = of_covariates(effects.assign(**shares, support=np.where(first, "data", "pooled")))["support"]
+    levels = effects.groupby(found.index.names, sort=False).size()
+    assert set(uneven[levels > 2]) == {"pooled"}
     without = effects.assign(own=np.nan, pooled=np.nan)
     assert set(of_covariates(without)["support"]) <= set(SUPPORT)
 
