@@ -154,11 +154,17 @@ class _Slopes:
 
     def of(self, counts: Counts) -> Floats:
         """(row, parameter)."""
-        moved = self.by_logit[counts.kind] * counts.cells[:, None]
-        own = moved @ self.matrix
-        shared = np.einsum("rbc,bc->rc", moved, self.load) @ self.matrix
-        parts = (moved.sum(axis=2), own, shared, np.einsum("bp,rbk->rpk", self.steps, own))
-        return np.hstack([part.reshape(len(moved), -1) for part in parts])
+        branches, contrasts = self.by_logit.shape[1], self.matrix.shape[1]
+        found = np.empty((len(counts.kind), branches * (1 + contrasts) + contrasts * (1 + self.steps.shape[1])))
+        for kind in set(counts.kind.tolist()):
+            mine, by_logit = counts.kind == kind, self.by_logit[kind]
+            cells = counts.cells[mine]
+            own = np.tensordot(cells, by_logit.T[:, :, None] * self.matrix[:, None], 1)
+            shared = (cells * (by_logit * self.load).sum(axis=0)) @ self.matrix
+            steps = np.einsum("bp,rbk->rpk", self.steps, own)
+            parts = (cells @ by_logit.T, own, shared, steps)
+            found[mine] = np.hstack([part.reshape(len(cells), -1) for part in parts])
+        return found
 
 
 def _effects(slopes: _Slopes, levels: Floats, risk: Floats) -> Floats:
