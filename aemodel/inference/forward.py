@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.inference import priors
-from aemodel.inference.design import Design, make_design
+from aemodel.inference.design import Design, Tree, make_design
 from aemodel.inference.effects import effect_scales, moved_logits, state_probabilities
 from aemodel.inference.levels import descend
 from aemodel.publication.cells import NOBODY
@@ -42,6 +43,12 @@ class Forward:
     weight: Floats
     deviation: float
 
+    @cached_property
+    def tree(self) -> Tree:
+        """The families' decisions; of new levels the cohort has nobody."""
+        share = self.design.share
+        return self.design.tree._replace(share=np.pad(share, (0, len(self.levels) - len(share))))
+
     def states(self, draws: xr.Dataset, seed: int) -> Iterator[Floats]:
         """Probabilities (state, cell) for each sample of ``draws``, families end to end; the same seed, the same numbers."""
         return states_of(self.design, self.logits(draws, seed))
@@ -60,9 +67,7 @@ class Forward:
         centred = matrix - self.design.share @ self.design.matrix
         log_odds, published = draw["cohort_log_odds"], len(residual)
         moved = moved_logits(self.design, log_odds, draw["own"], draw["shared"], centred, np, fresh)
-        share = np.pad(self.design.share, (0, len(matrix) - published))
-        level, *_ = descend(log_odds, moved, self.design.tree._replace(share=share))
-        logits = level[:, None] + moved
+        logits = descend(log_odds, moved, self.tree)[0][:, None] + moved
         noise = rng.standard_normal(logits.shape)
         noise[:, :published] = noise[:, :published] @ residual.T
         return np.asarray(logits + abs(rng.normal(0, self.deviation)) * noise if self.deviation else logits)

@@ -157,8 +157,11 @@ class LogitsOp(Op):  # type: ignore[misc]
         return LogitsSlopesOp(self.tree)(*inputs, *output_gradients)
 
 
-class LogitsSlopesOp(LogitsOp):
+class LogitsSlopesOp(Op):  # type: ignore[misc]
     """Slopes in the cohort's log odds and in what effects add, from those in the logits."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
 
     def make_node(self, *inputs: Any) -> Apply:
         return Apply(self, [pt.as_tensor_variable(each) for each in inputs], [pt.dvector(), pt.dmatrix()])

@@ -24,8 +24,7 @@ def print_check(model: Any, table: pd.DataFrame) -> None:
         f"{fits['within50']:.0%} in their 50 % one."
     )
     print_wrapped("A consistency check, not a validation: the model saw these rows.")
-    if model.branch_logits is not None:
-        print_wrapped(slope_words(calibration_slopes(model, seed=1), model))
+    print_wrapped(slope_words(calibration_slopes(model, seed=1), model))
     click.echo()
     print_wrapped(evidence_words(model.settings, model.tables))
     _print_orderings(ordering_table(model))

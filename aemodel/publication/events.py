@@ -82,10 +82,10 @@ def check_deaths(
 
     And whether they lie in the classes that there are: a class 3-4 is taken for 3 or higher, which holds them.
     """
-    deaths = [(event.name, row.line) for event in events for row in rows if row.event == event.name and _is_death(event, row)]
+    deaths = _deaths(events, rows)
     for name in numbers if deaths else ():
         if (found := re.fullmatch(NUMBERED, name)) and found[2] and int(found[2]) < HIGHEST:
-            problem = f"class {name!r} would hold the deaths of {deaths[0][0]} (frequencies.csv, line {deaths[0][1]}) too"
+            problem = f"class {name!r} would hold the deaths of {deaths[0].event} (frequencies.csv, line {deaths[0].line}) too"
             remedy = f"name the class {found[1]}-{HIGHEST}; rows at {name} and {HIGHEST} are added up to it"
             faults.add("publication.toml", problem, key="grades", remedy=remedy)
     for event in events:
@@ -128,7 +128,7 @@ def with_deaths_listed(
     Of events of which nobody died, nor of one in them; and where deaths of an event are given by one covariate, at its levels
     without a row.
     """
-    dead = [row for event in events for row in rows if row.event == event.name and _is_death(event, row)]
+    dead = _deaths(events, rows)
     names, given, by = {row.event for row in dead}, {row.key for row in dead}, {(row.event, row.covariate) for row in dead}
     spared = {event.name for event in events if not names.intersection(each.name for each in family_of(event, events))}
     added: dict[tuple[str, ...], Frequency] = {}
@@ -145,8 +145,14 @@ def with_deaths_listed(
     ], list(added.values())
 
 
-def _is_death(event: Event, row: Frequency) -> bool:
-    return event.relation == "fatal" or row.grade == str(HIGHEST)
+def _deaths(events: Sequence[Event], rows: Sequence[Frequency]) -> list[Frequency]:
+    """Rows of a fatal event, or at grade 5, in the order of events."""
+    return [
+        row
+        for event in events
+        for row in rows
+        if row.event == event.name and (event.relation == "fatal" or row.grade == str(HIGHEST))
+    ]
 
 
 def published_grades(
