@@ -115,24 +115,27 @@ def make_model_forward(model: Any) -> tuple[Forward, xr.Dataset, int]:
         The model was fitted by a version with other parameters: only its risks can be had.
     """
     if missing := PARAMETERS - set(model.posterior.data_vars):
-        raise InputError(
-            "model",
-            f"{model.name} was fitted by an earlier version (it has no {', '.join(sorted(missing))}): its risks can be "
-            "scored; for this, fit the publication again",
-        )
+        raise _outdated(model, ", ".join(sorted(missing)))
     return make_forward(make_design(model.tables)), thinned(model.posterior), int(model.settings["seed"])
 
 
 def model_states(model: Any) -> tuple[Design, Iterator[Floats]]:
     """The design, and state probabilities (state, cell) behind each of a model's risk draws, families end to end.
 
-    From the branch logits that are kept with the risks; of models saved before they were, from draws of the parameters.
+    Raises
+    ------
+    ValueError
+        The model was saved before branch logits were kept with risks.
     """
     if model.branch_logits is None:
-        forward, draws, seed = make_model_forward(model)
-        return forward.design, forward.states(draws, seed)
+        raise _outdated(model, "branch logits")
     design = make_design(model.tables)
     return design, states_of(design, model.branch_logits)
+
+
+def _outdated(model: Any, missing: str) -> InputError:
+    said = f"{model.name} was fitted by an earlier version (it has no {missing}): its risks can be scored"
+    return InputError("model", f"{said}; for this, fit the publication again")
 
 
 def thinned(posterior: xr.Dataset) -> xr.Dataset:

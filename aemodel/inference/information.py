@@ -135,8 +135,7 @@ def _standard_weights(design: Design) -> Floats:
 
 def _counted_terms(design: Design, tables: Tables) -> NDArray[np.bool_]:
     """Which terms are of covariates by which anything was counted, (term,)."""
-    told = {name for r in tables.rows if not r.derived for name, _ in split(tables.covariates, r.covariate, r.level) or ()}
-    return np.array([told >= set(term.covariates) for term in design.terms], dtype=bool)
+    return np.array([tables.counted >= set(term.covariates) for term in design.terms], dtype=bool)
 
 
 class _Slopes:

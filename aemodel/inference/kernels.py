@@ -1,7 +1,7 @@
 """How this package's kernels are compiled: once, by Numba, and kept on disk.
 
 Also what they all do with symmetric positive definite matrices of a few rows: factor, solution and inverse; and the sum
-of a geometric series, with its derivatives.
+of a geometric series, and of numbers blended from others, with derivatives.
 """
 
 from __future__ import annotations
@@ -106,3 +106,24 @@ def geometric_sum(t, width, moments):  # type: ignore[no-untyped-def]
         return np.log(total) + t * (width - 1)
     moments[0] = mean
     return np.log(total)
+
+
+@compiled
+def blended(solved, offset, blend, weights):  # type: ignore[no-untyped-def]
+    """Log of the sum over points of what they are blended from, and its derivatives by nodes, in place."""
+    nodes = solved.size
+    values, largest = offset.copy(), -np.inf
+    for i in range(offset.size):
+        for k in range(nodes):
+            values[i] += blend[i * nodes + k] * solved[k]
+        largest = max(largest, values[i])
+    if not np.isfinite(largest):
+        return -np.inf
+    total = 0.0
+    for i in range(offset.size):
+        values[i] = np.exp(values[i] - largest)
+        total += values[i]
+    for i in range(offset.size):
+        for k in range(nodes):
+            weights[k] += values[i] / total * blend[i * nodes + k]
+    return largest + np.log(total)

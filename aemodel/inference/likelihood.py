@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from aemodel.inference.design import Design, family_averages
 from aemodel.inference.intervals import pack
@@ -18,44 +18,78 @@ from aemodel.publication.reduction import reduce_margins
 
 
 @compiled
-def _margins(p, average, cells, states, packed):  # type: ignore[no-untyped-def]
+def _margins(p, composition, cells, states, packed):  # type: ignore[no-untyped-def]
     """Log likelihood of all margins, and its slopes in ``p`` (state, cell); see `MarginsTerm`."""
-    averaged = np.empty(((cells[1:] - cells[:-1]) * (states[1:] - states[:-1])).sum())
-    end = 0
+    pairs = 0
     for i in range(len(cells) - 1):
-        part = np.dot(average[cells[i] : cells[i + 1]], p[states[i] : states[i + 1]].T)
-        averaged[end : end + part.size] = part.ravel()
-        end += part.size
-    values, slopes = joint_loglik(np.log(averaged), *packed)
-    slopes /= averaged
-    found = np.empty(p.shape)
-    end = 0
-    for i in range(len(cells) - 1):
-        part = slopes[end : end + (cells[i + 1] - cells[i]) * (states[i + 1] - states[i])]
-        found[states[i] : states[i + 1]] = np.dot(part.reshape(cells[i + 1] - cells[i], -1).T, average[cells[i] : cells[i + 1]])
-        end += part.size
+        pairs += (cells[i + 1] - cells[i]) * (states[i + 1] - states[i])
+    averaged, logp, found = np.zeros(pairs), np.empty(pairs), np.zeros(p.shape)
+    average(p, composition, cells, states, averaged)
+    for k in range(pairs):
+        logp[k] = np.log(averaged[k])
+    values, slopes = joint_loglik(logp, *packed)
+    for k in range(pairs):
+        slopes[k] /= averaged[k]
+    spread(found, composition, cells, states, slopes)
     return values.sum(), found
+
+
+@compiled
+def average(p, composition, cells, states, averaged):  # type: ignore[no-untyped-def]
+    """Probabilities in families' own cells (pair,), families end to end, in place, from ``p`` (state, cell).
+
+    ``composition`` (family cell, cell), of which rows sum to 1, is sparse (CSR): start, cell and share.
+    """
+    start, cell, share = composition
+    end = 0
+    for i in range(len(cells) - 1):
+        number = states[i + 1] - states[i]
+        for k in range(number):
+            here = p[states[i] + k]
+            for row in range(cells[i], cells[i + 1]):
+                total = 0.0
+                for a in range(start[row], start[row + 1]):
+                    total += share[a] * here[cell[a]]
+                averaged[end + (row - cells[i]) * number + k] = total
+        end += number * (cells[i + 1] - cells[i])
+
+
+@compiled
+def spread(d_p, composition, cells, states, d_averaged):  # type: ignore[no-untyped-def]
+    """`average` backwards, in place."""
+    start, cell, share = composition
+    end = 0
+    for i in range(len(cells) - 1):
+        number = states[i + 1] - states[i]
+        for k in range(number):
+            here = d_p[states[i] + k]
+            for row in range(cells[i], cells[i + 1]):
+                by = d_averaged[end + (row - cells[i]) * number + k]
+                for a in range(start[row], start[row + 1]):
+                    here[cell[a]] += share[a] * by
+        end += number * (cells[i + 1] - cells[i])
 
 
 @dataclass(frozen=True, eq=False)
 class MarginsTerm:
     """Log likelihood of published counts, a `Term`.
 
-    A family's own cells are rows ``cells[i]`` to ``cells[i + 1]`` of ``average`` (family cell, cell), its states likewise.
+    A family's own cells are rows ``cells[i]`` to ``cells[i + 1]`` of ``composition`` (see `average`), its states likewise.
     """
 
-    average: Floats
+    composition: tuple[Integers, Integers, Floats]
     cells: Integers
     states: Integers
     packed: Packed
 
     def __call__(self, p: Floats) -> tuple[float, Floats]:
-        return _margins(p, self.average, self.cells, self.states, tuple(self.packed))
+        return _margins(p, self.composition, self.cells, self.states, tuple(self.packed))
 
     def logp(self, p: Floats) -> Floats:
         """What the kernel takes: log probabilities of states in families' own cells, from ``p`` (state, cell)."""
-        parts = zip(pairwise(self.cells), pairwise(self.states), strict=True)
-        return np.concatenate([np.log(self.average[a:b] @ p[c:d].T).ravel() for (a, b), (c, d) in parts])
+        averaged = np.empty(int(np.diff(self.cells) @ np.diff(self.states)))
+        average(p, self.composition, self.cells, self.states, averaged)
+        return np.log(averaged)
 
 
 def margins_term(design: Design, margins: tuple[FamilyMargins, ...]) -> MarginsTerm:
@@ -63,7 +97,9 @@ def margins_term(design: Design, margins: tuple[FamilyMargins, ...]) -> MarginsT
     averages = family_averages(design, margins)
     cells = np.cumsum([0] + [len(average) for average in averages])
     packed = pack([family.margins for family in margins])
-    return MarginsTerm(np.concatenate(averages), cells, design.edges.astype(np.int64), packed)
+    rows = csr_array(np.concatenate(averages))
+    composition = rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data
+    return MarginsTerm(composition, cells, design.edges.astype(np.int64), packed)
 
 
 def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: ArrayLike, high: ArrayLike | None = None) -> float:

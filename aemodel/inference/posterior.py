@@ -99,8 +99,9 @@ class Density:
     def natural(self, x: Floats) -> dict[str, Floats]:
         """Parameters on their natural scale at the sampler's coordinates."""
         mean, log_spread, intercept, score, *_ = split(x, self.structure)
-        _, scale, alike, _, _, shared, *_, own = effects(x, self.structure)
-        values = (mean.copy(), np.exp(log_spread), intercept.copy(), score.copy(), scale, alike, shared, own)
+        _, scale, alike, shared_scale, shared_score, own_scale, own_score, _ = effects(x, self.structure)
+        shared, own = shared_scale * shared_score, own_scale * own_score
+        values = (mean.copy(), np.exp(log_spread), intercept.copy(), score.copy(), scale, alike[:-1], shared, own)
         return dict(zip(DIMS, values, strict=True))
 
     def prior(self, draws: int, seed: int) -> xr.Dataset:

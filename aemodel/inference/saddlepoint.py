@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.kernels import cholesky, cholesky_solve, compiled, geometric_sum, inverse
+from aemodel.inference.kernels import blended, cholesky, cholesky_solve, compiled, geometric_sum, inverse
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -112,7 +112,7 @@ def joint_loglik(  # type: ignore[no-untyped-def]
                 one += number
                 entry += margins * number
             weights = np.zeros(last - first)
-            part = _blended(solved[first:last], offset[low:high], blend[mixed : mixed + (high - low) * (last - first)], weights)
+            part = blended(solved[first:last], offset[low:high], blend[mixed : mixed + (high - low) * (last - first)], weights)
             mixed += (high - low) * (last - first)
             if statements[s, 3] < 0:
                 part = min(part, -1e-12)  # an approximation of almost 1 can be above
@@ -120,49 +120,34 @@ def joint_loglik(  # type: ignore[no-untyped-def]
                 part = np.log1p(-np.exp(part)) / sign
             total += sign * part
             for k in range(last - first):
-                steps += sign * weights[k] * slopes[began + k * size : began + (k + 1) * size]
+                for i in range(size):
+                    steps[i] += sign * weights[k] * slopes[began + k * size + i]
         factor = 1.0
         if statements[s, 3] < 0:
             factor = -np.exp(total) / np.expm1(total)
             total = -np.log(-np.expm1(total))
         values[family] += total
         if np.isfinite(total):
-            gradient[here : here + size] += factor * steps
+            for i in range(size):
+                gradient[here + i] += factor * steps[i]
     return values, gradient
-
-
-@compiled
-def _blended(solved, offset, blend, weights):  # type: ignore[no-untyped-def]
-    """Log of the sum over points of what they are blended from, and its derivatives by nodes, in place."""
-    nodes = solved.size
-    values = offset.copy()
-    for i in range(offset.size):
-        for k in range(nodes):
-            values[i] += blend[i * nodes + k] * solved[k]
-    largest = values.max()
-    if not np.isfinite(largest):
-        return -np.inf
-    total = 0.0
-    for i in range(offset.size):
-        values[i] = np.exp(values[i] - largest)
-        total += values[i]
-    for i in range(offset.size):
-        for k in range(nodes):
-            weights[k] += values[i] / total * blend[i * nodes + k]
-    return largest + np.log(total)
 
 
 @compiled
 def node_loglik(p, member, n, classes, counts, width, start, index, project, target, gradient):  # type: ignore[no-untyped-def]
     """One saddlepoint's log probability, and in place its slopes in log p (pair,)."""
     margins = counts.size
-    tilted, slopes = np.zeros((2, target.size))
+    tilted, slopes = np.zeros(target.size), np.zeros(target.size)  # contiguous, as elsewhere: compiled once
     hessian = np.zeros((margins, margins))
     between = np.zeros((3, margins))
     gradient[:] = 0.0
     chance = class_sums(p, member, target.size)
-    logp = np.log(chance)
-    t = project @ (target - logp)
+    logp, t = np.empty(chance.size), np.zeros(margins)
+    for i in range(chance.size):
+        logp[i] = np.log(chance[i])
+    for j in range(margins):
+        for i in range(chance.size):
+            t[j] += project[j, i] * (target[i] - logp[i])
     if not solve(logp, n, classes, counts, width, start, index, t, tilted, hessian, between):
         t[:] = 0.0  # a state of hardly any probability can throw the tabulated start far off
         if not solve(logp, n, classes, counts, width, start, index, t, tilted, hessian, between):
@@ -225,9 +210,13 @@ def _search(  # type: ignore[no-untyped-def]
     No step goes farther than `FARTHEST`: where states are all but empty there may be nothing to come back by.
     """
     origin = t.copy()
-    scale = min(1.0, FARTHEST / np.abs(step).max())
+    longest = FARTHEST
+    for j in range(step.size):
+        longest = max(longest, abs(step[j]))
+    scale = FARTHEST / longest
     while scale > 1e-10:
-        t[:] = origin - scale * step
+        for j in range(step.size):
+            t[j] = origin[j] - scale * step[j]
         new = _objective(logp, n, classes, counts, width, start, index, t, tilted, between)
         # Below 1e-7 the objective's own rounding hides the gain: the step is taken whole.
         if decrement < 1e-7 or new <= value - 0.1 * scale * decrement:

@@ -100,9 +100,11 @@ def not_significant(rates, weights, levels, groups, df, critical):  # type: igno
         else:
             between, between_by_rates = chi_square_noncentrality(rates[i], groups[i])
             logp, by_whole, by_between = _neither(whole, between, df[i], critical[i])
-            slope[i] = weights[i] * by_between * between_by_rates
+            for g in range(rates.shape[1]):
+                slope[i, g] = weights[i] * by_between * between_by_rates[g]
         value[i] = weights[i] * logp
-        slope[i] += weights[i] * by_whole * by_rates
+        for g in range(rates.shape[1]):
+            slope[i, g] += weights[i] * by_whole * by_rates[g]
     return value, slope
 
 
@@ -124,10 +126,16 @@ def _neither(whole, between, df, critical):  # type: ignore[no-untyped-def]
         slopes[k, 0] = by_within
         slopes[k, 1] = (below_slope - ratio * before_slope) / (1 - ratio) - by_within if ratio < 1 else 0.0
         before, before_slope = below, below_slope
-    most = terms.max()
-    share = np.exp(terms - most)
-    total = share.sum()
-    return most + np.log(total), (share * slopes[:, 0]).sum() / total, (share * slopes[:, 1]).sum() / total
+    most = -np.inf
+    for k in range(SLICES):
+        most = max(most, terms[k])
+    total = by_whole = by_between = 0.0
+    for k in range(SLICES):
+        share = np.exp(terms[k] - most)
+        total += share
+        by_whole += share * slopes[k, 0]
+        by_between += share * slopes[k, 1]
+    return most + np.log(total), by_whole / total, by_between / total
 
 
 @compiled

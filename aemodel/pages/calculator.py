@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.pages.description import beside_words, cohort_sizes, is_counted
+from aemodel.pages.description import beside_words, cohort_sizes
 from aemodel.pages.render import check_comparable, check_page, source, write_page
 from aemodel.publication.arguments import path_in
 from aemodel.publication.errors import InputError
@@ -73,7 +73,7 @@ def write_calculator(model: Any, path: str | Path, beside: Any = None) -> Path:
         check_comparable("beside", model, beside)
         if _counted(model) != _counted(beside):
             raise InputError("beside", "it was fitted to other counts; name a fit of the same publication")
-    write_page(path, "calculator.html", STYLES, _script(), data=_json(_data(model, beside)))
+    write_page(path, "calculator.html", STYLES, _script(), settings=model.settings, data=_json(_data(model, beside)))
     return path
 
 
@@ -125,7 +125,7 @@ def _covariate(model: Any, k: int) -> dict[str, Any]:
         "label": covariate.label,
         "levels": levels,
         "columns": [said[column] for column in covariate.raw_columns if column in said],
-        "counted": is_counted(model.tables, covariate),
+        "counted": covariate.name in model.tables.counted,
     }
 
 

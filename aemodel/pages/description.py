@@ -14,7 +14,7 @@ import numpy as np
 from aemodel.inference.diagnostics import Diagnostics
 from aemodel.inference.record import evidence_words, manifest_digest
 from aemodel.publication.grades import class_numbers, grade_bounds
-from aemodel.publication.rules import allowed_words, split
+from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 from aemodel.publication.words import words_of
@@ -107,14 +107,8 @@ def _covariate(tables: Tables, risks: RiskDraws, k: int) -> dict[str, Any]:
             for level, count in zip(covariate.levels, cohort_sizes(risks, k), strict=True)
         ],
         "rests_on": rests_on,
-        "uncounted": not is_counted(tables, covariate),
+        "uncounted": covariate.name not in tables.counted,
     }
-
-
-def is_counted(tables: Tables, covariate: Covariate) -> bool:
-    """Whether any frequency is given by a covariate, alone or with others."""
-    places = (split(tables.covariates, row.covariate, row.level) or () for row in tables.rows)
-    return any(name == covariate.name for each in places for name, _ in each)
 
 
 def _columns(said: Mapping[str, str], covariates: Sequence[Covariate]) -> list[dict[str, str]]:

@@ -18,8 +18,6 @@ from aemodel.scoring.whole import check_place, whole
 
 NOTICE = {
     "not_for": "Not for treatment decisions.",
-    "why": "These risks come from published tables by a statistical model; no other group of patients has been used to check "
-    "them.",
     "rests_on": {
         "data": "the event's own published rows",
         "pooled": "other events' published rows",
@@ -95,7 +93,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.globals.update(notice=NOTICE, plain=_plain, counted=_counted, share=lambda value: f"{value:.0%}")
+    environment.globals.update(notice=NOTICE, why=_why, plain=_plain, counted=_counted, share=lambda value: f"{value:.0%}")
     return environment
 
 
@@ -103,6 +101,14 @@ def _environment() -> Environment:
 def _in_its_place(context: Any, value: Any) -> Any:
     """A publication's words in Markdown: one line, without what readers would take for HTML."""
     return value if context.autoescape else " ".join(str(value).split()).replace("<", "&lt;")
+
+
+def _why(settings: Mapping[str, Any]) -> str:
+    own = " and rows of patients" if settings.get("patients") else ""
+    return (
+        f"These risks come from published tables{own} by a statistical model; no other group of patients has been used to "
+        "check them."
+    )
 
 
 def _plain(value: Any) -> str:

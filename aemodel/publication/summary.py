@@ -12,7 +12,6 @@ from aemodel.publication.cutoffs import Unseen, read_cutoffs
 from aemodel.publication.errors import Faults
 from aemodel.publication.grades import class_numbers, grade_bounds
 from aemodel.publication.markup import html_table
-from aemodel.publication.rules import split
 from aemodel.publication.schema import Frequency
 from aemodel.publication.texts import listed
 from aemodel.publication.words import words_of
@@ -53,8 +52,7 @@ def interval_lines(tables: Any) -> list[str]:
 
 def uncounted_lines(tables: Any) -> list[str]:
     """Covariates by which no event is counted: effects rest on the prior and what is said in words. Columns without a use."""
-    places = [place for row in tables.rows for place in split(tables.covariates, row.covariate, row.level) or ()]
-    uncounted = [c.name for c in tables.covariates if c.name not in {name for name, _ in places}]
+    uncounted = [c.name for c in tables.covariates if c.name not in tables.counted]
     unused = [*{*tables.about.columns} - {column for c in tables.covariates for column in c.raw_columns}]
     return [f"No event is counted by {name}: risks by it rest on assumptions" for name in uncounted] + [
         f"Of [columns], {listed(sorted(unused))} is in no level's when: patients are not told apart by it"

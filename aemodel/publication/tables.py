@@ -35,7 +35,7 @@ from aemodel.publication.frequencies import (
 )
 from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, class_numbers, with_known_grades
 from aemodel.publication.records import read_about, read_rows
-from aemodel.publication.rules import FILE, check_covariates, places
+from aemodel.publication.rules import FILE, check_covariates, places, split
 from aemodel.publication.schema import (
     FILES,
     NO_COLUMNS,
@@ -105,6 +105,12 @@ class Tables:
     def grades(self) -> tuple[str, ...]:
         """Names of the classes that risks are given for: answered ones at which some event can be counted."""
         return answered_classes(self.events, self.classes)
+
+    @cached_property
+    def counted(self) -> frozenset[str]:
+        """Names of covariates by which anything is counted, alone or with others."""
+        found = (split(self.covariates, row.covariate, row.level) or () for row in self.rows)
+        return frozenset(name for each in found for name, _ in each)
 
     @cached_property
     def frequencies(self) -> pd.DataFrame:
@@ -301,7 +307,7 @@ def _check_cohort(counts: Sequence[CohortCount], about: About, faults: Faults) -
         check_level(*found[:2], about.covariates, COHORT, row.line, faults, fine=True)
         if row.by or row.by_level:
             check_level(*found[2:], about.covariates, COHORT, row.line, faults, fine=True)
-        if (first := lines.setdefault(found, row)).n != row.n:
+        if (first := lines.setdefault(found, row)) is not row:
             problem = f"given twice, in line {first.line} too, with {first.n} patients"
             faults.add(COHORT, problem, line=row.line, remedy="leave one out")
         where = sorted(places(about.covariates, row))
