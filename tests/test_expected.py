@@ -8,7 +8,7 @@ from scipy.stats import chi2_contingency
 
 import aemodel
 from aemodel.answers import expected
-from aemodel.answers.calibration import slope_words
+from aemodel.answers.calibration import slope_verdicts, slope_words
 from aemodel.inference.design import make_design
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import all_frequencies, pair_tests, print_list, publish, simulate_states
@@ -72,7 +72,16 @@ def test_words_say_whether_the_slope_is_to_be_expected(shipped):
     inside = slopes.assign(expected_lower=slopes["slope"] - 0.1, expected_upper=slopes["slope"] + 0.1)
     assert slope_words(inside).endswith(": inside.")
     outside = inside.assign(expected_upper=inside["slope"] - 0.01)
-    assert slope_words(outside).endswith(": outside for Grade 3-5 and Grade 4-5.")
+    outside.attrs.clear()
+    assert slope_words(outside).endswith(": outside.")
+    near = "too near an end to tell from 100 simulations"
+    # Of normal slopes with standard deviation .1 / 1.64 the end's standard error is .0129 by 100 refits.
+    for beyond, said in ((-0.03, "inside"), (-0.02, near), (0.02, near), (0.03, "outside")):
+        found = slopes.assign(expected_lower=slopes["slope"] - beyond - 0.2, expected_upper=slopes["slope"] - beyond)
+        found.attrs["refits"] = 100
+        assert {*slope_verdicts(found[found["slope"].notna()])} == {said}
+    mixed = found.assign(expected_upper=found["expected_upper"] + [0.2 * (grade == "4-5") for grade in found["grade"]])
+    assert slope_words(mixed).endswith(": outside for Grade 3-5; inside for Grade 4-5.")
 
 
 @pytest.mark.slow

@@ -6,9 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from matplotlib import pyplot
+from matplotlib.text import Text
 
 import aemodel
 from aemodel.answers.calibration import slope_words
@@ -74,8 +76,6 @@ def drawn(tables, model):
 
 
 def texts(figure):
-    from matplotlib.text import Text
-
     return " | ".join(text.get_text().replace("\n", " ") for text in figure.findobj(Text) if text.get_text())
 
 
@@ -115,8 +115,38 @@ def test_legends_cover_no_axes(drawn, name):
         assert axis.get_window_extent().width > 40
 
 
+def test_no_text_is_cut(tables, model):
+    """Everything written is inside its figure, of the shipped model too, whose names are longer."""
+    shipped, patients = aemodel.load_model("aall1331"), pd.DataFrame({"age": [4, 16], "sex": ["male", "female"]})
+    cohort = aemodel.score_cohort(shipped, patients, by="sex", missing_columns="unknown")
+    risk = aemodel.risk_table(shipped, patients[:1], missing_columns="unknown")
+    with pyplot.rc_context({"figure.max_open_warning": 0}):
+        drawn = [*figures(tables, model).values(), *figures(tables, None).values()]
+        drawn += [figure_of(aemodel.plot_cohort(cohort, share=share, grade="4-5", labels=shipped)) for share in (True, False)]
+        drawn += [
+            figure_of(aemodel.plot_patient(risk, grade="4-5", labels=shipped)),
+            figure_of(aemodel.plot_differences(shipped)),
+        ]
+        drawn += [figure_of(getattr(aemodel, f"plot_{name}")(shipped)) for name in ("calibration", "identification", "prior")]
+    for figure in drawn:
+        figure.draw_without_rendering()
+        width, height = figure.bbox.max
+        ticks = {label for axis in figure.axes for label in axis.get_xticklabels()}  # those beyond the axis are not drawn
+        for text in {text for text in figure.findobj(Text) if text.get_text()} - ticks:
+            box = text.get_window_extent()
+            assert -1 <= box.x0 <= box.x1 <= width + 1, text
+            assert -1 <= box.y0 <= box.y1 <= height + 1, text
+
+
 def test_axes_of_the_caller_s_are_drawn_in_and_nothing_else_of_the_figure_is_touched(tables, model, drawn):
     before = pyplot.get_fignums()
+    with pyplot.rc_context({"font.size": 24, "axes.titlesize": 30}):
+        _, ax = pyplot.subplots()
+        aemodel.plot_patient(tables["risk"], labels=model, ax=ax)
+        aemodel.plot_profiles(tables["profiles"], event="anemia", ax=ax)
+    assert {ax.xaxis.label.get_size(), ax.get_xticklabels()[0].get_size()} == {24}
+    assert ax.title.get_size() == 30
+    pyplot.close()
     figure, axes = pyplot.subplots(1, 3)
     assert aemodel.plot_prior(tables["prior"], labels=model, ax=axes[0]) is axes[0]
     assert list(aemodel.plot_identification(tables["identification"], labels=model, ax=axes)) == list(axes)
@@ -246,6 +276,11 @@ UNDRAWABLE = [
     ("patient", ValueError, "reference: rows of 0 patients", {"reference": 7}),
     ("patient of two", ValueError, "patient: rows of 2 patients .* 0, 1", {}),
     ("cohort", ValueError, "grade: nothing to draw at grade '1'; choose from 3-5, 4-5", {"grade": "1"}),
+    ("profiles", ValueError, "grade: nothing to draw at grade '5'; choose from 3-5, 4-5", {"event": "anemia", "grade": "5"}),
+    ("cohort of risk", ValueError, "table: expected what score_cohort returns; it has no column patients, expected", {}),
+    ("calibration of risk", ValueError, "table: expected what calibration_table returns, or a model; .* derived", {}),
+    ("profiles of model", TypeError, "table: expected what profile_table returns, not ", {"event": "anemia"}),
+    ("effects of text", TypeError, "table: expected what odds_ratio_table returns, or a model, not str", {"covariate": "arm"}),
     (
         "profiles",
         TypeError,
@@ -259,10 +294,11 @@ UNDRAWABLE = [
 
 
 @pytest.mark.parametrize(("name", "error", "message", "options"), UNDRAWABLE, ids=range(len(UNDRAWABLE)))
-def test_what_cannot_be_drawn_is_refused(tables, name, error, message, options):
+def test_what_cannot_be_drawn_is_refused(tables, model, name, error, message, options):
     risk = tables["risk"]
     made = {"patient": risk, "patient of two": pd.concat([risk, risk.assign(patient=1)])}
-    made |= tables | {"profiles of nothing": risk.drop(columns="patient")}
+    made |= tables | {"profiles of nothing": risk.drop(columns="patient"), "effects of text": "odds"}
+    made |= {"cohort of risk": risk, "calibration of risk": risk, "profiles of model": model}
     with pytest.raises(error, match=message):
         getattr(aemodel, f"plot_{name.split()[0]}")(made[name], **options)
 
@@ -271,6 +307,13 @@ def test_what_cannot_be_drawn_is_refused(tables, name, error, message, options):
 def test_profiles_say_of_what_probability_their_intervals_are(model, interval, said):
     table = aemodel.profile_table(model, ["arm"], interval=interval)
     assert f"({said} interval)" in texts(figure_of(aemodel.plot_profiles(table, event="anemia")))
+    nobody = pd.DataFrame({"arm": [None], "stage": [None], "region": [None]})
+    table = aemodel.risk_table(model, nobody, interval=interval)
+    assert f"(mean and {said} interval)" in texts(figure_of(aemodel.plot_patient(table)))
+    table = aemodel.score_cohort(model, nobody, interval=interval)
+    told = texts(figure_of(aemodel.plot_cohort(table)))
+    assert f"{said} predictive interval)" in told
+    assert texts(figure_of(aemodel.plot_cohort(pl.from_pandas(table)))) == told.replace(f"{said} ", "")
 
 
 # The tables behind them.

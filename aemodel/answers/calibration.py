@@ -183,7 +183,8 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
         slope, each with lower and upper bound. The last rows are over all events at each grade, the slope with an
         intercept for each. The slope is missing where an event has a total only, and both are where fewer than `FEWEST`
         patients had it. Of a model from `expected_slopes` the last two rows have the central 90 % of slopes that a
-        right model would show, expected_lower and expected_upper, in two further columns.
+        right model would show, expected_lower and expected_upper, in two further columns; of how many ``refits`` is in
+        ``attrs``.
 
     Raises
     ------
@@ -214,6 +215,7 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
         bounds = {("all", grade): pair for grade, pair in expected["central90"].items()}
         pairs = [bounds.get(pair, (np.nan, np.nan)) for pair in zip(table["event"], table["grade"], strict=True)]
         table[["expected_lower", "expected_upper"]] = pairs
+        table.attrs["refits"] = expected["refits"]
     return table
 
 
@@ -229,10 +231,25 @@ def slope_words(slopes: pd.DataFrame, labels: Any = None) -> str:
     found = f"Published contrasts between levels, in log odds, are {' and '.join(said)} times the predicted ones."
     if "expected_lower" not in slopes:
         return f"{found} Above 1 the model draws groups together, as one that is right does too on the rows it was fitted to."
-    outside = over_all[~over_all["slope"].between(over_all["expected_lower"], over_all["expected_upper"])]
+    verdicts = dict(zip(map(words.grade, over_all["grade"]), slope_verdicts(over_all), strict=True))
+    same = len({*verdicts.values()}) == 1
+    verdict = next(iter(verdicts.values())) if same else "; ".join(f"{said} for {grade}" for grade, said in verdicts.items())
     ranges = [f"{r.expected_lower:.2f} to {r.expected_upper:.2f} for {words.grade(r.grade)}" for r in over_all.itertuples()]
-    verdict = f"outside for {' and '.join(map(words.grade, outside['grade']))}" if len(outside) else "inside"
     return f"{found} Of a model that is right 90 % would be {' and '.join(ranges)}: {verdict}."
+
+
+END_ERROR = 0.64
+"""Standard error of either end of the central 90 % of one slope that is about normal, in its width."""
+
+
+def slope_verdicts(rows: pd.DataFrame) -> list[str]:
+    """Of rows of `calibration_slopes` with the range to be expected: inside, outside, or nearer an end than that is known."""
+    beyond = np.maximum(rows["expected_lower"] - rows["slope"], rows["slope"] - rows["expected_upper"])
+    refits = rows.attrs.get("refits", np.inf)
+    error = END_ERROR / np.sqrt(refits) * (rows["expected_upper"] - rows["expected_lower"])
+    near = f"too near an end to tell from {refits} simulations"
+    found = np.select([beyond.abs() < 2 * error, beyond > 0], [near, "outside"], "inside")
+    return [str(verdict) for verdict in found]
 
 
 def contrast_slope(rows: pd.DataFrame, counts: Floats, predicted: Floats) -> Floats:

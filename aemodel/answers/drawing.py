@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aemodel.publication.errors import InputError
+from aemodel.publication.texts import listed
 from aemodel.publication.words import Words, words_of
 
 INK = "#1b2026"
@@ -36,6 +37,8 @@ SOURCES = {
 LINE = 0.15
 """Inches that a line of text takes."""
 MOST_LINES = 12
+ACROSS = 9
+"""Characters below axes for each inch of the figure: they may take up the right half of it only."""
 
 STYLE = {
     "axes.axisbelow": True,
@@ -54,12 +57,16 @@ STYLE = {
     "font.size": 9,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 6,
     "savefig.bbox": "standard",
     "text.color": INK,
     "xtick.color": SOFT,
     "xtick.labelcolor": INK,
+    "xtick.labelsize": 9,
     "ytick.color": SOFT,
     "ytick.labelcolor": INK,
+    "ytick.labelsize": 9,
     "ytick.left": False,
 }
 
@@ -91,7 +98,8 @@ class Drawing:
                 axis.tick_params(labelleft=axis is self.axes[0])
 
     def across(self, label: str) -> None:
-        """One label below all axes."""
+        """One label below all axes, in lines that are not cut."""
+        label = wrapped(label, int(ACROSS * self.axes[0].figure.get_figwidth()))
         if self.own and len(self.axes) > 1:
             self.axes[0].figure.supxlabel(label, fontsize=STYLE["axes.labelsize"])
         else:
@@ -108,7 +116,9 @@ class Drawing:
 
 @contextmanager
 def drawn(ax: Any, size: tuple[float, float], panels: int = 1, **options: Any) -> Iterator[Drawing]:
-    """A row of ``panels`` to draw in, in the package's style: of a new figure of ``size`` (inches), or those that ``ax`` are.
+    """A row of ``panels`` to draw in, of a new figure of ``size`` (inches) in the package's style, or those that ``ax`` are.
+
+    These keep the caller's sizes and fonts.
 
     Raises
     ------
@@ -117,7 +127,7 @@ def drawn(ax: Any, size: tuple[float, float], panels: int = 1, **options: Any) -
     """
     from matplotlib import pyplot, rc_context
 
-    with rc_context(STYLE):
+    with rc_context(STYLE if ax is None else {name: value for name, value in STYLE.items() if "color" in name}):
         if ax is None:
             axes = pyplot.subplots(1, panels, squeeze=False, figsize=size, layout="constrained", **options)[1]
             yield Drawing(axes[0], own=True)
@@ -135,18 +145,34 @@ def key(label: str, **look: Any) -> Any:
     return Line2D([], [], label=label, **look)
 
 
-def table_and_words(given: Any, make: Callable[[Any], pd.DataFrame], labels: Any) -> tuple[pd.DataFrame, Words]:
+def table_and_words(given: Any, make: Callable[[Any], pd.DataFrame], columns: str, labels: Any) -> tuple[pd.DataFrame, Words]:
     """The table as given, or made of the model that is given, whose words are used unless other ``labels`` are."""
-    if isinstance(given, pd.DataFrame):
-        return given, words_of(labels)
+    if not hasattr(given, "risks"):
+        return checked(given, f"{make.__name__} returns, or a model", columns), words_of(labels)
     return make(given), words_of(given if labels is None else labels)
+
+
+def checked(given: Any, maker: str, columns: str) -> pd.DataFrame:
+    """A table that can be drawn, from pandas or what turns into it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none, or lacks one of the ``columns`` of the tables that its ``maker`` makes.
+    """
+    table = given.to_pandas() if hasattr(given, "to_pandas") else given
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"table: expected what {maker}, not {type(given).__name__}")
+    if missing := [name for name in columns.split() if name not in table]:
+        raise InputError("table", f"expected what {maker}; it has no column {listed(missing)}")
+    return table
 
 
 def look_of(colour: str, marker: str, source: str) -> dict[str, Any]:
     """How a mark and its line look: hollow and dotted where they rest on assumption."""
     assumed = source == "prior"
     face, line = ("none", ":") if assumed else (colour, "-")
-    return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": line, "markersize": 6}
+    return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": line}
 
 
 def shade_groups(axis: Any, sizes: Sequence[float], start: float = 0) -> None:

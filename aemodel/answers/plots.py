@@ -51,10 +51,11 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
 
     Raises
     ------
-    ValueError
-        The table has nothing at the grade.
+    TypeError, ValueError
+        It is no such table, or has nothing at the grade.
     """
-    table, words = table_and_words(table, calibration_table, labels)
+    columns = "event grade covariate level n observed_rate observed_low derived lower90"
+    table, words = table_and_words(table, calibration_table, columns, labels)
     grade = grade_of(table, grade)
     rows = at_grade(table[~table["derived"]], grade)
     events = list(dict.fromkeys(rows["event"]))
@@ -74,8 +75,9 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
         axis.plot(100 * rows["observed_rate"], y, "o", color=INK, markersize=5)
         axis.set_yticks(y, levels)
         _name_groups(axis, list(zip(names, map(float, sizes), strict=True)), -0.5)
-        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{words.grade(grade)}: patients with the event, per cent")
+        axis.set(ylim=(len(rows) - 0.5, -0.5))
         axis.set_xlim(left=0)
+        drawing.across(f"{words.grade(grade)}: patients with the event, per cent")
         handles = [
             key("published", marker="o", color=INK, linestyle="", markersize=4),
             key("50 % predictive interval", color=BLUE, linewidth=5),
@@ -102,7 +104,8 @@ def plot_differences(table: Any, *, labels: Any = None, ax: Any = None) -> Axes:
     matplotlib.axes.Axes
         A line for each difference, events and grades under their names.
     """
-    table, words = table_and_words(table, differences_table, labels)
+    columns = "event grade covariate level reference observed predicted lower upper"
+    table, words = table_and_words(table, differences_table, columns, labels)
     pairs = list(zip(table["event"], table["grade"], strict=True))
     groups = list(dict.fromkeys(pairs))
     told = zip(table["covariate"], table["level"], table["reference"], strict=True)
@@ -122,7 +125,8 @@ def plot_differences(table: Any, *, labels: Any = None, ax: Any = None) -> Axes:
         axis.plot(100 * table["observed"], y, "o", color=INK, markersize=4)
         axis.set_yticks(y, names)
         _name_groups(axis, list(zip(titles, sizes, strict=True)))
-        axis.set(ylim=(heights.sum(), 0), xlabel="Difference in patients with the event, percentage points")
+        axis.set(ylim=(heights.sum(), 0))
+        drawing.across("Difference in patients with the event, percentage points")
         handles = [
             key("published", marker="o", color=INK, linestyle="", markersize=4),
             key("predicted", marker="|", color=BLUE, linestyle="", markersize=9, markeredgewidth=2),
@@ -154,10 +158,10 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
 
     Raises
     ------
-    ValueError
-        The table has nothing at the grade.
+    TypeError, ValueError
+        It is no such table, or has nothing at the grade.
     """
-    table, words = table_and_words(table, identification_table, labels)
+    table, words = table_and_words(table, identification_table, "event grade covariate contraction support", labels)
     grade = grade_of(table, grade)
     rows = at_grade(table, grade)
     covariates, events = list(dict.fromkeys(rows["covariate"])), list(dict.fromkeys(rows["event"]))
@@ -205,15 +209,13 @@ def plot_prior(
 
     Raises
     ------
-    ValueError
-        The table has no such quantity.
+    TypeError, ValueError
+        It is no such table, or has no such quantity.
     """
-    table, words = table_and_words(table, prior_predictive_table, labels)
+    columns = "event grade quantity prior_median posterior_median published"
+    table, words = table_and_words(table, prior_predictive_table, columns, labels)
     grade = grade_of(table, grade)
-    rows = table[(table["quantity"] == quantity) & (table["grade"] == grade)].reset_index(drop=True)
-    if rows.empty:
-        known = ", ".join(dict.fromkeys(table["quantity"]))
-        raise InputError("quantity", f"nothing to draw for {shown(quantity)} at grade {shown(grade)}; choose from {known}")
+    rows = at_grade(table, grade, quantity=quantity)
     published = rows["published"].notna().any()
     names = [wrapped(words.event(event), 34) for event in rows["event"]]
     with drawn(ax, (6.4, row_height(0.36, names) * len(rows) + 1.2)) as drawing:
@@ -230,7 +232,8 @@ def plot_prior(
             ratio_axis(axis, float(rows["prior_lower"].min()), float(rows["prior_upper"].max()))
         axis.set_yticks(y, names)
         what = quantity if odds == quantity else f"{words.covariate(odds)}: odds ratio, last level against first"
-        axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{what[:1].upper()}{what[1:]}, {words.grade(grade)}".replace("$", r"\$"))
+        axis.set(ylim=(len(rows) - 0.5, -0.5))
+        drawing.across(f"{what[:1].upper()}{what[1:]}, {words.grade(grade)}")
         handles = [
             key("prior, 90 % interval", marker="o", color=SOFT, markersize=5, linewidth=2),
             key("posterior", marker="s", color=BLUE, markersize=5, linewidth=2),
@@ -266,12 +269,25 @@ def grade_of(table: pd.DataFrame, grade: Any) -> Any:
     return table["grade"].iloc[0] if grade is None and len(table) else grade
 
 
-def at_grade(table: pd.DataFrame, grade: str) -> pd.DataFrame:
-    """A table's rows at a grade."""
-    rows = table[table["grade"] == grade].reset_index(drop=True)
-    if rows.empty:
-        raise InputError("grade", f"nothing to draw at grade {shown(grade)}; choose from {listed(table['grade'].unique())}")
-    return rows
+def at_grade(table: pd.DataFrame, grade: str, **named: str) -> pd.DataFrame:
+    """A table's rows at a grade, and of what else is named.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something is not the name of one, or there are no such rows.
+    """
+    rows = table
+    for column, name in {"grade": grade, **named}.items():
+        if not isinstance(name, str):
+            raise TypeError(f"{column}: expected the name of one {column}, not {shown(name)}; draw a figure for each")
+        found = rows[rows[column] == name]
+        if found.empty:
+            of = "" if column == "grade" else f" for {shown(name)}"
+            known = listed(map(str, dict.fromkeys(rows[column])))
+            raise InputError(column, f"nothing to draw{of} at grade {shown(grade)}; choose from {known}")
+        rows = found
+    return rows.reset_index(drop=True)
 
 
 def _name_groups(axis: Any, groups: list[tuple[str, float]], start: float = 0) -> None:

@@ -144,7 +144,8 @@ def risk_table(
         Columns patient, event, grade, risk, lower, upper (probabilities), support. With ``why`` also own and pooled (shares of
         what sets the answer apart from the cohort's that the event's own published rows and all others tell, as in
         `identification_table`), moved_by (the known covariate that moves the answer most) and published (the event's counts by
-        what is known of the patient, ``{count} of {n} {covariate} {level}``, or of the whole cohort where nothing is).
+        what is known of the patient, ``{count} of {n} {covariate} {level}``, or of the whole cohort where nothing is). The
+        interval's probability is in ``attrs["interval"]``.
 
     Raises
     ------
@@ -158,7 +159,9 @@ def risk_table(
     mean, lower, upper = risks.summary(profiles, interval)
     columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(profiles)]}
     columns |= _reasons(risks, model.tables, profiles) if why else {}
-    return long_table({"patient": names, **risks.dims}, {name: values[row] for name, values in columns.items()})
+    table = long_table({"patient": names, **risks.dims}, {name: values[row] for name, values in columns.items()})
+    table.attrs["interval"] = interval
+    return table
 
 
 def long_table(dims: Mapping[str, Any], columns: Mapping[str, Any]) -> pd.DataFrame:

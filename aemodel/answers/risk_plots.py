@@ -16,6 +16,7 @@ from aemodel.answers.drawing import (
     SOFT,
     SOURCES,
     Drawing,
+    checked,
     drawn,
     key,
     look_of,
@@ -57,13 +58,10 @@ def plot_effects(table: Any, *, covariate: str, grade: str | None = None, labels
     TypeError, ValueError
         Not one covariate and grade, or the table has none such.
     """
-    table, words = table_and_words(table, odds_ratio_table, labels)
+    columns = "event grade covariate level reference odds_ratio lower upper support"
+    table, words = table_and_words(table, odds_ratio_table, columns, labels)
     grade = grade_of(table, grade)
-    _check_one(covariate=covariate, grade=grade)
-    rows = table[(table["covariate"] == covariate) & (table["grade"] == grade)]
-    if rows.empty:
-        known = ", ".join(dict.fromkeys(table["covariate"]))
-        raise InputError("covariate", f"nothing to draw for {shown(covariate)} at grade {shown(grade)}; choose from {known}")
+    rows = at_grade(table, grade, covariate=covariate)
     events, levels = list(dict.fromkeys(rows["event"])), list(dict.fromkeys(rows["level"]))
     reference = words.level(covariate, rows["reference"].iloc[0])
     names = [wrapped(words.event(event), 30) for event in events]
@@ -106,17 +104,12 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
     TypeError, ValueError
         Not one event and grade, or the table has none such; or its covariates are not one or two.
     """
-    words, grade = words_of(labels), grade_of(table, grade)
-    _check_one(event=event, grade=grade)
-    rows = table[(table["event"] == event) & (table["grade"] == grade)]
-    if rows.empty:
-        known = ", ".join(dict.fromkeys(table["event"]))
-        raise InputError("event", f"nothing to draw for {shown(event)} at grade {shown(grade)}; choose from {known}")
+    table, words = checked(table, "profile_table returns", "event grade risk lower upper support"), words_of(labels)
+    grade = grade_of(table, grade)
+    rows = at_grade(table, grade, event=event)
     by = list(table.columns[: list(table.columns).index("event")])
     if len(by) not in (1, 2):
         raise InputError("table", f"expected risks by one or two covariates, not by {by}")
-    interval = table.attrs.get("interval")
-    ylabel = "Risk, per cent" + (f" ({100 * interval:g} % interval)" if interval else "")
     levels = list(dict.fromkeys(rows[by[0]]))
     lines = list(rows.groupby(by[1], sort=False)) if len(by) == 2 else [("", rows)]
     with drawn(ax, (max(5.0, 1.2 * len(levels) + 2.4), 3.6 + 0.1 * len(lines))) as drawing:
@@ -130,10 +123,11 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
                 axis.vlines(at, 100 * row.lower, 100 * row.upper, color=colour, linewidth=2, linestyle=look["linestyle"])
                 axis.plot(at, 100 * row.risk, **look)
             if level:
-                handles.append(key(wrapped(words.level(by[1], level), 60), marker=marker, color=colour, markersize=6))
+                handles.append(key(wrapped(words.level(by[1], level), 60), marker=marker, color=colour))
         if (rows["support"] == "prior").any():
             handles.append(_hollow())
         axis.set_xticks(range(len(levels)), [wrapped(words.level(by[0], level), 16) for level in levels])
+        ylabel = f"Risk, per cent ({_probability(table)}interval)"
         axis.set(ylim=(0, None), xlim=(-0.5, len(levels) - 0.5), ylabel=ylabel)
         axis.tick_params(axis="x", bottom=False)
         axis.set_xlabel(wrapped(words.covariate(by[0]), 60))
@@ -177,8 +171,8 @@ def plot_patient(
     TypeError, ValueError
         Not one grade, or the table has no such rows, or those of more than one patient.
     """
-    words, grade = words_of(labels), grade_of(table, grade)
-    _check_one(grade=grade)
+    table, words = checked(table, "risk_table returns", "patient event grade risk lower upper support"), words_of(labels)
+    grade = grade_of(table, grade)
     rows = _of_patient(table, grade, patient, "patient")
     names = [wrapped(words.event(event), 30) for event in rows["event"]]
     with drawn(ax, (7.0, row_height(0.3, names) * len(rows) + 1.3)) as drawing:
@@ -190,7 +184,7 @@ def plot_patient(
         if reference is not None:
             axis.plot(100 * _of_patient(table, grade, reference, "reference")["risk"], range(len(rows)), "|", **TICK)
             handles.append(key(wrapped(str(reference), 40), marker="|", linestyle="", **TICK))
-        _label_rows(drawing, names, f"{words.grade(grade)}: risk, per cent (mean and interval)")
+        _label_rows(drawing, names, f"{words.grade(grade)}: risk, per cent (mean and {_probability(table)}interval)")
         drawing.legend(handles, columns=2)
     return drawing.axes[0]
 
@@ -203,7 +197,7 @@ def plot_cohort(
     Parameters
     ----------
     table
-        From `score_cohort`, of a pandas frame.
+        From `score_cohort`.
     grade
         Which grade to draw; by default the first.
     share
@@ -223,8 +217,9 @@ def plot_cohort(
     TypeError, ValueError
         Not one grade, or the table has nothing at it.
     """
-    words, grade = words_of(labels), grade_of(table, grade)
-    _check_one(grade=grade)
+    columns = "event grade patients expected lower upper support"
+    table, words = checked(table, "score_cohort returns", columns), words_of(labels)
+    grade = grade_of(table, grade)
     rows = at_grade(table, grade)
     by = list(table.columns[: list(table.columns).index("event")])
     groups = list(rows.groupby(by, sort=False, dropna=False)) if by else [((), rows)]
@@ -245,7 +240,8 @@ def plot_cohort(
         if (rows["support"] == "prior").any():
             handles.append(_hollow())
         of = "per cent of patients" if share else "patients"
-        _label_rows(drawing, names, f"{words.grade(grade)}: {of} with the event (expected, and predictive interval)")
+        told = f"(expected, and {_probability(table)}predictive interval)"
+        _label_rows(drawing, names, f"{words.grade(grade)}: {of} with the event {told}")
         drawing.legend(handles, columns=2)
     return drawing.axes[0]
 
@@ -258,7 +254,7 @@ TICK: dict[str, Any] = {"color": INK, "markersize": 12, "markeredgewidth": 1.8}
 
 
 def _of_patient(table: pd.DataFrame, grade: str, patient: Any, argument: str) -> pd.DataFrame:
-    rows = table[table["grade"] == grade]
+    rows = at_grade(table, grade)
     rows = rows if patient is None else rows[rows["patient"] == patient]
     if (found := rows["patient"].nunique()) != 1:
         known = listed(map(str, dict.fromkeys(table["patient"])))
@@ -275,11 +271,11 @@ def _range(axis: Any, y: float, values: tuple[float, float, float], look: dict[s
 
 def _label_rows(drawing: Drawing, names: list[str], xlabel: str) -> None:
     drawing.name_rows(names)
-    drawing.across(xlabel.replace("$", r"\$"))
+    drawing.across(xlabel)
     drawing.axes[0].set_xlim(left=0)
 
 
-def _check_one(**names: Any) -> None:
-    for argument, name in names.items():
-        if not isinstance(name, str):
-            raise TypeError(f"{argument}: expected the name of one {argument}, not {shown(name)}; draw a figure for each")
+def _probability(table: pd.DataFrame) -> str:
+    """Of the intervals, if the table still knows it."""
+    interval = table.attrs.get("interval")
+    return f"{100 * interval:g} % " if interval else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from aemodel.answers.calibration import told
+from aemodel.answers.calibration import slope_verdicts, told
 from aemodel.answers.equation import Equation
 from aemodel.answers.identification import COHORT, RANGE, of_covariates
 from aemodel.inference.diagnostics import GATE
@@ -86,16 +86,19 @@ def differences(rows: pd.DataFrame, words: Words) -> list[Row]:
 
 def slopes(rows: pd.DataFrame | None, words: Words) -> list[Row]:
     """Slopes over all events, and the range in which that of a right model would lie where it was worked out."""
-    found = [] if rows is None else rows[(rows["event"] == "all") & rows["slope"].notna()].to_dict("records")
+    if rows is None or not len(rows := rows[(rows["event"] == "all") & rows["slope"].notna()]):
+        return []
+    known = "expected_lower" in rows
+    verdicts = slope_verdicts(rows) if known else [""] * len(rows)
     return [
         {
-            "Grade": words.grade(row["grade"]),
-            "Published over predicted": f"{row['slope']:.2f} ({row['slope_lower']:.2f} to {row['slope_upper']:.2f})",
-            "90 % of right models": f"{row['expected_lower']:.2f} to {row['expected_upper']:.2f}"
-            if row.get("expected_lower", float("nan")) == row.get("expected_lower")
+            "Grade": words.grade(row.grade),
+            "Published over predicted": f"{row.slope:.2f} ({row.slope_lower:.2f} to {row.slope_upper:.2f})",
+            "90 % of right models": f"{row.expected_lower:.2f} to {row.expected_upper:.2f}: {verdict}"
+            if known
             else "not worked out",
         }
-        for row in found
+        for row, verdict in zip(rows.itertuples(), verdicts, strict=True)
     ]
 
 

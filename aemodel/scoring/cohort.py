@@ -56,7 +56,8 @@ def score_cohort(
         Of a lazy polars frame and of Dask the eager kind, polars and pandas. Columns: those of ``by``; ``event``,
         ``grade``; ``patients``; ``expected``, how many of them have the event (posterior mean); ``lower`` and ``upper``,
         the predictive interval of that number: uncertainty of the risks and chance; ``support``: the flag that the
-        answers of at least half of the patients reach, ``invalid`` where all were left out.
+        answers of at least half of the patients reach, ``invalid`` where all were left out. The interval's probability
+        is in a pandas frame's ``attrs["interval"]``.
 
     Raises
     ------
@@ -68,7 +69,10 @@ def score_cohort(
         on_invalid=on_invalid, missing_columns=missing_columns, seed=seed,
     )  # fmt: skip
     refuse_empty(groups)
-    return opened.table(groups, columns)
+    table = opened.table(groups, columns)
+    if isinstance(getattr(table, "attrs", None), dict):
+        table.attrs["interval"] = interval
+    return table
 
 
 def refuse_empty(groups: Groups) -> None:
