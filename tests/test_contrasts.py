@@ -132,6 +132,12 @@ def test_wrong_comparison_is_refused(shipped, to, reference, error, message):
         aemodel.contrast_table(shipped, to, reference)
 
 
+def test_rows_of_a_frame_may_have_further_columns(shipped):
+    rows = pd.DataFrame([OLD | {"name": "A"}, YOUNG | {"name": "B"}])
+    found = aemodel.contrast_table(shipped, rows.iloc[0], rows.iloc[1])
+    pd.testing.assert_frame_equal(found, aemodel.contrast_table(shipped, OLD, YOUNG))
+
+
 @pytest.mark.parametrize("interval", [0.0, 1.0, 90, "0.9"])
 def test_wrong_interval_is_refused(shipped, interval):
     with pytest.raises(ValueError, match="interval: expected a probability"):

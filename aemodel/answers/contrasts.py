@@ -29,8 +29,8 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     model
         From `fit` or `load_model`.
     to, reference
-        Values of patient columns, as a mapping or a row of a pandas frame: covariates' levels or the raw columns from which
-        they follow. Both must speak of the same covariates.
+        Values of patient columns, as a mapping or a row of a pandas frame, whose further columns are left alone: covariates'
+        levels or the raw columns from which they follow. Both must speak of the same covariates.
     interval
         Probability of the equal-tailed intervals.
 
@@ -71,11 +71,12 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
 
 def level_sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> NDArray[np.int64]:
     """Sets of levels (covariate,); a covariate that is not spoken of has all."""
-    values = values.to_dict() if isinstance(values, pd.Series) else values  # a row of a frame of patients
+    known = {name for c in risks.covariates for name in (c.name, *c.raw_columns)}
+    if isinstance(values, pd.Series):  # a row of a frame of patients, which may have further columns
+        values = {name: value for name, value in values.items() if name in known}
     if not isinstance(values, Mapping):
         raise TypeError(f"{argument}: expected a mapping from columns to values, not {type(values).__name__}")
     spoken = [c for c in risks.covariates if {c.name, *c.raw_columns} & set(values)]
-    known = {name for c in risks.covariates for name in (c.name, *c.raw_columns)}
     if unknown := set(values) - known:
         raise InputError(argument, f"unknown columns {sorted(unknown)}; choose from {', '.join(sorted(known))}")
     row = {name: [values.get(name)] for c in spoken for name in (c.name, *c.raw_columns) if name in values}

@@ -101,7 +101,7 @@ def _measured(
 
 
 def of_covariates(effects: pd.DataFrame) -> pd.DataFrame:
-    """A table of effects by event, grade and covariate: mean contraction over levels, and support, by the mean shares.
+    """A table of effects by event, grade and covariate: mean contraction over levels, support by the mean shares, assumption.
 
     Levels differ in what they rest on; the first, or most, of them would not do for all. Models without shares have one flag.
     """
@@ -110,7 +110,8 @@ def of_covariates(effects: pd.DataFrame) -> pd.DataFrame:
     # Where no level rests on a row, the grade may be unpublished, whatever shares say.
     told = mean["own"].notna() & ~groups["support"].agg(lambda flags: (flags == "prior").all())
     flags = np.array(SUPPORT)[support_by_shares(mean[["own", "pooled"]].to_numpy().T)]
-    return mean.assign(support=mean["support"].where(~told, flags))[["contraction", "support"]]
+    support, assumption = mean["support"].where(~told, flags), groups["assumption"].first()
+    return mean.assign(support=support, assumption=assumption)[["contraction", "support", "assumption"]]
 
 
 def effect_assumptions(model: Any, k: int) -> NDArray[np.str_]:

@@ -143,8 +143,9 @@ def risk_table(
     pandas.DataFrame
         Columns patient, event, grade, risk, lower, upper (probabilities), support. With ``why`` also own and pooled (shares of
         what sets the answer apart from the cohort's that the event's own published rows and all others tell, as in
-        `identification_table`), moved_by (the known covariate that moves the answer most) and published (the event's counts by
-        what is known of the patient, ``{count} of {n} {covariate} {level}``, or of the whole cohort where nothing is). The
+        `identification_table`), moved_by (the known covariate that moves the answer most: in root mean square over draws, so
+        that one of which little is known counts by what its effect might be) and published (the event's counts by what is
+        known of the patient, ``{count} of {n} {covariate} {level}``, or of the whole cohort where nothing is). The
         interval's probability is in ``attrs["interval"]``.
 
     Raises

@@ -294,6 +294,16 @@ def null_words(tables: Tables) -> str:
     return f"tests that were {' or '.join(['not significant'] * (True in stated) + ['not listed'] * (False in stated))}"
 
 
+def notes_of(settings: Mapping[str, Any], tables: Tables) -> list[str]:
+    """What readers of a fit's answers must know: the publication's notes, and what is assumed of what it does not list."""
+    if not (tests := sum(not null.stated for null in tables.nulls) if settings.get("selection") else 0):
+        return list(tables.about.notes)
+    assumed = (
+        "pairs of a toxicity and a characteristic that the publication does not list are taken as tested and not significant"
+    )
+    return [*tables.about.notes, f"An assumption: {assumed} ({tests} tests). No count says so, and it narrows most ranges."]
+
+
 def evidence_words(settings: Mapping[str, Any], tables: Tables) -> str:
     """Which of a publication's evidence beside the margins went into a fit, in a sentence; old models' had none."""
     kinds = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.inference.record import notes_of, used_evidence
 from aemodel.pages.description import beside_words, cohort_sizes
 from aemodel.pages.render import check_comparable, check_page, source, write_page
 from aemodel.publication.arguments import path_in
 from aemodel.publication.errors import InputError
+from aemodel.publication.evidence import Null
 from aemodel.publication.rules import TOTAL, sets_of, split
 from aemodel.publication.words import Words, words_of
 from aemodel.scoring.risks import SUPPORT, RiskDraws
@@ -86,10 +88,11 @@ def _data(model: Any, beside: Any) -> dict[str, Any]:
     about = model.tables.about
     words = words_of(model)
     risks: RiskDraws = model.risks
+    nulls = [null for null in used_evidence(model.tables, model.settings).nulls if not null.stated]
     return {
         **{key: getattr(about, key) for key in ABOUT},
         "period": about.period,
-        "notes": list(about.notes),
+        "notes": notes_of(model.settings, model.tables),
         "name": model.name,
         "digest": model.tables.digest,
         "version": version("aemodel"),
@@ -101,6 +104,7 @@ def _data(model: Any, beside: Any) -> dict[str, Any]:
         "grade_labels": [words.grade(grade) for grade in risks.grades],
         "published": risks.published.tolist(),
         "counts": [[_counts(model, words, event, grade) for grade in risks.grades] for event in risks.events],
+        "assumed": [[_assumed(risks, nulls, event, grade) for grade in risks.grades] for event in risks.events],
         "notes_on": [_notes(model, event) for event in risks.events],
         "supports": list(SUPPORT),
         **_answers(risks, 1 if beside is None else 2),
@@ -150,15 +154,22 @@ def _counts(model: Any, words: Words, event: str, grade: str) -> list[dict[str, 
     return found
 
 
+def _assumed(risks: RiskDraws, nulls: Sequence[Null], event: str, grade: str) -> list[int]:
+    """Positions of covariates by which an event, not listed, was taken as tested and not significant."""
+    told = {null.covariate for null in nulls if (null.event, null.grade) == (event, grade)}
+    return [k for k, covariate in enumerate(risks.covariates) if covariate.name in told]
+
+
 def _notes(model: Any, event: str) -> list[dict[str, Any]]:
     """Where the publication disagrees with itself on an event, and what was done: grade, whom it is on, and in words."""
     return [
         {
             "grade": note.grade,
             "at": _positions(sets_of(model.risks.covariates, note.covariate, note.level) or {}),
-            "text": f"{note.where}: {'; '.join(filter(None, (note.printed, note.computed, note.resolution)))}.",
+            "text": f"The publication disagrees with itself. {note.where}: {'; '.join(filter(None, said))}.",
         }
         for note in model.tables.known_discrepancies
+        for said in [(note.printed, note.computed, note.resolution)]
         if note.event == event
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aemodel.inference.diagnostics import Diagnostics
-from aemodel.inference.record import evidence_words, manifest_digest
+from aemodel.inference.record import evidence_words, manifest_digest, notes_of
 from aemodel.publication.grades import class_numbers, grade_bounds
 from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
@@ -40,6 +40,7 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         ``columns`` (raw ones: what is in each, and its values), ``events`` (with the grades that have frequencies),
         ``grades`` (answered; ``grade_labels`` for words), ``flags`` (what answers can rest on), ``diagnostics``,
         ``performance`` (None in format 1), ``settings``, ``evidence`` (all that the fit was told; None before format 3),
+        ``told`` (which kinds of it, in words),
         ``versions``, ``notes``, ``samples`` (risk draws), ``files``.
     """
     about, words = tables.about, words_of(tables)
@@ -60,8 +61,9 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         "performance": manifest.get("performance"),
         "settings": manifest["settings"],
         "evidence": manifest.get("evidence"),
+        "told": evidence_words(manifest["settings"], tables),
         "versions": manifest["versions"],
-        "notes": list(about.notes),
+        "notes": notes_of(manifest["settings"], tables),
         "samples": manifest["samples"],
         "files": manifest["files"],
     }

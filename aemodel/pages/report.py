@@ -232,10 +232,11 @@ def _bounds(model: Any, words: Words) -> dict[str, Any]:
     patient = pd.DataFrame({name: [level] for name, level in chosen})
     with waiting("Bounds from the counts alone"):
         found = bounds_table(model.tables, patient)
-    table = risk_table(model, patient).assign(least=found["lower"], most=found["upper"])
+    names = {"lower": "least", "upper": "most", "lower_expected": "least_expected", "upper_expected": "most_expected"}
+    table = risk_table(model, patient).assign(**{name: found[column] for column, name in names.items()})
     open_ones = int(((table["least"] < NOTHING) & (table["most"] > 1 - NOTHING)).sum())
     label = "; ".join(words.level(*each) for each in chosen)
-    return {"rows": {"bounds": rows.bounds(table, words)}, "commonest": (label, found["patients"][0], open_ones)}
+    return {"rows": {"bounds": rows.bounds(table, words)}, "commonest": (label, found.iloc[0], open_ones)}
 
 
 def _assumptions(model: Any, others: Sequence[Any], words: Words) -> dict[str, Any]:

@@ -162,7 +162,12 @@ def contraction(effects: pd.DataFrame, words: Words) -> list[Row]:
         {
             "Event": words.event(event),
             "Grade": words.grade(grade),
-            **{words.covariate(row.Index[2]): f"{row.contraction:z.2f} {row.support}" for row in group.itertuples()},
+            **{
+                words.covariate(
+                    row.Index[2]
+                ): f"{row.contraction:z.2f} {row.support}{row.assumption and f' ({row.assumption})'}"
+                for row in group.itertuples()
+            },
         }
         for (event, grade), group in mean.groupby(level=["event", "grade"], sort=False)
     ]
@@ -253,12 +258,16 @@ def assumptions(risks: pd.DataFrame, words: Words) -> list[Row]:
 
 
 def bounds(rows: pd.DataFrame, words: Words) -> list[Row]:
+    def between(least: float, most: float) -> str:
+        return f"{per_cent(least).removesuffix(' %')} to {per_cent(most)}"
+
     return [
         {
             "Event": words.event(row.event),
             "Grade": words.grade(row.grade),
             "The model": in_range(row.risk, row.lower, row.upper),
-            "The counts alone": f"{per_cent(row.least).removesuffix(' %')} to {per_cent(row.most)}",
+            "The counts alone": between(row.least, row.most),
+            "If there are as many as expected": between(row.least_expected, row.most_expected),
             "Rests on": row.support,
         }
         for row in rows.itertuples()

@@ -148,7 +148,9 @@ function comparison(model, { answer, total, known, assumed, time, event, grade }
   const { own, base, same, words } = difference(answer.mean, usual);
   const whose = exact ? `overall (${countInWords(total)})` : "overall by the model";
   const inside = usual >= answer.lower && usual <= answer.upper;
-  const range = same ? "" : ` The overall figure lies ${inside ? "inside" : "outside"} the range of this patient's risk${time}.`;
+  const place = inside ? "inside" : "outside";
+  const doubt = inside ? ", so that a difference is not certain" : "";
+  const range = same ? "" : ` The overall figure lies ${place} the range of this patient's risk${time}${doubt}.`;
   return { same, words: `${own} in 100, against ${base} in 100 ${whose}: ${same ? "about the same" : words}${time}.${range}` };
 }
 
@@ -159,7 +161,7 @@ function unknownOf(model) {
 function supportMeaning(model, { answer, known, same, event, grade }) {
   if (!model.published[event][grade]) return UNPUBLISHED;
   if (!known.length) return GIVEN;
-  return same && answer.support !== "prior" ? "" : SUPPORT_WORDS[answer.support];
+  return same && answer.support !== "prior" ? "There is hardly a difference from the cohort to tell of." : SUPPORT_WORDS[answer.support];
 }
 
 function bothWays({ mean }, time) {
@@ -175,7 +177,8 @@ function fewInWords(model, { patients }) {
   return `Fewer than 10 of the ${NUMBERS.format(model.patients)} patients are expected to be like this: ${number}.`;
 }
 
-// What is known and not counted: a covariate by which nothing was, or a level that is in no row, though others are.
+// What is known and not counted: a covariate by which nothing was, or a level that is in no row, though others are; and what
+// the fit took that for.
 function uncounted(model, { chosen, known, rows, event, grade }) {
   const those = (counts) => new Set(counts.flatMap((row) => Object.keys(row.at)));
   const [here, anywhere] = [those(rows), those(model.counts[event][grade])];
@@ -183,7 +186,9 @@ function uncounted(model, { chosen, known, rows, event, grade }) {
     const { label, levels } = model.covariates[k];
     return anywhere.has(String(k)) ? `for ${levels[chosen[k]].label}` : `by ${label.toLowerCase()}`;
   });
-  return missing.length ? `Not published for this toxicity at this grade: ${missing.join(", ")}.` : "";
+  const assumed = model.assumed[event][grade].filter((k) => known.includes(k)).map((k) => `by ${model.covariates[k].label.toLowerCase()}`);
+  const taken = assumed.length ? ` Assumed to have been tested and not significant, which narrows the range: ${assumed.join(", ")}.` : "";
+  return missing.length ? `Not published for this toxicity at this grade: ${missing.join(", ")}.${taken}` : "";
 }
 
 function appliesTo({ grade, at }, shown, chosen) {
