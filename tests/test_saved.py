@@ -112,7 +112,7 @@ def test_saved_model_has_the_same_arrays_parameters_tables_diagnostics_and_setti
     measured = replace(few, diagnostics=replace(few.diagnostics, approximation=0.0125))
     found = aemodel.load_model(aemodel.save_model(measured, tmp_path / "measured").folder).diagnostics
     assert found == measured.diagnostics
-    assert "likelihood to about 0.013 nats" in str(found)
+    assert "counts' likelihood to about 0.013 nats" in str(found)
 
 
 def test_saved_model_answers_the_same_and_from_states_without_its_posterior(few, copy):

@@ -51,7 +51,7 @@ class Diagnostics:
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED: " + "; ".join(self.failures())
-        error = "" if self.approximation is None else f", likelihood to about {self.approximation:.2g} nats"
+        error = "" if self.approximation is None else f", counts' likelihood to about {self.approximation:.2g} nats"
         return (
             f"Sampler diagnostics {verdict} (R-hat {_beside(self.r_hat, 'r_hat', 3)}, "
             f"bulk ESS {_beside(self.ess_bulk, 'ess', 0)}, tail ESS {_beside(self.ess_tail, 'ess', 0)}, "
