@@ -70,6 +70,7 @@ def invented_model(texts=None, *, divergences=0):
     )
     return SimpleNamespace(
         name="invented",
+        settings={"selection": True},
         risks=risks,
         tables=tables,
         diagnostics=Diagnostics(r_hat=1.0, ess_bulk=2000.0, ess_tail=2000.0, divergences=divergences, bfmi=0.9, worst="none"),

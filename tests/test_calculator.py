@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import itertools
 import os
 import re
 from types import SimpleNamespace
@@ -60,8 +61,15 @@ def test_every_profile_equals_score(model, shipped, tmp_path):
 def test_all_is_told_of_the_model_and_of_each_combination_of_levels_known_or_not(page, shipped, tmp_path):
     data, about, risks = page_data(page), shipped.tables.about, shipped.risks
     assert (len(data["risks"]), len(data["support"])) == (4 * 5 * 3 * 7 * 11 * 2 * 3, 4 * 5 * 3 * 7 * 11 * 2)
-    for key in ("title", "citation", "doi", "patients", "notes"):
-        assert data[key] == (list(about.notes) if key == "notes" else getattr(about, key))
+    for key in ("title", "citation", "doi", "patients"):
+        assert data[key] == getattr(about, key)
+    assert data["notes"][:-1] == list(about.notes)
+    assert "taken as tested and not significant (35 tests)" in data["notes"][-1]
+    nulls = {(null.event, null.grade, null.covariate) for null in shipped.tables.nulls if not null.stated}
+    for (event, by_grade), (j, grade), (k, covariate) in itertools.product(
+        zip(data["events"], data["assumed"], strict=True), enumerate(data["grades"]), enumerate(data["covariates"])
+    ):
+        assert (k in by_grade[j]) == ((event["name"], grade, covariate["name"]) in nulls)
     assert [c["label"] for c in data["covariates"]] == [c.label for c in risks.covariates]
     labels = [level["label"] for c in data["covariates"] for level in c["levels"]]
     assert labels == [level.label for c in risks.covariates for level in c.levels]

@@ -179,7 +179,7 @@ def test_every_sentence_keeps_to_the_rules(told, shipped):
             if key in usual:
                 assert f"{usual[key].observed_low} of {usual[key].n}" in s["compared"]
             if nothing or "about the same" in s["compared"]:
-                assert "difference" not in s["meaning"]
+                assert "Published numbers" not in s["meaning"]
 
 
 def test_what_was_not_counted_is_told_by_covariate_or_by_level(browser, written):
@@ -191,9 +191,14 @@ def test_what_was_not_counted_is_told_by_covariate_or_by_level(browser, written)
     sepsis = [event["name"] for event in data["events"]].index("sepsis")
     evaluate = f"([model, chosen, e]) => {{ {source}\n return sentencesOf(model, chosen, e, 0); }}"
     chosen = [2, 4, 1, 6]
-    assert page.evaluate(evaluate, [data, chosen, sepsis])["uncounted"].endswith("at this grade: by sex.")
+    assumed = " Assumed to have been tested and not significant, which narrows the range: by sex."
+    assert page.evaluate(evaluate, [data, chosen, sepsis])["uncounted"].endswith(f"at this grade: by sex.{assumed}")
+    known = page.evaluate(evaluate, [data | {"assumed": [[[], []]] * len(data["events"])}, chosen, sepsis])
+    assert known["uncounted"].endswith("at this grade: by sex.")
     data["counts"][sepsis][0] = [row for row in data["counts"][sepsis][0] if row["at"] != {"0": [2]}]
-    assert page.evaluate(evaluate, [data, chosen, sepsis])["uncounted"].endswith("at this grade: for 19-30 years, by sex.")
+    assert page.evaluate(evaluate, [data, chosen, sepsis])["uncounted"].endswith(
+        f"at this grade: for 19-30 years, by sex.{assumed}"
+    )
     assert (
         page.evaluate(evaluate, [data, [3, 4, 2, 6], sepsis])["meaning"] == "The publication gives this toxicity at this grade."
     )

@@ -213,7 +213,8 @@ def test_bounds_are_those_of_the_commonest_patients(page, model):
     patient = pd.DataFrame({c.name: [c.names[i]] for c, i in zip(risks.covariates, levels, strict=True)})
     found = rows(page["both"], "identification", "The commonest patients")[1:]
     for line, row in zip(found, aemodel.bounds_table(model.tables, patient).itertuples(), strict=True):
-        assert line[-2] == f"{per_cent(row.lower).removesuffix(' %')} to {per_cent(row.upper)}"
+        for told, ends in zip(line[-3:-1], ((row.lower, row.upper), (row.lower_expected, row.upper_expected)), strict=True):
+            assert told == f"{per_cent(ends[0]).removesuffix(' %')} to {per_cent(ends[1])}"
 
 
 def test_the_equation_gives_the_model_s_risks(page, model):
