@@ -175,7 +175,7 @@ def test_every_sentence_keeps_to_the_rules(told, shipped):
                 assert s["both"] == ""
             if key in usual and not usual[key].observed_low and not nothing and not s["assumed"]:
                 assert s["compared"].endswith(": too rare to tell how this patient differs.")
-                assert s["meaning"] == ""
+                assert s["meaning"] == "There is hardly a difference from the cohort to tell of."
             if key in usual:
                 assert f"{usual[key].observed_low} of {usual[key].n}" in s["compared"]
             if nothing or "about the same" in s["compared"]:
