@@ -18,7 +18,7 @@ import numpy as np
 
 from aemodel.inference import priors
 from aemodel.inference.design import Design, Tree
-from aemodel.inference.effects import Centring
+from aemodel.inference.effects import UNKNOWN, Centring
 from aemodel.inference.kernels import compiled
 from aemodel.inference.levels import ascend, descend
 from aemodel.inference.normal import half_normal_quantile
@@ -105,6 +105,16 @@ def stretched(scale, error):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def shared_error(own_scale, h, k, structure):  # type: ignore[no-untyped-def]
+    """Standard error of a shared effect while own ones vary by their scales, and the precision that own ones leave it."""
+    s = structure
+    precision = UNKNOWN**-2
+    for b in range(len(own_scale)):
+        precision += s.load[b, h] ** 2 / (s.own[b, k] ** 2 + own_scale[b, k] ** 2)
+    return np.sqrt(s.shared[h, k] ** 2 + 1 / precision), precision
+
+
+@compiled
 def effects(x, structure):  # type: ignore[no-untyped-def]
     """Half-normal variables, scales and shares that are common (pool, term); scales and standard scores of effects.
 
@@ -120,18 +130,18 @@ def effects(x, structure):  # type: ignore[no-untyped-def]
             if p < len(share):
                 alike[p, t] = 1 / (1 + np.exp(-share[p, t]))
     shared_scale, shared_score = np.empty(shared_sampled.shape), np.empty(shared_sampled.shape)
-    for h in range(len(shared_scale)):
-        for k in range(len(s.term_of)):
-            t = s.term_of[k]
-            shared_scale[h, k] = scale[h, t] * np.sqrt(alike[h, t])
-            shared_score[h, k] = shared_sampled[h, k] / stretched(shared_scale[h, k], s.shared[h, k])[0]
     own_scale, own_score = np.empty(own_sampled.shape), np.empty(own_sampled.shape)
     together = np.zeros(own_sampled.shape)
-    for b in range(len(own_scale)):
-        p = s.pool_of[b]
-        for k in range(len(s.term_of)):
-            t = s.term_of[k]
+    for k in range(len(s.term_of)):
+        t = s.term_of[k]
+        for b in range(len(own_scale)):
+            p = s.pool_of[b]
             own_scale[b, k] = scale[p, t] * np.sqrt(1 - alike[p, t])
+        for h in range(len(shared_scale)):
+            shared_scale[h, k] = scale[h, t] * np.sqrt(alike[h, t])
+            error, _ = shared_error(own_scale, h, k, s)
+            shared_score[h, k] = shared_sampled[h, k] / stretched(shared_scale[h, k], error)[0]
+        for b in range(len(own_scale)):
             for h in range(len(shared_scale)):
                 together[b, k] += s.load[b, h] * shared_scale[h, k] * shared_score[h, k]
             stretch, weight = stretched(own_scale[b, k], s.own[b, k])
@@ -167,7 +177,8 @@ def log_prior(x, scales, structure):  # type: ignore[no-untyped-def]
         value -= 0.5 * ((intercept[b] - mean[p]) * np.exp(-log_spread[p])) ** 2 + log_spread[p]
     for k in range(len(s.term_of)):
         for h in range(len(shared_scale)):
-            value -= 0.5 * shared_score[h, k] ** 2 + np.log(stretched(shared_scale[h, k], s.shared[h, k])[0])
+            error, _ = shared_error(own_scale, h, k, s)
+            value -= 0.5 * shared_score[h, k] ** 2 + np.log(stretched(shared_scale[h, k], error)[0])
         for b in range(len(own_scale)):
             value -= 0.5 * own_score[b, k] ** 2 + np.log(stretched(own_scale[b, k], s.own[b, k])[0])
     return value
@@ -238,29 +249,37 @@ def through_effects(d_effect, x, gradient, scales, structure):  # type: ignore[n
     mean, log_spread, intercept, score, _, _, _ = split(x, s)
     d_mean, d_log_spread, d_intercept, d_score, d_share, d_shared_sampled, d_own_sampled = split(gradient, s)
     d_shared, d_scale, last = np.zeros(shared_scale.shape), np.zeros(scale.shape), len(own_scale)
+    d_own_scale = np.empty(len(own_scale))
     for k in range(len(s.term_of)):
         t = s.term_of[k]
         d_shared[0, k] = d_effect[last, k]
         for b in range(len(own_scale)):
-            p, z, d = s.pool_of[b], own_score[b, k], d_effect[b, k]
+            z, d = own_score[b, k], d_effect[b, k]
             stretch, weight = stretched(own_scale[b, k], s.own[b, k])
             d_sampled = (d * own_scale[b, k] - z) / stretch
             d_weight = -d_sampled * together[b, k]
             d_stretch = (z * z - 1 - d * z * own_scale[b, k] - d_weight * weight) / stretch
-            d_sd = d * z + (d_weight + d_stretch * own_scale[b, k]) / (s.own[b, k] ** 2 * stretch)
+            d_own_scale[b] = d * z + (d_weight + d_stretch * own_scale[b, k]) / (s.own[b, k] ** 2 * stretch)
             d_own_sampled[b, k] = d_sampled
-            d_scale[p, t] += d_sd * np.sqrt(1 - alike[p, t])
-            if p < len(d_share):
-                d_share[p, t] -= 0.5 * d_sd * own_scale[b, k] * alike[p, t]
             for h in range(len(d_shared)):
                 d_shared[h, k] += s.load[b, h] * ((d if h else 0.0) - d_sampled * weight)
         for h in range(len(d_shared)):
             z, d, sd = shared_score[h, k], d_shared[h, k], shared_scale[h, k]
-            stretch, _ = stretched(sd, s.shared[h, k])
+            error, precision = shared_error(own_scale, h, k, s)
+            stretch, _ = stretched(sd, error)
             d_shared_sampled[h, k] = (d * sd - z) / stretch
-            d_sd = d * z + (z * z - 1 - d * z * sd) * sd / (s.shared[h, k] * stretch) ** 2
+            by_ratio = (z * z - 1 - d * z * sd) * sd / (error * stretch) ** 2
+            d_sd = d * z + by_ratio
             d_scale[h, t] += d_sd * np.sqrt(alike[h, t])
             d_share[h, t] += 0.5 * d_sd * sd * (1 - alike[h, t])
+            for b in range(len(own_scale)):
+                by_scale = own_scale[b, k] * (s.load[b, h] / (s.own[b, k] ** 2 + own_scale[b, k] ** 2) / precision) ** 2
+                d_own_scale[b] -= by_ratio * sd * by_scale / error**2
+        for b in range(len(own_scale)):
+            p = s.pool_of[b]
+            d_scale[p, t] += d_own_scale[b] * np.sqrt(1 - alike[p, t])
+            if p < len(d_share):
+                d_share[p, t] -= 0.5 * d_own_scale[b] * own_scale[b, k] * alike[p, t]
     for p in range(len(scale)):
         d_mean[p] = -(mean[p] - s.intercept[p, 0]) / s.intercept[p, 1] ** 2
         d_log_spread[p] = -(log_spread[p] - s.spread[0]) / s.spread[1] ** 2

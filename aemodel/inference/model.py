@@ -17,7 +17,7 @@ from pytensor.graph.op import Op
 from aemodel.inference import priors
 from aemodel.inference.density import Term
 from aemodel.inference.design import Design, Tree
-from aemodel.inference.effects import Centring, effect_scales, moved_logits, state_probabilities
+from aemodel.inference.effects import UNKNOWN, Centring, effect_scales, moved_logits, state_probabilities
 from aemodel.inference.evidence import Significance
 from aemodel.inference.levels import ascend, descend
 from aemodel.inference.own_patients import Overlap
@@ -98,7 +98,9 @@ def _effects(design: Design, centring: Centring, prior_scale: Any) -> tuple[Any,
     scale = pm.Deterministic("scale", prior_scale * design.widths * half, dims=DIMS["scale"])
     alike = pm.Beta("alike", *priors.ALIKE, dims=DIMS["alike"])
     own_scale, shared_scale = effect_scales(design, scale, alike, pt)
-    stretch = pt.sqrt(1 + (shared_scale / centring.shared) ** 2)
+    # A shared effect is seen through own ones, the less the more these vary.
+    seen = UNKNOWN**-2 + pt.dot((centring.load**2).T, 1 / (centring.own**2 + own_scale**2))
+    stretch = pt.sqrt(1 + shared_scale**2 / (centring.shared**2 + 1 / seen))
     shared = shared_scale * pm.Normal(f"shared{SAMPLED}", sigma=stretch, dims=DIMS["shared"]) / stretch
     shared = pm.Deterministic("shared", shared, dims=DIMS["shared"])
     # An own effect is sampled together with what the data see it with, the more so the more they say of it.
