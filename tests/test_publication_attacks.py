@@ -181,6 +181,8 @@ CASES = [
     (C, "relapse_group,bm_late,,,323", "relapse_group,bm_later,,,323", r"line 3: covariate 'relapse_group' with level 'bm_later' is"),
     (F, "any_ae,3-5,total", "any_event,3-5,total", r"line \d+: event 'any_event' at grade '3-5' is not in events\.csv"),
     (F, "febrile_neutropenia,3-5,total", "febrile_neutropenia,4-5,total", r"event 'febrile_neutropenia' at grade '4-5' is not in"),
+    (C, "relapse_group,bm_late,,,323,Table 1", "relapse_group,bm_late,,,323,Table 1\nrelapse_group,bm_late,,,323,Table 1",
+     r"line 4: given twice, in line 3 too, with 323 patients; leave one out"),
     (F, LAST, f"{LAST},no,x\n{LAST}", r"line (\d+): given twice, in line \d+ too: any_ae 3-5 total all; leave one out"),
     *((F, LAST, LAST.replace("3-5", odd), rf"line \d+: event 'any_ae' at grade '.*' is not in events\.csv, which has it at 3-5, 4-5; {message}")
       for odd, message in {
@@ -353,9 +355,9 @@ TOO_MUCH = [
         lambda text: text + more_covariates(15),
         r"the levels of 18 covariates have .* combinations, at most 10,000",
     ),
-    ("events.csv", lambda text: text + "".join(f"e{i},E,,,3-5\n" for i in range(100_000)), r"line 202: more than 200 rows"),
+    ("events.csv", lambda text: text + "".join(f"e{i},E,,,3-5\n" for i in range(100_000)), r"more than 200 rows, from line 202 on"),
     ("events.csv", lambda text: chain(150), r"event 'e20' lies more than 20 deep in others"),
-    ("cohort.csv", lambda text: text + text.splitlines()[-1].join("\n" * 10**5), r"line 10\d\d: more than 1,000 rows"),
+    ("cohort.csv", lambda text: text + text.splitlines()[-1].join("\n" * 10**5), r"more than 1,000 rows, from line 10\d\d on"),
     ("frequencies.csv", lambda text: text.replace(",", "," + "x" * 6000, 1), r"columns must be"),
     ("frequencies.csv", lambda text: text.replace("Table 2", "x" * 6000), r"line 2: source has more than 5000 characters"),
 ]

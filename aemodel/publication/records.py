@@ -159,7 +159,7 @@ def read_rows(text: str, kind: type[Row], file: str, faults: Faults) -> list[Row
         line = reader.line_num + 1
         for number, cells in enumerate((each for each in reader if any(map(str.strip, each))), start=1):
             if number > MOST_ROWS[file]:
-                faults.add(file, f"more than {MOST_ROWS[file]:,} rows; a publication has no more", line=line)
+                faults.add(file, f"more than {MOST_ROWS[file]:,} rows, from line {line} on; a publication has no more")
                 break
             row = _read_row(cells, header, columns, file, line, faults)
             rows += [] if row is None else [made(**row, line=line)]
