@@ -355,7 +355,11 @@ TOO_MUCH = [
         lambda text: text + more_covariates(15),
         r"the levels of 18 covariates have .* combinations, at most 10,000",
     ),
-    ("events.csv", lambda text: text + "".join(f"e{i},E,,,3-5\n" for i in range(100_000)), r"more than 200 rows, from line 202 on"),
+    (
+        "events.csv",
+        lambda text: text + "".join(f"e{i},E,,,3-5\n" for i in range(100_000)),
+        r"more than 200 rows, from line 202 on",
+    ),
     ("events.csv", lambda text: chain(150), r"event 'e20' lies more than 20 deep in others"),
     ("cohort.csv", lambda text: text + text.splitlines()[-1].join("\n" * 10**5), r"more than 1,000 rows, from line 10\d\d on"),
     ("frequencies.csv", lambda text: text.replace(",", "," + "x" * 6000, 1), r"columns must be"),
