@@ -8,6 +8,7 @@ import html
 import os
 import re
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -332,7 +333,8 @@ def test_limits_are_told(page):
 def test_the_shipped_model_and_a_fitted_one_of_the_same_draws_have_one_report(tmp_path):
     """But for the digest, of which a model that was not saved has none of its own."""
     shipped = aemodel.load_model("aall1331")
-    fitted = aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, shipped.settings, shipped.risks)
+    risks = replace(shipped.risks, logits=shipped.branch_logits)
+    fitted = aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, shipped.settings, risks)
     found = [
         aemodel.write_report(model, tmp_path / f"{i}.html", tables=0).read_text(encoding="utf-8").split('<section id="limits"')
         for i, model in enumerate((shipped, fitted))
