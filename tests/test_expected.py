@@ -12,6 +12,8 @@ from aemodel.answers.calibration import slope_verdicts, slope_words
 from aemodel.inference.design import make_design
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import all_frequencies, pair_tests, print_list, publish, simulate_states
+from aemodel.pages import report_tables
+from aemodel.publication.words import words_of
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,12 @@ def test_words_say_whether_the_slope_is_to_be_expected(shipped):
         assert {*slope_verdicts(found[found["slope"].notna()])} == {said}
     mixed = found.assign(expected_upper=found["expected_upper"] + [0.2 * (grade == "4-5") for grade in found["grade"]])
     assert slope_words(mixed).endswith(": outside for Grade 3-5; inside for Grade 4-5.")
+    one = mixed.assign(expected_lower=mixed["expected_lower"].where(mixed["grade"] == "4-5"))
+    assert "nan" not in slope_words(one)
+    assert slope_words(one).endswith(" for Grade 4-5: inside.")
+    told, other = (row["90 % of right models"] for row in report_tables.slopes(one, words_of(shipped)))
+    assert told == "not worked out"
+    assert other.endswith(": inside")
 
 
 @pytest.mark.slow

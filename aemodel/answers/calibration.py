@@ -229,7 +229,8 @@ def slope_words(slopes: pd.DataFrame, labels: Any = None) -> str:
         f"{r.slope:.2f} for {words.grade(r.grade)} ({r.slope_lower:.2f} to {r.slope_upper:.2f})" for r in over_all.itertuples()
     ]
     found = f"Published contrasts between levels, in log odds, are {' and '.join(said)} times the predicted ones."
-    if "expected_lower" not in slopes:
+    over_all = over_all[over_all["expected_lower"].notna()] if "expected_lower" in slopes else over_all[:0]
+    if over_all.empty:
         return f"{found} Above 1 the model draws groups together, as one that is right does too on the rows it was fitted to."
     verdicts = dict(zip(map(words.grade, over_all["grade"]), slope_verdicts(over_all), strict=True))
     same = len({*verdicts.values()}) == 1

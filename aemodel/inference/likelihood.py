@@ -20,28 +20,28 @@ from aemodel.publication.reduction import reduce_margins
 @compiled
 def _margins(p, composition, cells, states, packed):  # type: ignore[no-untyped-def]
     """Log likelihood of all margins, and its slopes in ``p`` (state, cell); see `MarginsTerm`."""
-    pairs = 0
-    for i in range(len(cells) - 1):
-        pairs += (cells[i + 1] - cells[i]) * (states[i + 1] - states[i])
-    averaged, logp, found = np.zeros(pairs), np.empty(pairs), np.zeros(p.shape)
-    average(p, composition, cells, states, averaged)
-    for k in range(pairs):
+    averaged, found = average(p, composition, cells, states), np.zeros(p.shape)
+    logp = np.empty(averaged.size)
+    for k in range(averaged.size):
         logp[k] = np.log(averaged[k])
     values, slopes = joint_loglik(logp, *packed)
-    for k in range(pairs):
+    for k in range(averaged.size):
         slopes[k] /= averaged[k]
     spread(found, composition, cells, states, slopes)
     return values.sum(), found
 
 
 @compiled
-def average(p, composition, cells, states, averaged):  # type: ignore[no-untyped-def]
-    """Probabilities in families' own cells (pair,), families end to end, in place, from ``p`` (state, cell).
+def average(p, composition, cells, states):  # type: ignore[no-untyped-def]
+    """Probabilities in families' own cells (pair,), families end to end, from ``p`` (state, cell).
 
     ``composition`` (family cell, cell), of which rows sum to 1, is sparse (CSR): start, cell and share.
     """
     start, cell, share = composition
-    end = 0
+    pairs = end = 0
+    for i in range(len(cells) - 1):
+        pairs += (cells[i + 1] - cells[i]) * (states[i + 1] - states[i])
+    averaged = np.empty(pairs)
     for i in range(len(cells) - 1):
         number = states[i + 1] - states[i]
         for k in range(number):
@@ -52,6 +52,7 @@ def average(p, composition, cells, states, averaged):  # type: ignore[no-untyped
                     total += share[a] * here[cell[a]]
                 averaged[end + (row - cells[i]) * number + k] = total
         end += number * (cells[i + 1] - cells[i])
+    return averaged
 
 
 @compiled
@@ -87,9 +88,7 @@ class MarginsTerm:
 
     def logp(self, p: Floats) -> Floats:
         """What the kernel takes: log probabilities of states in families' own cells, from ``p`` (state, cell)."""
-        averaged = np.empty(int(np.diff(self.cells) @ np.diff(self.states)))
-        average(p, self.composition, self.cells, self.states, averaged)
-        return np.log(averaged)
+        return np.log(average(p, self.composition, self.cells, self.states))
 
 
 def margins_term(design: Design, margins: tuple[FamilyMargins, ...]) -> MarginsTerm:

@@ -294,9 +294,14 @@ def null_words(tables: Tables) -> str:
     return f"tests that were {' or '.join(['not significant'] * (True in stated) + ['not listed'] * (False in stated))}"
 
 
+def assumed_nulls(settings: Mapping[str, Any], tables: Tables) -> list[Null]:
+    """Tests that a fit took as not significant because the publication does not list them."""
+    return [null for null in tables.nulls if settings.get("selection") and not null.stated]
+
+
 def notes_of(settings: Mapping[str, Any], tables: Tables) -> list[str]:
     """What readers of a fit's answers must know: the publication's notes, and what is assumed of what it does not list."""
-    if not (tests := sum(not null.stated for null in tables.nulls) if settings.get("selection") else 0):
+    if not (tests := len(assumed_nulls(settings, tables))):
         return list(tables.about.notes)
     assumed = (
         "pairs of a toxicity and a characteristic that the publication does not list are taken as tested and not significant"

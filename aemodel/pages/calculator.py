@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aemodel.inference.record import notes_of, used_evidence
+from aemodel.inference.record import assumed_nulls, notes_of
 from aemodel.pages.description import beside_words, cohort_sizes
 from aemodel.pages.render import check_comparable, check_page, source, write_page
 from aemodel.publication.arguments import path_in
@@ -88,7 +88,7 @@ def _data(model: Any, beside: Any) -> dict[str, Any]:
     about = model.tables.about
     words = words_of(model)
     risks: RiskDraws = model.risks
-    nulls = [null for null in used_evidence(model.tables, model.settings).nulls if not null.stated]
+    nulls = assumed_nulls(model.settings, model.tables)
     return {
         **{key: getattr(about, key) for key in ABOUT},
         "period": about.period,

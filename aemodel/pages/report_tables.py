@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from aemodel.answers.calibration import slope_verdicts, told
@@ -88,17 +89,16 @@ def slopes(rows: pd.DataFrame | None, words: Words) -> list[Row]:
     """Slopes over all events, and the range in which that of a right model would lie where it was worked out."""
     if rows is None or not len(rows := rows[(rows["event"] == "all") & rows["slope"].notna()]):
         return []
-    known = "expected_lower" in rows
-    verdicts = slope_verdicts(rows) if known else [""] * len(rows)
+    rows = rows if "expected_lower" in rows else rows.assign(expected_lower=np.nan, expected_upper=np.nan)
     return [
         {
             "Grade": words.grade(row.grade),
             "Published over predicted": f"{row.slope:.2f} ({row.slope_lower:.2f} to {row.slope_upper:.2f})",
             "90 % of right models": f"{row.expected_lower:.2f} to {row.expected_upper:.2f}: {verdict}"
-            if known
+            if row.expected_lower == row.expected_lower
             else "not worked out",
         }
-        for row, verdict in zip(rows.itertuples(), verdicts, strict=True)
+        for row, verdict in zip(rows.itertuples(), slope_verdicts(rows), strict=True)
     ]
 
 
