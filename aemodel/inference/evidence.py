@@ -63,13 +63,16 @@ def ordering_term(design: Design, ordering: Ordering, rates: Floats, significanc
     having = np.array([design.states_having(ordering.event, grade) for grade in ordering.tiers], dtype=float)
     region = make_region(ordering, n, rates, significance)
 
+    points = np.ascontiguousarray(region.points.T)
+
     def term(p: Floats) -> tuple[float, Floats]:
         m = region.whiten @ (having @ p @ share.T).T.ravel()
-        values = region.points @ m + region.log_weight
+        values = m @ points + region.log_weight
         most = values.max()
         ratio = np.exp(values - most)
-        slopes = (ratio @ region.points / ratio.sum() - m) @ region.whiten
-        return most + np.log(ratio.sum()) - 0.5 * m @ m, having.T @ slopes.reshape(len(share), -1).T @ share
+        total = ratio.sum()
+        slopes = (points @ ratio / total - m) @ region.whiten
+        return most + np.log(total) - 0.5 * m @ m, having.T @ slopes.reshape(len(share), -1).T @ share
 
     return term
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from aemodel.inference.kernels import compiled
 
-CLOSE = 1e-9
+CLOSE = 1e-7
 """The last step to a level, in log odds; the error that is left is of its square."""
 MOST_STEPS = 200
 FARTHEST = 300.0

@@ -75,11 +75,11 @@ class Density:
     def __call__(self, x: Floats) -> tuple[float, Floats]:
         """Log density at the sampler's coordinates, up to a constant, and its gradient."""
         value, p, tape = self.forward(x)
-        d_p = np.zeros_like(p)
+        d_p: Any = 0.0
         for known in self.known:
             one, slopes = known.term(p)
             value += known.power * one
-            d_p += known.power * slopes
+            d_p = d_p + (slopes if known.power == 1 else known.power * slopes)
         if not np.isfinite(value):
             return -np.inf, np.zeros_like(x)
         return float(value), self.backward(x, d_p, tape)

@@ -78,8 +78,8 @@ def nulls_term(design: Design, nulls: Sequence[Null], weights: NDArray[np.float6
     share, tests = chi_square_tests(design, nulls)
 
     def term(p: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        values, slopes = not_significant(having @ p @ share.T, weights, *tests)
-        return values.sum(), having.T @ (slopes @ share)
+        values, slopes = not_significant(having @ (p @ share.T), weights, *tests)
+        return values.sum(), (having.T @ slopes) @ share
 
     return term
 
