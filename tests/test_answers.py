@@ -13,7 +13,7 @@ import xarray as xr
 import aemodel
 from aemodel.answers.calibration import rate_draws
 from aemodel.inference.design import make_design
-from aemodel.inference.forward import event_sums, make_forward, make_model_forward, risk_draws, thinned
+from aemodel.inference.forward import event_sums, make_forward, make_model_forward, movement_of, risk_draws, thinned
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 from tests.reference import predictive_summary
 
@@ -28,6 +28,7 @@ def fitted(shipped):
     """The shipped model as `fit` returns it, with risk draws worked out afresh from its posterior and the flags it has."""
     forward, draws = make_forward(make_design(shipped.tables)), thinned(shipped.idata["posterior"])
     risks = risk_draws(shipped.tables, forward, draws, shipped.settings["seed"])
+    risks = replace(risks, movement=movement_of(forward, risks.draws))
     risks = replace(risks, **{name: getattr(shipped.risks, name) for name in ("source", *RiskDraws.MEASURES)})
     return aemodel.Fitted(shipped.tables, shipped.idata, shipped.diagnostics, shipped.settings, risks)
 

@@ -22,8 +22,7 @@ GRADES = ("3-5", "4-5")
 
 @pytest.fixture(scope="module")
 def before(shipped, aall1331):
-    forward, draws, seed = make_model_forward(shipped)
-    return prior_risks(aall1331, forward, shipped.prior, draws, seed)
+    return prior_risks(shipped)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from msgspec import structs
 from scipy.special import logsumexp
 
 import aemodel
-from aemodel.answers.sensitivity import margin_loglik_draws, table_loglik, table_uncertainty
+from aemodel.answers.sensitivity import table_loglik, table_uncertainty
 from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.forward import make_forward, make_model_forward
 from aemodel.inference.integer_tables import sample_tables
@@ -178,7 +178,6 @@ def test_likelihood_of_the_maximum_entropy_table_is_the_models_at_the_chosen_dra
     margins = all_margins(design, aall1331.frequencies)
     found = table_loglik(design, aall1331, few_draws, np.arange(10), design.cells.n[None])
     np.testing.assert_allclose(found[0], models_likelihood(design, margins, few_draws), atol=1e-6)
-    np.testing.assert_allclose(margin_loglik_draws(design, aall1331, few_draws), found[0], atol=1e-6)
     some = table_loglik(design, aall1331, few_draws, np.array([7, 2]), design.cells.n[None])
     np.testing.assert_array_equal(some, found[:, [7, 2]])
 

@@ -22,8 +22,7 @@ ONE_TERM = ("age_band", "sex", "race_ethnicity")
 
 @pytest.fixture(scope="module")
 def prior_risks(shipped):
-    forward, draws, seed = make_model_forward(shipped)
-    return make_prior_risks(shipped.tables, forward, shipped.prior, draws, seed)
+    return make_prior_risks(shipped)
 
 
 @pytest.fixture(scope="module")

@@ -102,8 +102,8 @@ def _halves(laboratory: Laboratory, table: Ints, states: Ints, seed: int, draws:
     density = laboratory.density_of(all_margins(design, tables.frequencies), design)
     posterior, diagnostics = laboratory.sample(density, seed=seed, draws=draws, tune=tune)
     rows = laboratory.tables.frequencies
-    draws_of_states = laboratory.forward.states(posterior, seed)
-    rates = np.array([row_rates(laboratory.design, p, rows, other[0]) for p in draws_of_states])
+    rates_of = row_rates(laboratory.design, rows, other[0])
+    rates = np.array([rates_of(p) for p in laboratory.forward.states(posterior, seed)])
     counts = publish(laboratory.tables, laboratory.design, other[1]).frequencies["observed"].to_numpy(dtype=float)
     n = np.array([_inside(laboratory.design, row) @ other[0] for row in rows.itertuples()], dtype=float)
     used = (~rows["derived"] & (rows["covariate"] != "total")).to_numpy() & (n > 0)

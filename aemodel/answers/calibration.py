@@ -10,13 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from aemodel.inference.forward import event_sums, logit, model_states
+from aemodel.inference.forward import logit, model_states
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.simulated import row_rates, simulate_states
+from aemodel.inference.simulated import row_counts, row_rates, simulate_states
 from aemodel.publication.arguments import real_number, whole_number
 from aemodel.publication.evidence import FEWEST
 from aemodel.publication.frequencies import ADDED_UP
 from aemodel.publication.words import words_of
+from aemodel.scoring.risks import risks_of
 
 COLUMNS = [
     *("event", "grade", "covariate", "level", "n", "observed", "observed_low", "observed_high", "observed_rate"),
@@ -44,6 +45,7 @@ def calibration_table(model: Any) -> pd.DataFrame:
         sampling uncertainty together), tail_probability (two-sided mid-P), derived (a sum of other rows), withheld.
         Totals have covariate ``total`` and level ``all``.
     """
+    risks_of(model)
     rows = model.tables.frequencies
     table = rows[["event", "grade", "covariate", "level", "n", "observed", "observed_low", "observed_high", "derived"]].copy()
     rates = rate_draws(model, rows)
@@ -76,9 +78,9 @@ def differences_table(model: Any) -> pd.DataFrame:
         lie in an interval, the middle), predicted (mean), lower and upper (90 % predictive interval: uncertainty of the risks,
         and chance). Classes of grades that are sums of published grades have rows, too.
     """
-    rows = model.tables.frequencies
+    grades, rows = risks_of(model).grades, model.tables.frequencies
     told = ~rows["derived"] | rows["source"].str.startswith(ADDED_UP)
-    told &= (rows["covariate"] != "total") & rows["grade"].isin(model.risks.grades) & (rows["n"] > 0)
+    told &= (rows["covariate"] != "total") & rows["grade"].isin(grades) & (rows["n"] > 0)
     rows = rows[told].reset_index(drop=True)
     n, ends = rows["n"].to_numpy(dtype=np.int64), rows[["observed_low", "observed_high"]].to_numpy(dtype=float)
     observed, rates = ends.mean(axis=1) / n, rate_draws(model, rows) if len(rows) else np.empty((1, 0))
@@ -98,14 +100,8 @@ def differences_table(model: Any) -> pd.DataFrame:
 def rate_draws(model: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
     """Draws of the cohort's mean risk in each row's level, (sample, row)."""
     design, states = model_states(model)
-    cells, having = design.cells, event_sums(design, zip(rows["event"], rows["grade"], strict=True))
-    inside = np.array([cells.having(c, v) for c, v in zip(rows["covariate"], rows["level"], strict=True)])
-    weights = inside * cells.n
-    # Of a level with nobody in it, any composition will do.
-    weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, inside)
-    weights /= weights.sum(axis=1, keepdims=True)
-    published = weights.shape[1]
-    return np.stack([((having @ p[:, :published]) * weights).sum(axis=1) for p in states])
+    rates = row_rates(design, rows, design.cells.n)
+    return np.stack([rates(p) for p in states])
 
 
 def _predictive(rates: NDArray[np.float64], n: int, low: int, high: int) -> tuple[float, ...]:
@@ -193,8 +189,8 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
     """
     seed, replicates = whole_number("seed", seed), whole_number("replicates", replicates, 20)
     probability = real_number("probability", probability, "a number between 0 and 1", below=1)
-    rows = model.tables.frequencies
-    rows = rows[~rows["derived"] & rows["grade"].isin(model.risks.grades) & rows["observed"].notna()].reset_index(drop=True)
+    grades, rows = risks_of(model).grades, model.tables.frequencies
+    rows = rows[~rows["derived"] & rows["grade"].isin(grades) & rows["observed"].notna()].reset_index(drop=True)
     if rows.empty:
         return pd.DataFrame(columns=SLOPES)
     predicted, simulated = _simulate(model, rows, seed, replicates)
@@ -202,7 +198,7 @@ def calibration_slopes(model: Any, *, seed: int, replicates: int = 500, probabil
     x, n = logit(predicted), rows["n"].to_numpy(dtype=float)
     found = []
     groups = [(event, grade, mine.index.to_numpy()) for (event, grade), mine in rows.groupby(["event", "grade"], sort=False)]
-    groups += [("all", grade, mine) for grade in model.risks.grades if len(mine := np.flatnonzero(rows["grade"] == grade))]
+    groups += [("all", grade, mine) for grade in grades if len(mine := np.flatnonzero(rows["grade"] == grade))]
     for event, grade, mine in groups:
         split = (rows["covariate"].iloc[mine] != "total").to_numpy()
         few = event != "all" and _patients(rows.iloc[mine]) < FEWEST
@@ -273,11 +269,7 @@ def _simulate(model: Any, rows: pd.DataFrame, seed: int, replicates: int) -> tup
     p = np.mean(list(drawn), axis=0)[:, : len(design.cells.n)]
     table = sample_tables(model.tables, 1, seed=seed)[0]
     states = simulate_states(design, p, table, np.random.default_rng(seed), (replicates,))
-    counts = []
-    for row in rows.itertuples():
-        where = np.ix_(design.states_having(row.event, row.grade), design.cells.having(row.covariate, row.level))
-        counts.append(states[:, where[0], where[1]].sum(axis=(1, 2)))
-    return row_rates(design, p, rows, table), np.stack(counts, axis=1).astype(float)
+    return row_rates(design, rows, table)(p), row_counts(design, rows, states).astype(float)
 
 
 def _recalibrate(counts: Floats, n: Floats, x: Floats, group: NDArray[np.int64], slope: Floats | None) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from aemodel.answers.risk import long_table
 from aemodel.inference.forward import logit
 from aemodel.publication.errors import InputError
 from aemodel.scoring.eager import as_frame, read_sets
-from aemodel.scoring.risks import SUPPORT, RiskDraws, tails
+from aemodel.scoring.risks import SUPPORT, RiskDraws, risks_of, tails
 
 
 def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, Any], *, interval: float = 0.9) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     TypeError, ValueError
         A value does not fit, or the two do not speak of the same covariates.
     """
-    ends, risks = tails(interval), model.risks
+    ends, risks = tails(interval), risks_of(model)
     sets = level_sets("to", to, risks), level_sets("reference", reference, risks)
     everything = risks.everything
     fixed = [np.flatnonzero(one != everything).tolist() for one in sets]
@@ -134,7 +134,7 @@ def odds_ratio_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:
     ValueError
         The interval is not between 0 and 1.
     """
-    probabilities, risks = (0.5, *tails(interval)), model.risks
+    probabilities, risks = (0.5, *tails(interval)), risks_of(model)
     rows = []
     for k, (covariate, effects) in enumerate(zip(risks.covariates, level_effects(risks), strict=True)):
         levels = np.eye(len(covariate.levels))

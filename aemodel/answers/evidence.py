@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, ncx2
 
 from aemodel.publication.evidence import Null
-from aemodel.scoring.risks import RiskDraws
+from aemodel.scoring.risks import RiskDraws, risks_of
 
 SLICES = 50
 """Of the statistic of a test between groups of levels, beside which that between the levels stands."""
@@ -49,10 +49,10 @@ def selection_table(model: Any, without: Any = None) -> pd.DataFrame:
 
 
 def _selection(model: Any) -> pd.DataFrame:
+    risks, rows = risks_of(model), []
     in_fit = bool(model.settings.get("selection"))
-    rows = []
     for null in model.tables.nulls:
-        rates, n = group_rates(model.risks, null.event, null.grade, null.covariate, null.levels)
+        rates, n = group_rates(risks, null.event, null.grade, null.covariate, null.levels)
         p = float(_nonsignificant(rates, n, null.groups, null.alpha).mean())
         log_odds = np.log(rates / (1 - rates)).mean(axis=0)
         ratio = float(np.exp(log_odds.max() - log_odds.min()))
@@ -82,7 +82,7 @@ def ordering_table(model: Any) -> pd.DataFrame:
     rows = []
     for item in model.tables.orderings:
         for grade, tiers in item.tiers.items():
-            risks, n = group_rates(model.risks, item.event, grade, item.covariate, item.groups, item.within)
+            risks, n = group_rates(risks_of(model), item.event, grade, item.covariate, item.groups, item.within)
             ordered = np.ones(len(risks), dtype=bool)
             for higher, lower in pairwise(tiers):
                 above, below = ([item.groups.index(name) for name in tier] for tier in (higher, lower))

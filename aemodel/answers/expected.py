@@ -109,7 +109,7 @@ def _slopes(printed: Tables, grades: Sequence[str], forward: Forward, posterior:
     rows = rows[~rows["derived"] & (rows["covariate"] != "total")]
     found = {}
     for grade, mine in rows[rows["grade"].isin(grades)].groupby("grade"):
-        rates = row_rates(forward.design, p, mine, cells.n)
+        rates = row_rates(forward.design, mine, cells.n)(p)
         counts = mine["observed"].to_numpy(dtype=float)[None]
         found[str(grade)] = float(contrast_slope(mine, counts, rates)[0])
     return found

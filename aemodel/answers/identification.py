@@ -7,14 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from aemodel.answers.contrasts import level_effects
 from aemodel.answers.risk import long_table
-from aemodel.inference.forward import KEPT_DRAWS, Forward, logit, make_model_forward, risk_draws
+from aemodel.inference.forward import KEPT_DRAWS, logit, make_model_forward, risk_draws
 from aemodel.publication.errors import InputError
-from aemodel.publication.tables import Tables
 from aemodel.publication.texts import shown
 from aemodel.scoring.risks import SUPPORT, RiskDraws, support_by_shares, tails
 
@@ -54,12 +52,12 @@ def identification_table(model: Any, of: Literal["effects", "risks"] = "effects"
     """
     if of not in ("effects", "risks"):
         raise InputError("of", f"expected 'effects' or 'risks', not {shown(of)}")
-    forward, draws, seed = make_model_forward(model)
-    before = prior_risks(model.tables, forward, model.prior, draws, seed)
-    return _of_effects(model, before) if of == "effects" else _of_risks(model.risks, before)
+    before = prior_risks(model)
+    return of_effects(model, before) if of == "effects" else of_profiles(model.risks, before)
 
 
-def _of_effects(model: Any, before: RiskDraws) -> pd.DataFrame:
+def of_effects(model: Any, before: RiskDraws) -> pd.DataFrame:
+    """The table of effects, given risks from the prior."""
     risks: RiskDraws = model.risks
     after, prior = (np.concatenate(level_effects(each), axis=1) for each in (risks, before))
     levels = [(k, i) for k, covariate in enumerate(risks.covariates) for i in range(len(covariate.levels))]
@@ -72,7 +70,8 @@ def _of_effects(model: Any, before: RiskDraws) -> pd.DataFrame:
     return _measured(risks, labels, after, prior, sets, assumption)
 
 
-def _of_risks(risks: RiskDraws, before: RiskDraws) -> pd.DataFrame:
+def of_profiles(risks: RiskDraws, before: RiskDraws) -> pd.DataFrame:
+    """The table of profiles' risks, given those from the prior."""
     levels = risks.levels[risks.usual]
     labels = {c.name: np.array(c.names)[levels[:, k]] for k, c in enumerate(risks.covariates)}
     after, prior = (logit(each.draws[:, risks.usual]) for each in (risks, before))
@@ -124,12 +123,13 @@ def effect_assumptions(model: Any, k: int) -> NDArray[np.str_]:
     return np.where(null, "null and ordering", "ordering") if ordered else np.where(null, "null", "")
 
 
-def prior_risks(tables: Tables, forward: Forward, prior: xr.Dataset, draws: xr.Dataset, seed: int) -> RiskDraws:
+def prior_risks(model: Any) -> RiskDraws:
     """Risks from the prior of the effects at the fitted intercepts: how far an effect moves a risk depends on where it is."""
+    (forward, draws, seed), prior = make_model_forward(model), model.prior
     size = draws.sizes["chain"] * draws.sizes["draw"]
     intercepts = draws["cohort_log_odds"].values.reshape(size, -1)[np.arange(prior.sizes["draw"]) % size]
     mixed = prior.assign(cohort_log_odds=(prior["cohort_log_odds"].dims, intercepts[None]))
-    return risk_draws(tables, forward, mixed.isel(draw=slice(0, KEPT_DRAWS)), seed)
+    return risk_draws(model.tables, forward, mixed.isel(draw=slice(0, KEPT_DRAWS)), seed)
 
 
 def prior_predictive_table(model: Any, *, interval: float = 0.9) -> pd.DataFrame:

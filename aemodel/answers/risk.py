@@ -20,7 +20,7 @@ from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.eager import as_frame, read_sets
-from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval, risks_of
 
 
 def posterior_epred(
@@ -59,8 +59,8 @@ def posterior_epred(
     TypeError, ValueError
         The frame is not one, has no rows, or its columns or values do not fit.
     """
-    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels, missing_columns)
-    risks: RiskDraws = model.risks
+    risks = risks_of(model)
+    sets, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     values = risks.risks(profiles)[:, row]
     flags = np.array(SUPPORT)[risks.support(profiles)][row]
@@ -97,8 +97,8 @@ def posterior_predict(
         As for `posterior_epred`.
     """
     seed = whole_number("seed", seed)
-    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels, missing_columns)
-    risks: RiskDraws = model.risks
+    risks = risks_of(model)
+    sets, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
     rng = np.random.default_rng(seed)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     edges = np.cumsum(risks.weights(profiles), axis=1)
@@ -154,8 +154,8 @@ def risk_table(
         As for `posterior_epred`, or the interval is not between 0 and 1.
     """
     interval = check_interval(interval)
-    sets, names = read_patients(model.risks.covariates, patients, id_column, new_levels, missing_columns)
-    risks: RiskDraws = model.risks
+    risks = risks_of(model)
+    sets, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     mean, lower, upper = risks.summary(profiles, interval)
     columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(profiles)]}
@@ -256,7 +256,7 @@ def profile_table(model: Any, by: Sequence[str], *, interval: float = 0.9) -> pd
         ``by`` is empty or names something other than covariates of the model, or one twice.
     """
     interval = check_interval(interval)
-    risks: RiskDraws = model.risks
+    risks = risks_of(model)
     names = [c.name for c in risks.covariates]
     given = [] if isinstance(by, str) else by.to_pylist() if hasattr(by, "to_pylist") else list(by)
     if not given or any(name not in names or given.count(name) > 1 for name in given):

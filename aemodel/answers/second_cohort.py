@@ -17,8 +17,7 @@ from aemodel.publication.errors import InputError
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.eager import as_frame
 from aemodel.scoring.exports import COUNTS, bits_of
-from aemodel.scoring.risks import RiskDraws, tails
-from aemodel.scoring.score import risks_of
+from aemodel.scoring.risks import RiskDraws, risks_of, tails
 
 Floats = NDArray[np.float64]
 STEPS = 200

@@ -16,18 +16,16 @@ from scipy.stats import norm
 from aemodel.answers.contrasts import at_each_level, level_sets
 from aemodel.answers.risk import long_table, read_patients
 from aemodel.inference import priors
-from aemodel.inference.design import Design, all_margins, family_averages, make_design
+from aemodel.inference.design import Design, all_margins, make_design
 from aemodel.inference.forward import additive_residual, logit, make_forward, make_model_forward
 from aemodel.inference.idata import power_scaling
 from aemodel.inference.information import DRAWS
 from aemodel.inference.integer_tables import sample_tables
-from aemodel.inference.intervals import pack
-from aemodel.inference.saddlepoint import Packed, joint_loglik
+from aemodel.inference.likelihood import margins_term
 from aemodel.publication.arguments import whole_number
 from aemodel.publication.errors import InputError
-from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
-from aemodel.scoring.risks import RiskDraws, tails
+from aemodel.scoring.risks import RiskDraws, risks_of, tails
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +60,7 @@ def sensitivity_table(model: Any) -> pd.DataFrame:
     index, quantities = _quantities(model.risks)
     factor, power = (float(model.settings.get(name, 1.0)) for name in ("prior_scale", "power"))
     log_prior = {"scales": _scale_logp(draws, design, factor), "intercepts": _intercept_logp(draws, design)}
-    loglik = {"data": power * margin_loglik_draws(design, model.tables, draws)}
+    loglik = {"data": power * table_loglik(design, model.tables, draws, np.arange(len(quantities)), design.cells.n[None])[0]}
     samples = {name: _by_chain(values, draws) for name, values in (log_prior | loglik).items()}
     found = power_scaling(_by_chain(quantities, draws), samples, list(log_prior), list(loglik))
     table = pd.DataFrame(index, columns=["event", "grade", "covariate", "level"]).assign(**found)
@@ -93,20 +91,6 @@ def _intercept_logp(draws: xr.Dataset, design: Design) -> Floats:
     found += norm.logpdf(mean, *np.array([priors.INTERCEPT[kind] for kind in design.kinds]).T).sum(axis=2)
     found += norm.logpdf(np.log(spread), np.log(priors.SPREAD[0]), priors.SPREAD[1]).sum(axis=2)
     return np.asarray(found.ravel())
-
-
-def margin_loglik_draws(design: Design, tables: Tables, draws: xr.Dataset) -> Floats:
-    """Log likelihood of all published margins for each draw, (sample,)."""
-    margins = all_margins(design, tables.frequencies)
-    averages = family_averages(design, margins)
-    packed = pack([family.margins for family in margins])
-    published = len(design.cells.n)
-    values = []
-    for p in make_forward(design, deviation=0.0).states(draws, 0):
-        parts = [average @ p[design.edges[i] : design.edges[i + 1], :published].T for i, average in enumerate(averages)]
-        logp = np.log(np.concatenate([part.ravel() for part in parts]))
-        values.append(float(joint_loglik(logp, *packed)[0].sum()))
-    return np.array(values)
 
 
 def _by_chain(values: Floats, draws: xr.Dataset) -> Floats:
@@ -165,7 +149,7 @@ def robustness_table(
     TypeError, ValueError
         As for `posterior_epred` and `contrast_table`, or the interval is not between 0 and 1.
     """
-    ends, risks = tails(interval), model.risks
+    ends, risks = tails(interval), risks_of(model)
     sets, names = read_patients(risks.covariates, patients, id_column)
     profiles, row = np.unique(sets, axis=0, return_inverse=True)
     other = level_sets("reference", reference, risks)[None] if reference is not None else risks.everything[None]
@@ -262,22 +246,14 @@ def table_uncertainty(model: Any, *, seed: int, tables: int = 100, association: 
 def table_loglik(design: Design, tables: Tables, draws: xr.Dataset, chosen: NDArray[np.int64], counts: Floats) -> Floats:
     """Log likelihood of all published margins given each table of ``counts`` (table, cell), for some draws: (table, draw)."""
     margins = all_margins(design, tables.frequencies)
-    prepared = [_with_table(design, margins, table) for table in counts]
+    others = [replace(design, cells=replace(design.cells, n=n)) for n in np.asarray(counts, dtype=np.float64)]
+    terms = [margins_term(each, tuple(family.among(each.cells.n) for family in margins)) for each in others]
     found = np.empty((len(counts), len(chosen)))
     wanted = {int(draw): place for place, draw in enumerate(chosen)}
     for i, p in enumerate(make_forward(design, deviation=0.0).states(draws, 0)):
         if i in wanted:
-            blocks = [p[design.edges[f] : design.edges[f + 1], : counts.shape[1]].T for f in range(len(margins))]
-            for k, (averages, packed) in enumerate(prepared):
-                rows = [np.log(average @ block).ravel() for average, block in zip(averages, blocks, strict=True)]
-                found[k, wanted[i]] = joint_loglik(np.concatenate(rows), *packed)[0].sum()
+            found[:, wanted[i]] = [term(np.ascontiguousarray(p[:, : counts.shape[1]]))[0] for term in terms]
     return found
-
-
-def _with_table(design: Design, margins: tuple[FamilyMargins, ...], table: Floats) -> tuple[list[Floats], Packed]:
-    """Compositions of the families' cells and packed margins, were the cohort's table this one."""
-    other = replace(design, cells=replace(design.cells, n=np.asarray(table, dtype=np.float64)))
-    return family_averages(other, margins), pack([family.among(np.asarray(table, dtype=np.float64)) for family in margins])
 
 
 def _between(model: Any, chosen: NDArray[np.int64], weights: Floats, between: Floats) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from aemodel.inference.levels import descend
 from aemodel.publication.cells import NOBODY
 from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
-from aemodel.scoring.risks import SUPPORT, RiskDraws, cells_with_new
+from aemodel.scoring.risks import SUPPORT, RiskDraws, cells_with_new, risks_of
 
 KEPT_DRAWS = 1000
 """Risk draws kept, thinned evenly from all."""
@@ -53,6 +53,25 @@ class Forward:
         """Probabilities (state, cell) for each sample of ``draws``, families end to end; the same seed, the same numbers."""
         return states_of(self.design, self.logits(draws, seed))
 
+    @cached_property
+    def contrasts(self) -> tuple[Floats, tuple[tuple[int, NDArray[np.bool_], float], ...]]:
+        """Centred contrasts (cell, contrast), and of each term with new levels its first column, their cells, and their scale.
+
+        A further level beside k that sum to zero has variance s^2 (1 + 1/k).
+        """
+        design, new = self.design, []
+        matrix = np.zeros((len(self.levels), design.matrix.shape[1]))
+        position = {c.name: i for i, c in enumerate(design.cells.covariates)}
+        for t, term in enumerate(design.terms):
+            levels = [self.levels[:, position[name]] for name in term.covariates]
+            sizes = term.basis.shape[:-1]
+            known = np.all([of < size for of, size in zip(levels, sizes, strict=True)], axis=0)
+            columns = design.columns_of(t)
+            matrix[np.ix_(known, columns)] = term.basis[*(of[known] for of in levels)]
+            if not known.all():
+                new.append((columns[0], ~known, np.sqrt(1 + 1 / math.prod(sizes))))
+        return matrix - design.share @ design.matrix, tuple(new)
+
     def logits(self, draws: xr.Dataset, seed: int) -> Iterator[NDArray[np.float32]]:
         """Branch logits (branch, cell) for each sample of ``draws``: in single precision, in which models are saved."""
         residual = additive_residual(self.design)
@@ -63,35 +82,23 @@ class Forward:
             yield self._logits(one, residual, rng).astype(np.float32)
 
     def _logits(self, draw: dict[str, Floats], residual: Floats, rng: np.random.Generator) -> Floats:
-        matrix, fresh = self._with_new(draw, rng)
-        centred = matrix - self.design.share @ self.design.matrix
         log_odds, published = draw["cohort_log_odds"], len(residual)
-        moved = moved_logits(self.design, log_odds, draw["own"], draw["shared"], centred, np, fresh)
+        new = self._new_levels(draw, rng)
+        moved = moved_logits(self.design, log_odds, draw["own"], draw["shared"], self.contrasts[0], np, new)
         logits = descend(log_odds, moved, self.tree)[0][:, None] + moved
         noise = rng.standard_normal(logits.shape)
         noise[:, :published] = noise[:, :published] @ residual.T
         return np.asarray(logits + abs(rng.normal(0, self.deviation)) * noise if self.deviation else logits)
 
-    def _with_new(self, draw: dict[str, Floats], rng: np.random.Generator) -> tuple[Floats, tuple[Floats, Floats]]:
-        """Contrasts over all cells (cell, contrast), and effects of new levels: own (branch, cell), shared (pool, cell)."""
-        design = self.design
-        matrix = np.zeros((len(self.levels), design.matrix.shape[1]))
-        own = np.zeros((len(design.branches), len(self.levels)))
-        shared = np.zeros((len(design.sharing), len(self.levels)))
-        position = {c.name: i for i, c in enumerate(design.cells.covariates)}
-        scales = effect_scales(design, draw["scale"], draw["alike"], np)
-        for t, term in enumerate(design.terms):
-            levels = [self.levels[:, position[name]] for name in term.covariates]
-            sizes = term.basis.shape[:-1]
-            known = np.all([of < size for of, size in zip(levels, sizes, strict=True)], axis=0)
-            matrix[np.ix_(known, design.columns_of(t))] = term.basis[*(of[known] for of in levels)]
-            size = math.prod(sizes)
-            if not known.all():
-                # A further level beside `size` that sum to zero: variance s^2 (1 + 1/size).
-                for effects, scale in zip((own, shared), scales, strict=True):
-                    wide = np.sqrt(1 + 1 / size) * scale[:, design.columns_of(t)[0]]
-                    effects[:, ~known] += (wide * rng.standard_normal(len(wide)))[:, None]
-        return matrix, (own, shared)
+    def _new_levels(self, draw: dict[str, Floats], rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Effects of new levels in all cells: own (branch, cell), shared (pool, cell)."""
+        scales = effect_scales(self.design, draw["scale"], draw["alike"], np)
+        own, shared = (np.zeros((len(scale), len(self.levels))) for scale in scales)
+        for column, cells, factor in self.contrasts[1]:
+            for effects, scale in zip((own, shared), scales, strict=True):
+                wide = factor * scale[:, column]
+                effects[:, cells] += (wide * rng.standard_normal(len(wide)))[:, None]
+        return own, shared
 
 
 def states_of(design: Design, logits: Iterable[NDArray[np.float32]]) -> Iterator[Floats]:
@@ -114,6 +121,7 @@ def make_model_forward(model: Any) -> tuple[Forward, xr.Dataset, int]:
     ValueError
         The model was fitted by a version with other parameters: only its risks can be had.
     """
+    risks_of(model)
     if missing := PARAMETERS - set(model.posterior.data_vars):
         raise _outdated(model, ", ".join(sorted(missing)))
     return make_forward(make_design(model.tables)), thinned(model.posterior), int(model.settings["seed"])
@@ -127,6 +135,7 @@ def model_states(model: Any) -> tuple[Design, Iterator[Floats]]:
     ValueError
         The model was saved before branch logits were kept with risks.
     """
+    risks_of(model)
     if model.branch_logits is None:
         raise _outdated(model, "branch logits")
     design = make_design(model.tables)
@@ -171,7 +180,7 @@ def additive_residual(design: Design) -> Floats:
 
 
 def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -> RiskDraws:
-    """Risks of all events and grades in every cell; what covariates' effects rest on is left at prior."""
+    """Risks of all events and grades in every cell; what covariates' effects rest on, and how far they move, is left open."""
     sums = event_sums(forward.design, [(event.name, grade) for event in tables.events for grade in tables.grades])
     logits = np.stack(list(forward.logits(draws, seed)))
     p = np.stack([(sums @ states).T for states in states_of(forward.design, logits)]).astype(np.float32)
@@ -184,7 +193,7 @@ def risk_draws(tables: Tables, forward: Forward, draws: xr.Dataset, seed: int) -
         draws=risks,
         levels=forward.levels,
         weight=forward.weight,
-        movement=_movement(forward, risks),
+        movement=np.zeros((len(tables.covariates), *risks.shape[1:]), dtype=np.float32),
         source=np.full((len(tables.covariates), len(tables.events), len(tables.grades)), SUPPORT.index("prior")),
         published=np.array([[grade in tables.published_grades(event) for grade in tables.grades] for event in tables.events]),
         chains=draws.sizes["chain"],
@@ -198,7 +207,7 @@ def event_sums(design: Design, pairs: Iterable[tuple[str, str]]) -> Floats:
     return np.array([design.states_having(*pair) for pair in pairs], dtype=float)
 
 
-def _movement(forward: Forward, risks: Any) -> NDArray[np.float32]:
+def movement_of(forward: Forward, risks: NDArray[Any]) -> NDArray[np.float32]:
     """Root mean square over draws of logit risk less logit of the risk averaged over one covariate's levels."""
     covariates = forward.design.cells.covariates
     log_odds = logit(risks)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_shares, effect_scales, severity_steps
-from aemodel.inference.forward import Forward, flat, make_forward, risk_draws
+from aemodel.inference.forward import Forward, flat, make_forward, movement_of, risk_draws
 from aemodel.publication.rules import split
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws, support_by_shares
@@ -58,6 +58,7 @@ def measured_risks(
     """Risk draws of the posterior ``draws``, with the measures that their support flags follow from."""
     variances, counted = level_variances(tables, forward.design, draws, prior_scale, power), _counted(tables)
     risks = replace(risk_draws(tables, forward, draws, seed), variances=variances, counted=counted)
+    risks = replace(risks, movement=movement_of(forward, risks.draws))
     return replace(risks, source=_sources(risks))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -31,23 +32,35 @@ def simulate_states(design: Design, p: Floats, table: Ints, rng: np.random.Gener
 
 def publish(tables: Tables, design: Design, counts: Ints) -> Tables:
     """The publication with its frequencies counted anew, row by row: the cohort's sizes and everything else as they are."""
-    rows = tables.frequencies.copy()
-    observed = []
-    for event, grade, covariate, level in zip(rows["event"], rows["grade"], rows["covariate"], rows["level"], strict=True):
-        states, cells = design.states_having(event, grade), design.cells.having(covariate, level)
-        observed.append(int(counts[np.ix_(states, cells)].sum()))
-    rows["observed"] = rows["observed_low"] = rows["observed_high"] = observed
-    return tables.with_frequencies(rows)
+    observed = row_counts(design, tables.frequencies, counts)
+    return tables.with_frequencies(tables.frequencies.assign(observed=observed, observed_low=observed, observed_high=observed))
 
 
-def row_rates(design: Design, p: Floats, rows: pd.DataFrame, patients: NDArray[Any]) -> Floats:
-    """The rate of each frequency, (row,), from probabilities ``p`` (state, cell) and ``patients`` (cell,)."""
+def row_counts(design: Design, rows: pd.DataFrame, counts: Ints) -> Ints:
+    """What each frequency counts, (..., row), of patients by state and cell, (..., state, cell)."""
+    (kind, having), (place, inside) = _distinct(design, rows)
+    return np.rint(having @ counts @ inside.T)[..., kind, place].astype(np.int64)
+
+
+def row_rates(design: Design, rows: pd.DataFrame, patients: NDArray[Any]) -> Callable[[Floats], Floats]:
+    """The rate of each frequency, (..., row), as a function of probabilities of states (..., state, cell).
+
+    Of ``patients`` (cell,); of a level with nobody in it any composition will do.
+    """
+    (kind, having), (place, inside) = _distinct(design, rows)
+    weights = inside * patients
+    weights = np.where(weights.sum(axis=1, keepdims=True) > 0, weights, inside)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return lambda p: (having @ p[..., : len(patients)] @ weights.T)[..., kind, place]
+
+
+def _distinct(design: Design, rows: pd.DataFrame) -> tuple[tuple[Ints, Floats], tuple[Ints, Floats]]:
+    """Which of all distinct sets of states each frequency counts, and these (set, state); the same of cells."""
     found = []
-    for row in rows.itertuples():
-        inside = np.flatnonzero(design.cells.having(row.covariate, row.level))
-        where = np.ix_(design.states_having(row.event, row.grade), inside)
-        found.append((p[where].sum(axis=0) @ patients[inside]) / (patients[inside].sum() or 1))
-    return np.array(found)
+    for names, inside in ((["event", "grade"], design.states_having), (["covariate", "level"], design.cells.having)):
+        places, pairs = pd.MultiIndex.from_frame(rows[names]).factorize()
+        found.append((places, np.array([inside(*pair) for pair in pairs], dtype=float)))
+    return found[0], found[1]
 
 
 def pair_tests(tables: Tables) -> tuple[Null, ...]:

@@ -19,7 +19,7 @@ from aemodel.answers.calibration import calibration_slopes, calibration_table, c
 from aemodel.answers.contrasts import contrast_table, odds_ratio_table
 from aemodel.answers.equation import model_equation
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
-from aemodel.answers.identification import COHORT, identification_table, prior_predictive_table
+from aemodel.answers.identification import COHORT, of_effects, of_profiles, prior_predictive_table, prior_risks
 from aemodel.answers.plots import plot_calibration, plot_differences, plot_identification, plot_prior
 from aemodel.answers.risk import profile_table, risk_table
 from aemodel.answers.risk_plots import plot_effects, plot_profiles
@@ -191,7 +191,8 @@ def _evidence(model: Any, other: Any, words: Words) -> dict[str, Any]:
 
 def _identification(model: Any, words: Words) -> dict[str, Any]:
     with waiting("Identification"):
-        effects, profiles = identification_table(model), identification_table(model, "risks")
+        before = prior_risks(model)
+        effects, profiles = of_effects(model, before), of_profiles(model.risks, before)
     return {
         "rows": {"contraction": rows.contraction(effects, words), "support": rows.support(profiles, words)},
         "draw": {"identification": lambda grade: plot_identification(effects, grade=grade, labels=model)},

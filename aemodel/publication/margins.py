@@ -39,10 +39,10 @@ class FamilyMargins:
     margins: Margins
     told: frozenset[tuple[str, str, str]]
 
-    def among(self, n: NDArray[np.float64]) -> Margins:
+    def among(self, n: NDArray[np.float64]) -> FamilyMargins:
         """The same counts of a cohort of other numbers of patients, (all cells,)."""
         inside = np.bincount(self.coarse, weights=n, minlength=self.shares.shape[1])
-        return self.margins.among((self.shares * inside).ravel())
+        return replace(self, margins=self.margins.among((self.shares * inside).ravel()))
 
 
 def family_margins(

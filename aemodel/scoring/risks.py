@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from aemodel.publication.arguments import real_number
 from aemodel.publication.grades import short_name
 from aemodel.publication.schema import Covariate
+from aemodel.publication.texts import shown
 
 SUPPORT = ("data", "pooled", "prior")
 """What carries an answer: published counts of this event, those of others by pooling, or priors and assumptions only."""
@@ -330,3 +331,11 @@ def cells_with_new(covariates: tuple[Covariate, ...], levels: NDArray[np.int64],
     is_new = (every == np.array(shape)).any(axis=1)
     order = np.argsort(is_new, kind="stable")
     return every[order].astype(np.int64), table.ravel()[order]
+
+
+def risks_of(model: Any) -> RiskDraws:
+    """A model's risk draws, if it is one."""
+    if not isinstance(risks := getattr(model, "risks", None), RiskDraws):
+        name = f": load_model({shown(model)})?" if isinstance(model, str) else ""
+        raise TypeError(f"model: expected what load_model or fit returns, not {type(model).__name__}{name}")
+    return risks

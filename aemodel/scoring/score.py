@@ -19,9 +19,8 @@ from aemodel.publication.codes import NewLevels
 from aemodel.publication.patients import OnInvalid, Profiles, check_choices, refuse_invalid
 from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
-from aemodel.publication.texts import shown
 from aemodel.scoring.frames import Frame, lay_out, profiles_of
-from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval
+from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval, risks_of
 
 REASON = "invalid_reason"
 LINEAGE = ("model", "digest", "version", "interval", "time")
@@ -142,14 +141,6 @@ def score_rows(
     refuse_invalid(found, new_levels, on_invalid)
     sets = found.layout.sets(found.codes, new_levels)
     return Scored(frame, found, _columns(risks, sets, interval, reasons=reasons))
-
-
-def risks_of(model: Any) -> RiskDraws:
-    """A model's risk draws, if it is one."""
-    if not isinstance(risks := getattr(model, "risks", None), RiskDraws):
-        name = f": load_model({shown(model)})?" if isinstance(model, str) else ""
-        raise TypeError(f"model: expected what load_model or fit returns, not {type(model).__name__}{name}")
-    return risks
 
 
 def column_table(risks: RiskDraws, labels: Mapping[str, str], *, reasons: bool = False) -> list[dict[str, str]]:
