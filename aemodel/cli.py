@@ -89,14 +89,14 @@ def tables(publication: str, form: str, new: bool) -> None:
 def _print_p_values(read: Any) -> None:
     """Which printed P-values follow from the counts."""
     from aemodel.pages.console import print_wrapped
-    from aemodel.publication.p_values import p_value_table
+    from aemodel.publication.p_values import p_value_table, tested_levels
 
     table = p_value_table(read)
     if len(table):
         click.echo()
         print_wrapped(f"Printed P-values that follow from these counts: {int(table['agrees'].sum())} of {len(table)}.")
     for row in table[~table["agrees"]].itertuples():
-        tested = f"{row.event} {row.grade} by {row.covariate} ({', '.join(row.levels.split())}), {row.test}"
+        tested = f"{row.event} {row.grade} by {row.covariate} ({', '.join(tested_levels(row.levels))}), {row.test}"
         print_wrapped(f"{tested}: printed {row.printed}, computed {row.computed:.3g}", indent="  - ")
 
 

@@ -20,6 +20,8 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
     names = None if text is None else [name.strip() for name in text.split(",") if name.strip()]
     if names == []:
         raise ValueError(f"{option}: it names nothing; leave the option out, or give names separated by commas")
+    if names and len(set(names)) < len(names):
+        raise ValueError(f"{option}: it names something twice: {', '.join(names)}")
     return names
 
 
@@ -73,9 +75,10 @@ def score(
 ) -> None:  # fmt: skip
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on products as small as these threads wait more than they work
     from aemodel.pages.score_command import Run, score_groups, score_patients
+    from aemodel.publication.errors import InputError
     from aemodel.saved.reader import load_model
-    from aemodel.scoring.files import check_output, open_patients
-    from aemodel.scoring.whole import check_place
+    from aemodel.scoring.files import open_patients
+    from aemodel.scoring.whole import check_apart, check_output, check_place
 
     grouping = cohort or by is not None
     if out is not None and form != "table":
@@ -91,6 +94,9 @@ def score(
     check_output(out, patients, partitioned=bool(partition_by))
     if summary is not None:
         check_place(summary, "summary")
+        check_apart(summary, "summary", patients)
+        if out is not None and summary.resolve() == out.resolve():
+            raise InputError("summary", f"{str(summary)!r} is OUT itself; name another file")
     options: dict[str, Any] = {"events": listed_names("events", events), "grades": listed_names("grades", grades)}
     on_invalid = "null" if max_invalid is not None else on_invalid
     options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid, "missing_columns": missing_columns}
@@ -176,8 +182,9 @@ def export(model: str, out: Path, interval: float) -> None:
 def profiles(model: str, patients: Path, out: Path, smallest: int, na: str | None) -> None:
     from aemodel.saved.reader import load_model
     from aemodel.scoring.exports import count_profiles
-    from aemodel.scoring.files import check_output, open_patients, write_columns
+    from aemodel.scoring.files import open_patients, write_columns
     from aemodel.scoring.score import lineage
+    from aemodel.scoring.whole import check_output
 
     check_output(out, patients)
     loaded = load_model(model)

@@ -365,7 +365,7 @@ def test_what_is_printed_for_programs_is_what_the_package_answers(score, shipped
     [
         ("p1,abc,bm,20,female,hispanic", "column 'age' must be a number; found 'abc' (row 0)"),
         ("p1,19,bm,20,1,hispanic", "column 'sex': impossible value '1'"),
-        ("p1,19,bm,20,male,martian", "scored with --new-levels sample"),
+        ("p1,19,bm,20,male,martian", "score takes it with --new-levels sample"),
         ("p1,45,bm,20,X7,", "or null;\ncolumn 'sex': impossible value 'X7' (row 0); allowed: male, female, or null; rows are"),
     ],
 )

@@ -198,6 +198,7 @@ def test_invalid_patients_are_refused_or_left_out_and_none_at_all_are_refused(sh
     ("options", "message"),
     [
         ({"by": "hospital"}, "by: no column 'hospital' to group by; columns are "),
+        ({"by": "grade"}, "by: the answer has a column 'grade' of its own; rename that of patients"),
         ({"by": "id"}, "by: more than 1000 groups by id"),
         ({"interval": 2.0}, "interval: expected a probability"),
         ({"seed": -1}, "seed: expected zero or more, not -1"),
@@ -207,7 +208,7 @@ def test_invalid_patients_are_refused_or_left_out_and_none_at_all_are_refused(sh
     ],
 )
 def test_wrong_options_are_refused(shipped, options, message):
-    table = random_patients(1500)
+    table = random_patients(1500).append_column("grade", [["G3"] * 1500])
     with pytest.raises((TypeError, ValueError), match=message):
         aemodel.score_cohort(shipped, table, **options)
 

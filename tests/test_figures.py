@@ -265,6 +265,33 @@ def test_profiles_draw_a_line_for_each_level(drawn, tables):
     assert lines[0].get_ydata() == pytest.approx(100 * rows["risk"].to_numpy())
 
 
+@pytest.mark.parametrize("name", ["patient", "profiles", "differences"])
+def test_a_sorted_table_is_drawn_with_the_same_marks_at_the_same_names(tables, model, name):
+    patients = pd.DataFrame({"arm": ["high", "low"], "stage": [None, None], "region": ["coast", None]})
+    draw, table, by = {
+        "patient": (
+            lambda t: aemodel.plot_patient(t, grade="3-5", patient=0, reference=1),
+            aemodel.risk_table(model, patients),
+            "risk",
+        ),
+        "profiles": (lambda t: aemodel.plot_profiles(t, event="anemia", grade="3-5"), tables["profiles"], "risk"),
+        "differences": (aemodel.plot_differences, tables["differences"], "observed"),
+    }[name]
+    found = []
+    for each in (table, table.sort_values(by)):
+        axis = draw(each)
+        names, along = (axis.get_xticklabels(), 0) if name == "profiles" else (axis.get_yticklabels(), 1)
+        at = np.array([text.get_position()[along] for text in names])
+        marks = [xy for line in axis.lines if line.get_marker() not in ("None", "") for xy in line.get_xydata()]
+        marks = [(names[int(abs(at - xy[along]).argmin())].get_text(), round(float(xy[1 - along]), 6)) for xy in marks]
+        groups = [
+            (t.get_text(), round(t.get_position()[1] - at.min(), 6)) for a in axis.child_axes for t in a.get_yticklabels()
+        ]
+        found.append((sorted(marks), [text for text, _ in groups] if name != "differences" else sorted(t for t, _ in groups)))
+    assert len(found[0][0]) > 3
+    assert found[0] == found[1]
+
+
 UNDRAWABLE = [
     ("calibration", ValueError, "grade: nothing to draw at grade '1'; choose from 3-5", {"grade": "1"}),
     ("identification", ValueError, "grade: nothing to draw", {"grade": "1"}),

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -57,8 +58,8 @@ def rows_of(path):
         ("a,b\n1,2\n\n3,4\n\n\n", [["1", "2"], ["3", "4"]]),
         ("a,b\r1,2\r3,4", [["1", "2"], ["3", "4"]]),
         ("a,b\r\n1,2\r\n3,4\r\n", [["1", "2"], ["3", "4"]]),
-        ("a,b\n1,2,\n3,4\n", [["1", "2"], ["3", "4"]]),
         ("a,b,\n1,2,\n", [["1", "2", None]]),
+        ('a,"x; y; z; w"\n1,2\n', [["1", "2"]]),
         ('a,b\n"x\r\ny","he said ""no"""\n"",2\n', [["x\r\ny", 'he said "no"'], [None, "2"]]),
         ("a\n1\n\n2\n", [["1"], [None], ["2"]]),
         ('a,b\n1"x,#2\n', [['1"x', "#2"]]),
@@ -68,7 +69,7 @@ def rows_of(path):
         ('"a\nb",c\n1,2\n', [["1", "2"]]),
         ("\n".join([",".join(f"a_rather_long_name_of_a_gene_{i}" for i in range(6000)), ",".join("1" * 6000)]), [["1"] * 6000]),
     ],
-    ids=["blank lines", "CR", "CRLF", "last delimiter", "unnamed column", "quotes", "one column", "no quotes", "as written",
+    ids=["blank lines", "CR", "CRLF", "unnamed column", "semicolons in a name", "quotes", "one column", "no quotes", "as written",
          "no rows", "BOM", "header of two lines", "long header"],
 )  # fmt: skip
 def test_cells_are_read_as_they_are_written(written, content, rows):
@@ -173,6 +174,13 @@ def test_line_breaks_in_quotes_are_no_ends(written, end, inside):
         ('a,b\n1,2\n"3"x,4\n', "line 3: text after a closing quote"),
         (b"a,b\n1,2\n\xff,4\n", "is not in UTF-8 (line 3)"),
         ("a,b\n1,2,3,\n", "line 2 has 4 cells, the first line 2"),
+        ("name,age,note\nMiller,5,\nSmith,Ann,5,\n", "line 3 has 4 cells, the first line 3"),
+        ("a,b\n1,2,,,\n", "line 2 has 5 cells, the first line 2"),
+        ("\na,b\n1,2\n", "its first line is blank; its first line must name the columns"),
+        ("sep=;\na;b\n1;2\n", "it begins with 'sep='"),
+        (b"\x1f\x8b\x08\x00", "it is compressed (gzip); unpack it"),
+        (b"PK\3\4\x14\x00", "it is a workbook of Excel or another zip archive"),
+        (b"PAR1\x15\x04", "it is Parquet; give it a name that ends in .parquet"),
         ("a,b\n1,2\r\n3,4\r5,6", "its lines end in different ways, or one is too long; save it as CSV anew"),
         ("a,b\n1,2\n" + "x" * 3_000_000 + ",4\n5,6\n", "line 3: a cell of more than 131072 characters: perhaps a quote"),
         ("a,b\n1,2\n3," + "x" * 40_000_000, "its last line is longer than 2 MiB; is it torn?"),
@@ -182,7 +190,16 @@ def test_line_breaks_in_quotes_are_no_ends(written, end, inside):
         ("a,A\n1,2\n", "several columns named ['a']"),
     ],
     ids=[
-        *("after lines in quotes", "open quote", "after a quote", "encoding", "two delimiters too many", "ends", "long"),
+        *(
+            "after lines in quotes",
+            "open quote",
+            "after a quote",
+            "encoding",
+            "two delimiters too many",
+            "shifted",
+            "empty cells",
+        ),
+        *("blank first", "sep", "gzip", "zip", "Parquet", "ends", "long"),
         *("long at the end", "torn", "UTF-16", "Latin-1 far down", "same name"),
     ],
 )
@@ -394,6 +411,13 @@ def test_a_file_that_comes_to_a_folder_meanwhile_leaves_no_output(tmp_path, lake
         ("delta", "out.parquet", [], "is a table of which _delta_log says which files count; score what a DuckDB"),
         ("s3://bucket/lake.parquet", "out.parquet", [], "no file .*; give score a relation of a DuckDB connection of your own"),
         ("lake", "lake/out.parquet", [], "OUT: .* is in the folder of patients itself"),
+        ("lake", "out.parquet", ["--summary", "lake/run.json"], "--summary: .* is in the folder of patients itself"),
+        ("lake/*/*.parquet", "lake/site=007/data_0.parquet", [], "OUT: .* is by its name one of the files of patients itself"),
+        ("lake/**/*.parquet", "lake/a/b/new.parquet", [], "OUT: .* is by its name one of the files of patients itself"),
+        ("patients.csv", "out.csv", ["--summary", "patients.csv"], "--summary: 'patients.csv' is the file of patients itself"),
+        ("patients.csv", "out.csv", ["--summary", "out.csv"], "--summary: 'out.csv' is OUT itself; name another file"),
+        ("alike.parquet", "out.csv", [], r"'alike.parquet' has several columns named \['age'\]"),
+        ("lake", "out", ["--partition-by", "site,site"], "partition-by: it names something twice: site, site"),
         ("lake", "out", [], "OUT: 'out' must end in .csv or .parquet"),
         ("lake", "out", ["--partition-by", "clinic"], "--partition-by: no column 'clinic'; columns are id, age"),
         ("lake", "out", ["--partition-by", "site", "--cohort"], "it needs one, and neither --cohort nor --by"),
@@ -404,6 +428,9 @@ def test_folders_that_cannot_be_read_or_written_are_refused(lake, monkeypatch, p
     for name in ("empty", "delta/_delta_log"):
         (lake.parent / name).mkdir(parents=True)
     (lake.parent / "patients.csv").write_text(f"{HEADER}\n")
+    one = pa.array([1])
+    pq.write_table(pa.table([pa.array([{"age": 1}]), one, one], names=["nested", "age", "Age"]), "alike.parquet")
     result = scored(patients, out, *options)
     assert result.exit_code == 2
     assert re.search(message, " ".join(result.stderr.split())), result.stderr
+    assert Path("patients.csv").read_text() == f"{HEADER}\n"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import aemodel
-from aemodel.pages.score_command import Run
+from aemodel.pages.score_command import Refused, Run
 from tests.fixtures import FIXTURES, FORMATS
 from tests.streams import run
 
@@ -95,6 +95,13 @@ def test_nothing_is_refused_by_a_threshold_and_otherwise_no_cohort(cohort, tmp_p
     assert (result.exit_code, result.stderr.strip()) == (2 if options else 0, said)
     assert (refused.exit_code, "Error: refused: 0 rows, fewer than --min-rows 1" in refused.stderr) == (3, True)
     assert json.loads((tmp_path / "run.json").read_text())["refused"] == ["0 rows, fewer than --min-rows 1"]
+
+
+def test_as_many_as_are_allowed_are_not_too_many():
+    summary = {"rows": 100, "scored": 71, "columns": {"sex": {"missing": 29}}}
+    Run(max_missing=0.29, max_invalid=0.29, min_rows=None, summary=None).judge(summary)
+    with pytest.raises(Refused, match="29 of 100 rows"):
+        Run(max_missing=0.28, max_invalid=None, min_rows=None, summary=None).judge(summary)
 
 
 def test_a_publication_without_covariates_has_none_missing():

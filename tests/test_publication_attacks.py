@@ -194,6 +194,7 @@ CASES = [
     (E, "Oral mucositis,gi_toxicity,nested,3-5", "Oral mucositis,gi_toxicity,nested,3\u20135", r"grade '3\u20135' is none of .* write '3-5'"),
     (E, "Oral mucositis,gi_toxicity,nested,3-5", "Oral mucositis,gi_toxicity,nested,mild", r"grade 'mild' is none of .* named in \[\[grades\]\]"),
     # Sums.
+    (T, 'name = "sex"', 'name = "grade"', r"covariate 'grade' has the name of a column of answers; rename it"),
     (F, "infections,3-5,total,all,661,36.6,percent,242", "infections,3-5,total,all,661,36.8,percent,243",
      r"infections 3-5: the margins disagree on .*'age_band': 242.*'total': 243\}; correct it; .* in the column count .* discrepancies"),
     (F, DEATHS, "death,3-5,relapse_group,bm,532,22,count,22",

@@ -733,3 +733,31 @@ def test_failure_leaves_the_old_model_whole_and_no_new_folder(few, copy, tmp_pat
             aemodel.save_model(changed(few), folder)
     assert contents(copy) == before
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_named_as_what_is_shipped_is_meant_only_as_a_path(tmp_path, monkeypatch, shipped):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "aall1331").mkdir()
+    assert aemodel.load_model("aall1331").digest == shipped.digest
+    assert aemodel.load_tables("aall1331").digest == shipped.tables.digest
+    for path in ("./aall1331", Path("aall1331")):
+        with pytest.raises(aemodel.SavedModelError, match="no saved model, or an incomplete copy"):
+            aemodel.load_model(path)
+        with pytest.raises(FileNotFoundError):
+            aemodel.load_tables(path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(aemodel.identification_table, aemodel.calibration_table, aemodel.differences_table, aemodel.odds_ratio_table),
+        *(aemodel.sensitivity_table, aemodel.selection_table),
+        lambda model: aemodel.posterior_epred(model, pd.DataFrame({"sex": ["male"]})),
+        lambda model: aemodel.profile_table(model, ["sex"]),
+        lambda model: aemodel.contrast_table(model, {"sex": "male"}, {"sex": "female"}),
+        lambda model: aemodel.calibration_slopes(model, seed=1),
+    ],
+)
+def test_what_is_no_model_is_said_to_be_none(answer):
+    with pytest.raises(TypeError, match=r"model: expected what load_model or fit returns, not str: load_model\('aall1331'\)\?"):
+        answer("aall1331")

@@ -12,7 +12,8 @@ import pytest
 from scipy.special import expit, logit
 
 import aemodel
-from aemodel.scoring.exports import cumulated, fewest, hidden
+from aemodel.publication.schema import Covariate, Level
+from aemodel.scoring.exports import bits_of, cumulated, fewest, hidden, name_of
 from tests.streams import run
 
 EVENTS = ("infections", "sepsis", "hyperglycemia")
@@ -56,6 +57,14 @@ def test_sql_on_the_exported_table_answers_as_score_does_for_every_profile(shipp
 
 
 # Counts by profile.
+
+
+@pytest.mark.parametrize("names", [("<60", "60+", "70+"), ("a", "b", "c")])
+def test_sets_of_levels_are_read_as_they_were_written(names):
+    covariate = Covariate("age", "Age", open=False, levels=tuple(Level(name, name) for name in names))
+    for bits in range(1, 8):
+        assert bits_of(covariate, name_of(covariate, bits)) == bits
+    assert name_of(covariate, 3) == (f"{names[0]} + {names[1]}" if "+" in "".join(names) else "a+b")
 
 
 @pytest.mark.parametrize("smallest", [5, 6, 7])

@@ -69,7 +69,9 @@ def test_counts_are_those_of_the_paper(aall1331, event, grade):
 
 
 def test_nothing_is_given_that_the_paper_does_not_give(aall1331):
-    rows = aall1331.frequencies
+    mine, rows = aall1331.frequencies, aall1331.frequencies
+    mine["observed"] = 0
+    assert rows["observed"].sum() > 0  # a copy: nothing that answers come from can be changed
     rows = rows[~rows["level"].isin(["bm", "iem"])]
     found = set(zip(rows["event"], rows["grade"], rows["covariate"], rows["level"], strict=True))
     expected = {(*key, c, level) for key, by in PAPER.items() for c in by for level in LEVELS[c]}
@@ -153,6 +155,8 @@ def test_fisher_is_the_slow_twins_for_random_tables():
         ("rash,3-5,stage,,0.5,anova", "the test is 'anova'; it must be chi2 or fisher"),
         ("rash,3-5,stage,,NS,chi2", "the P-value is 'NS'; it must be a number as printed"),
         ("any_toxicity,3-5,arm,,0.5,fisher", "no frequency at low"),
+        ("rash,3-5,stage,a level; another,0.5,chi2", "no frequency at a level, another to test"),
+        ("rash,3-5,stage,local_small,0.5,chi2", "it compares local_small alone"),
         ("blood_toxicity,3-5,stage,,0.5,fisher", "too many for Fisher's test by enumeration; was it chi2"),
     ],
 )

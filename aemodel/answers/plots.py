@@ -106,6 +106,8 @@ def plot_differences(table: Any, *, labels: Any = None, ax: Any = None) -> Axes:
     """
     columns = "event grade covariate level reference observed predicted lower upper"
     table, words = table_and_words(table, differences_table, columns, labels)
+    found = table.groupby(["event", "grade"], sort=False).ngroup()
+    table = table.iloc[np.argsort(found, kind="stable")]
     pairs = list(zip(table["event"], table["grade"], strict=True))
     groups = list(dict.fromkeys(pairs))
     told = zip(table["covariate"], table["level"], table["reference"], strict=True)

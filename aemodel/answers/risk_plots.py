@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -116,7 +115,8 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
         axis, handles = drawing.axes[0], []
         for i, (level, part) in enumerate(lines):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-            x = np.arange(len(levels)) + 0.12 * (i - (len(lines) - 1) / 2)
+            part = part.sort_values(by[0], key=lambda names: names.map(levels.index))
+            x = part[by[0]].map(levels.index) + 0.12 * (i - (len(lines) - 1) / 2)
             axis.plot(x, 100 * part["risk"], color=colour, linewidth=1, alpha=0.6)
             for at, row in zip(x, part.itertuples(), strict=True):
                 look = look_of(colour, marker, row.support)
@@ -182,7 +182,8 @@ def plot_patient(
             risks = 100 * row.lower, 100 * row.risk, 100 * row.upper
             _range(axis, y, risks, look_of(*SOURCES[row.support][:2], row.support))
         if reference is not None:
-            axis.plot(100 * _of_patient(table, grade, reference, "reference")["risk"], range(len(rows)), "|", **TICK)
+            other = _of_patient(table, grade, reference, "reference").set_index("event")["risk"].reindex(rows["event"])
+            axis.plot(100 * other, range(len(rows)), "|", **TICK)
             handles.append(key(wrapped(str(reference), 40), marker="|", linestyle="", **TICK))
         _label_rows(drawing, names, f"{words.grade(grade)}: risk, per cent (mean and {_probability(table)}interval)")
         drawing.legend(handles, columns=2)
@@ -232,7 +233,7 @@ def plot_cohort(
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             shift = 0.7 * ((i + 0.5) / len(groups) - 0.5)
             for row in part.itertuples():
-                times = 100 / row.patients if share else 1
+                times = 100 / max(row.patients, 1) if share else 1
                 counts = times * row.lower, times * row.expected, times * row.upper
                 _range(axis, events.index(row.event) + shift, counts, look_of(colour, marker, row.support))
             told = f"{' '.join(map(str, values))}{': ' if by else ''}{part['patients'].iloc[0]} patients"

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -31,12 +31,12 @@ MOST_SHOWN = 20
 """Patients whose risks are printed without being asked for a file."""
 
 
-def print_rows(rows: Rows, form: str, title: str = "") -> None:
-    """Rows as a ``table`` under a title, or one by one as ``json`` or ``csv``."""
+def print_rows(rows: Rows, form: str, title: str = "", names: Sequence[str] = ()) -> None:
+    """Rows as a ``table`` under a title, or one by one as ``json`` or ``csv``, of which ``names`` head no rows at all."""
     if form == "json":
         _print_json(iter(rows))
     elif form == "csv":
-        _print_csv(iter(rows))
+        _print_csv(iter(rows), names)
     elif is_terminal(sys.stdout):
         _print_rich(list(rows), title)
     else:
@@ -44,13 +44,14 @@ def print_rows(rows: Rows, form: str, title: str = "") -> None:
         _print_plain(list(rows))
 
 
-def _print_csv(rows: Iterator[dict[str, Any]]) -> None:
+def _print_csv(rows: Iterator[dict[str, Any]], names: Sequence[str]) -> None:
     """Exact in a file or a pipe; on a terminal as people are shown it."""
     writer, shown = csv.writer(sys.stdout, lineterminator="\n"), is_terminal(sys.stdout)
-    if first := next(rows, None):
-        for line in chain([list(first), list(first.values())], (list(row.values()) for row in rows)):
-            cells = map(neutralised, line)
-            writer.writerow([printable(cell) if shown and isinstance(cell, str) else cell for cell in cells])
+    first = next(rows, None)
+    head: list[list[Any]] = [list(names)] if first is None else [list(first), list(first.values())]
+    for line in chain(filter(None, head), (list(row.values()) for row in rows)):
+        cells = map(neutralised, line)
+        writer.writerow([printable(cell) if shown and isinstance(cell, str) else cell for cell in cells])
     sys.stdout.flush()
 
 
@@ -103,7 +104,7 @@ def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval:
     if patients > MOST_SHOWN:
         click.echo(f"... and {patients - MOST_SHOWN} more patients: name an output file to have them all.")
     print_wrapped(
-        f"Posterior mean risk with {interval:.0%} interval. Support: what sets this answer apart from the cohort's rests on; "
+        f"Posterior mean risk with {100 * interval:g}% interval. Support, what sets this answer apart from the cohort's: "
         "data = counts, of this event above all; pooled = counts, of others above all; prior = mostly assumptions."
     )
     if rows and len(shown) > 1:

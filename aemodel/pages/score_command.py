@@ -37,10 +37,10 @@ class Run:
         problems = []
         if self.min_rows is not None and rows < self.min_rows:
             problems.append(f"{rows} rows, fewer than --min-rows {self.min_rows}")
-        if self.max_missing is not None and missing > self.max_missing * rows:
+        if self.max_missing is not None and missing > round(self.max_missing * rows, 6):
             share = f"{missing} of {rows} rows ({missing / rows:.1%})"
             problems.append(f"{name} is missing in {share}, more than --max-missing {self.max_missing:g}")
-        if self.max_invalid is not None and invalid > self.max_invalid * rows:
+        if self.max_invalid is not None and invalid > round(self.max_invalid * rows, 6):
             share = f"{invalid} of {rows} rows are invalid ({invalid / rows:.1%})"
             problems.append(f"{share}, more than --max-invalid {self.max_invalid:g}")
         if self.summary is not None:
@@ -62,7 +62,7 @@ def score_patients(model: Any, patients: Patients, out: Path | None, form: str, 
         if form == "table":
             print_risks(list(patients.records(scored, MOST_SHOWN)), summary["rows"], model.risks, options["interval"])
         else:
-            print_rows(patients.records(scored), form)
+            print_rows(patients.records(scored), form, names=[*scored.frame.kinds, *scored.columns])
         _say_more(said("scored"))
     _say_what_failed(model)
 
@@ -80,7 +80,7 @@ def score_groups(model: Any, patients: Patients, out: Path | None, form: str, op
     elif form == "table":
         shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]
         print_rows(shown, "table", "Patients expected to have each event")
-        interval = f"{options['interval']:.0%} predictive interval"
+        interval = f"{100 * options['interval']:g}% predictive interval"
         print_wrapped(f"Posterior mean and {interval}: uncertainty of the risks, and chance.")
     else:
         print_rows(rows, form)

@@ -72,7 +72,9 @@ def _row(
     if row.event not in events:
         wrong(f"no such event; choose from {listed(events)}")
         return None
-    levels = row.levels.split() or list(named[row.covariate])
+    levels = tested_levels(row.levels) or list(named[row.covariate])
+    if len(levels) < 2:
+        wrong(f"it compares {listed(levels)} alone; name the levels that were compared, or none for all of them")
     found = {level: published.get((row.event, row.grade, row.covariate, level)) for level in levels}
     if missing := [level for level, each in found.items() if each is None]:
         there = [of.level for of in published.values() if of.key[:3] == (row.event, row.grade, row.covariate)]
@@ -88,7 +90,13 @@ def _row(
     if len(faults) > before or len(given) < len(levels):
         return None
     computed = _fisher_exact(observed, n) if row.test == "fisher" else _chi_squared(observed, n)
-    return row.event, row.grade, row.covariate, " ".join(levels), row.test, row.p, computed, _agrees(computed, row.p)
+    between = "; " if any(" " in level for level in levels) else " "
+    return row.event, row.grade, row.covariate, between.join(levels), row.test, row.p, computed, _agrees(computed, row.p)
+
+
+def tested_levels(text: str) -> list[str]:
+    """Names of levels, separated by semicolons, or, of names without blanks, by blanks."""
+    return [name.strip() for name in text.split(";")] if ";" in text else text.split()
 
 
 def _chi_squared(observed: Ints, n: Ints) -> float:

@@ -196,7 +196,7 @@ def _shown(found: Profiles, sources: Sequence[Source], wrong: NDArray[np.bool_])
 def _hint(source: Source, values: Sequence[str]) -> str:
     """Which levels were perhaps meant by texts that are none; and for an open covariate, what else they may be."""
     return _meant(source, values) + (
-        '; if it really is a group the publication does not have, it can be scored with new_levels="sample"'
+        '; if it really is a group the publication does not have, score takes it with new_levels="sample"'
         if source.covariate.open
         else ""
     )

@@ -28,6 +28,11 @@ MOST_PARTS = 100
 """Of a name of levels or covariates that are taken together."""
 TOTAL = ("total", "all")
 """Covariate and level of the rows that count the whole cohort."""
+RESERVED = frozenset(
+    "total patient patients covariate level event grade n observed expected published risk lower upper support own pooled "
+    "moved_by contraction prior_sd posterior_mean posterior_sd between_sd ratio shift count_low count_high".split()
+)
+"""What tables with a column for each covariate call their other columns, and rows of the whole cohort."""
 FILE = "publication.toml"
 
 
@@ -35,10 +40,8 @@ def check_covariates(covariates: Sequence[Covariate], faults: Faults) -> None:
     """Whether covariates can be told apart, each value of a raw column tells one level, and their levels are not too many."""
     names = [covariate.name for covariate in covariates]
     check_names(names, "covariate", FILE, "covariates", faults)
-    if "total" in names:
-        faults.add(
-            FILE, "covariate 'total' stands for the whole cohort in frequencies.csv", key="covariates", remedy="rename it"
-        )
+    for name in {name.casefold() for name in names} & RESERVED:
+        faults.add(FILE, f"covariate {shown(name)} has the name of a column of answers", key="covariates", remedy="rename it")
     for covariate in covariates:
         _check_covariate(covariate, f"covariates[{covariate.name}]", faults)
         _check_apart(covariate, f"covariates[{covariate.name}]", faults)

@@ -112,7 +112,7 @@ class Tables:
         found = (split(self.covariates, row.covariate, row.level) or () for row in self.rows)
         return frozenset(name for each in found for name, _ in each)
 
-    @cached_property
+    @property
     def frequencies(self) -> pd.DataFrame:
         """One row for each of ``rows``: event, grade, covariate, level, n, observed, its bounds, printed, derived, source.
 
@@ -123,17 +123,17 @@ class Tables:
         exact = all(row.exact for row in self.rows)
         return frame.astype({"observed": "int64" if exact else "Int64", "derived": bool})
 
-    @cached_property
+    @property
     def cohort(self) -> pd.DataFrame:
         """Patients by levels of covariates: covariate, level, by, by_level, n, source."""
         return _frame(self.counts, "covariate level by by_level n source".split())
 
-    @cached_property
+    @property
     def tests(self) -> pd.DataFrame:
         """Printed P-values: event, grade, covariate, levels (those compared, all if empty), p, test."""
         return _frame(self.printed_tests, "event grade covariate levels p test".split())
 
-    @cached_property
+    @property
     def discrepancies(self) -> pd.DataFrame:
         """Where the publication disagrees with itself: event, grade, covariate, level, where, printed, computed, resolution."""
         return _frame(self.known_discrepancies, [name for name in Discrepancy.__struct_fields__ if name not in NO_COLUMNS])
@@ -183,7 +183,8 @@ def load_tables(source: str | Path) -> Tables:
     Parameters
     ----------
     source
-        Name of a shipped publication (``"aall1331"``) or the path of a folder with the six files of one.
+        Name of a shipped publication (``"aall1331"``) or the path of a folder with the six files of one; a folder that is
+        named as a shipped one is ``"./aall1331"``, or a `Path`.
 
     Raises
     ------
@@ -195,12 +196,12 @@ def load_tables(source: str | Path) -> Tables:
     """
     shipped = files("aemodel") / "publications"
     folder = path_in("source", source)
-    if not folder.is_dir():
-        names = sorted(entry.name for entry in shipped.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
-        if str(source) not in names:
-            known = ", ".join(names)
-            raise FileNotFoundError(f"source: {shown(str(source))} is neither a folder nor a shipped publication ({known})")
+    names = sorted(entry.name for entry in shipped.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
+    if source in names:
         folder = Path(str(shipped / str(source)))
+    elif not folder.is_dir():
+        known = ", ".join(names)
+        raise FileNotFoundError(f"source: {shown(str(source))} is neither a folder nor a shipped publication ({known})")
     return read_tables(read_texts(folder))
 
 

@@ -140,7 +140,8 @@ def load_model(source: str | Path) -> LoadedModel:
     Parameters
     ----------
     source
-        Name of a shipped model (``"aall1331"``) or the folder of a saved one.
+        Name of a shipped model (``"aall1331"``) or the folder of a saved one; one that is named as a shipped model is
+        ``"./aall1331"``, or a `Path`.
 
     Raises
     ------
@@ -162,13 +163,12 @@ def load_model(source: str | Path) -> LoadedModel:
 
 def find_model(source: str | Path) -> Path:
     """The folder of a saved model: a path, or the name of a shipped one (in a wheel, or beside a checkout's package)."""
-    folder = path_in("source", source)
+    folder, package = path_in("source", source), Path(__file__).resolve().parents[1]
+    for shipped in (package / "models", package.parent / "models"):
+        if isinstance(source, str) and re.fullmatch(r"[\w-]+", source) and (shipped / source / MANIFEST).is_file():
+            return shipped / source
     if folder.is_dir():
         return folder
-    package = Path(__file__).resolve().parents[1]
-    for shipped in (package / "models", package.parent / "models"):
-        if re.fullmatch(r"[\w-]+", str(source)) and (shipped / str(source) / MANIFEST).is_file():
-            return shipped / str(source)
     raise FileNotFoundError(f"source: {str(source)!r} is neither the folder of a saved model nor the name of a shipped one")
 
 

@@ -16,8 +16,8 @@ from aemodel.publication.patients import OnInvalid, check_choices, refuse_invali
 from aemodel.publication.rules import MissingColumns
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.frames import Frame, Groups, profiles_of
-from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, tails
-from aemodel.scoring.score import open_frame, risks_of
+from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, risks_of, tails
+from aemodel.scoring.score import open_frame
 
 COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
 
@@ -101,7 +101,9 @@ def cohort_columns(
     frame = opened(risks.covariates, (), missing_columns)
     names = () if by is None else names_in("by", [by] if isinstance(by, str) else by)
     for name in names:
-        if name not in frame.kinds or name in COLUMNS:
+        if name in frame.kinds and name in COLUMNS:
+            raise InputError("by", f"the answer has a column {shown(name)} of its own", remedy="rename that of patients")
+        if name not in frame.kinds:
             known = listed(column for column in frame.kinds if column not in COLUMNS)
             raise InputError("by", f"no column {shown(name)} to group by; columns are {known}")
     groups = frame.tally(names)

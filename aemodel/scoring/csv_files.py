@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO, TextIOWrapper
 from pathlib import Path
@@ -21,6 +22,12 @@ MOST_HEADER = 1 << 20
 """Characters within which the first line must end."""
 LONGEST_LINE = 1 << 21
 """Bytes of a line that DuckDB takes."""
+OTHER_KINDS = {
+    b"\x1f\x8b": "compressed (gzip); unpack it",
+    b"PK\3\4": "a workbook of Excel or another zip archive; save it as CSV, or unpack it",
+    b"PAR1": "Parquet; give it a name that ends in .parquet",
+}
+"""What files may be that are called CSV, by their first bytes."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,17 @@ class Header:
 def read_header(path: Path) -> Header:
     """A CSV file's columns, and what separates them: commas, semicolons or tabs, whichever the first line has most of.
 
+    One that would leave a quote within a name is taken only if all would.
+
     Raises
     ------
     ValueError
         It is not in UTF-8 (with or without a BOM), its first line does not name its columns, or its last one is too long.
     """
     with open_regular(path) as file:
+        first = file.read(4)
+        if kind := next((kind for start, kind in OTHER_KINDS.items() if first.startswith(start)), ""):
+            raise PatientsError("patients", f"{str(path)!r} cannot be read as csv: it is {kind}")
         # A last line of more than its buffer DuckDB leaves out without a word, if no quote is open; of others it complains.
         file.seek(max(0, path.stat().st_size - LONGEST_LINE - 1))
         tail = file.read(LONGEST_LINE + 1)
@@ -59,21 +71,29 @@ def read_header(path: Path) -> Header:
         raise ValueError(problem_in(path, Header((), ","))) from None
     if "\0" in text:
         raise PatientsError("patients", f"{str(path)!r} cannot be read as csv: it holds binary data")
-    header = max((_first_row(text, each) for each in DELIMITERS), key=lambda each: len(each.names))
-    if not header.names:
-        raise PatientsError(
-            "patients", f"{str(path)!r} cannot be read as csv: it is empty; its first line must name the columns"
-        )
+    header = max((_first_row(text, each) for each in DELIMITERS), key=_plausible)
+    if not header.names or header.names[0].lower() == "sep=":
+        said = "it is empty" if not text.strip() else "its first line is blank" if not header.names else "it begins with 'sep='"
+        raise PatientsError("patients", f"{str(path)!r} cannot be read as csv: {said}; its first line must name the columns")
     if len(header.end) == 2 and (broken := [name for name in header.names if re.search("[\r\n]", name.replace("\r\n", ""))]):
         raise PatientsError(
             "patients",
             f"{str(path)!r} cannot be read as csv: the column {shown(broken[0])} has a line break in its name; take it out",
         )
-    if again := [name for name, times in Counter(name.lower() for name in header.columns).items() if times > 1]:
+    check_columns(path, header.columns)
+    return header
+
+
+def check_columns(path: Path, names: Sequence[str]) -> None:
+    """Refuse columns that DuckDB would not tell apart."""
+    if again := [name for name, times in Counter(name.lower() for name in names).items() if times > 1]:
         raise PatientsError(
             "patients", f"{str(path)!r} has several columns named {again[:5]} (small and capital letters are alike)"
         )
-    return header
+
+
+def _plausible(header: Header) -> tuple[bool, int]:
+    return not any('"' in name for name in header.names), len(header.names)
 
 
 def _first_row(text: str, delimiter: str) -> Header:
@@ -102,8 +122,7 @@ def problem_in(path: Path, header: Header) -> str:
         reader = csv.reader(file, delimiter=header.delimiter, strict=True)
         try:
             for row in reader:
-                cells = len(row) - (len(row) == width + 1 and not row[-1])  # a last delimiter is no cell
-                if cells not in (0, width):
+                if len(row) not in (0, width):
                     said = f"line {start} has {len(row)} cell{'s' * (len(row) > 1)}, the first line {width}"
                     break
                 start = reader.line_num + 1

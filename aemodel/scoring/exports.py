@@ -24,8 +24,8 @@ from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.files import Patients, write_columns
 from aemodel.scoring.frames import Frame, profiles_of
-from aemodel.scoring.risks import SUPPORT, check_interval
-from aemodel.scoring.score import lineage, risks_of
+from aemodel.scoring.risks import SUPPORT, check_interval, risks_of
+from aemodel.scoring.score import lineage
 
 MOST_ROWS = 2_000_000
 COUNTS = ("event", "grade", "n", "count_low", "count_high")
@@ -111,7 +111,13 @@ def cumulated(counts: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[n
 
 def name_of(covariate: Covariate, bits: int) -> str | None:
     """A set of levels as counts have it: levels joined by ``+``, None for all of them."""
-    return None if bits == covariate.everything else "+".join(n for i, n in enumerate(covariate.names) if bits >> i & 1)
+    names = [name for i, name in enumerate(covariate.names) if bits >> i & 1]
+    return None if bits == covariate.everything else _between(covariate).join(names)
+
+
+def _between(covariate: Covariate) -> str:
+    """What joins names of levels; a plus that a name has itself is not taken for it."""
+    return " + " if any("+" in name for name in covariate.names) else "+"
 
 
 def bits_of(covariate: Covariate, text: Any) -> int:
@@ -121,7 +127,7 @@ def bits_of(covariate: Covariate, text: Any) -> int:
     names = dict(zip(covariate.names, covariate.sets, strict=True))
     if text in names:
         return names[text]
-    parts = str(text).split("+")
+    parts = str(text).split(_between(covariate))
     return sum(names[part] for part in set(parts)) if set(parts) <= set(names) else 0
 
 

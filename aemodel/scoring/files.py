@@ -22,20 +22,21 @@ from aemodel.publication.errors import InputError, PatientsError
 from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, open_regular, shown
-from aemodel.scoring.csv_files import Header, joined, neutralised, problem_in, read_header
+from aemodel.scoring.csv_files import Header, check_columns, joined, neutralised, problem_in, read_header
 from aemodel.scoring.frames import Frame, Groups, lay_out
 from aemodel.scoring.progress import watched
 from aemodel.scoring.score import Scored
 from aemodel.scoring.sql import DuckDB, constants, literal, quoted
-from aemodel.scoring.whole import check_kind, check_place, whole
+from aemodel.scoring.whole import PATTERN, check_kind, whole
 
 FETCHED = 1000
 """Rows that are printed from memory at once."""
 MOST_THREADS = 4
 MEMORY = "1GB"
-PATTERN = re.compile(r"[*?\[]")
 LOGS = ("_delta_log", "metadata", ".hoodie")
 """Where tables of Delta, Iceberg and Hudi keep which of their files count."""
+NO_CELL = "\1no cell\1"
+"""What DuckDB is told that a null is in CSV, as it must be told something."""
 Signature = tuple[tuple[Any, ...], ...]
 
 
@@ -186,6 +187,8 @@ def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
 
     with connect() as connection:
         try:
+            if header is None:
+                _check_names(connection, files)
             yield Patients(
                 connection, connection.sql(_query(files, header, several=files != [path])), path, signature, header, tuple(na)
             )
@@ -218,19 +221,39 @@ def connect() -> Iterator[Any]:
         yield connection
 
 
+def _check_names(connection: Any, files: Sequence[Path]) -> None:
+    """Refuse columns of Parquet that are named alike: DuckDB would rename all but the first."""
+    for file in files:
+        [_, *fields] = connection.execute(f"SELECT name, num_children FROM parquet_schema({_named(file)})").fetchall()
+        names, inside = [], 0
+        for name, children in fields:
+            if not inside:
+                names.append(name)
+            inside += (children or 0) + (not inside) - 1
+        check_columns(file, names)
+
+
+def _named(path: Path) -> str:
+    """A file in SQL; DuckDB takes names for patterns."""
+    return literal(re.sub(r"([*?\[])", r"[\1]", str(path)))
+
+
 def _query(files: Sequence[Path], header: Header | None, *, several: bool) -> str:
-    names = [literal(re.sub(r"([*?\[])", r"[\1]", str(path))) for path in files]  # DuckDB takes names for patterns
+    names = [*map(_named, files)]
     if header is None:  # columns of the first file's types would round ages of another's
         options = ", union_by_name = true, hive_partitioning = true, hive_types_autocast = false" if several else ""
         return f"SELECT * FROM read_parquet([{', '.join(names)}]{options})"
     columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in header.columns)
+    # Were empty cells null for DuckDB, it would take no notice of those that a line has too many of; of one column it would
+    # otherwise take none of lines that are blank.
+    cells = ", ".join(f"nullif({quoted(column)}, '') AS {quoted(column)}" for column in header.columns)
     # Unless it is told, DuckDB takes the first break there is for a line's end, even in a quoted name, and finds no row.
     # Told of two characters it finds none either, but those it sees by itself.
     end = "" if len(header.end) == 2 else f", new_line = {literal(header.end.encode('unicode_escape').decode())}"
     return (
-        f"SELECT * FROM read_csv({names[0]}, auto_detect = false, header = true, columns = {{{columns}}}, "
+        f"SELECT {cells} FROM read_csv({names[0]}, auto_detect = false, header = true, columns = {{{columns}}}, "
         f"delim = {literal(header.delimiter)}, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, "
-        f"nullstr = ['']{end})"
+        f"nullstr = {literal(NO_CELL if len(header.columns) > 1 else '')}{end})"
     )
 
 
@@ -266,26 +289,6 @@ def files_of(path: Path) -> list[Path]:
         problem = "is a folder without a file of Parquet" if path.is_dir() else "is no file, nor the pattern of one's name"
         raise FileNotFoundError(f"patients: {str(path)!r} {problem}")
     return own
-
-
-def check_output(path: Path | None, patients: Path, *, partitioned: bool = False) -> None:
-    """Refuse a name for the output, if there is one, before any work is done.
-
-    Raises
-    ------
-    ValueError, OSError
-        It is of another kind than CSV or Parquet, among the patients themselves, or what `check_place` refuses.
-    """
-    if path is None:
-        return
-    if not partitioned:
-        check_kind(path, "out")
-    check_place(path, "out", folder=partitioned)
-    inside = patients.is_dir() and path.resolve().is_relative_to(patients.resolve())
-    if inside or (path.exists() and patients.exists() and path.samefile(patients)):
-        raise InputError(
-            "out", f"{str(path)!r} is {'in the folder' if inside else 'the file'} of patients itself; name another one"
-        )
 
 
 def signature_of(path: Path) -> Signature:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from aemodel.publication.errors import InputError
 
+PATTERN = re.compile(r"[*?\[]")
+"""In what is a pattern of files' names."""
 NO_FOLDERS_SYNCED = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
 """What file systems answer that see to folders themselves."""
 
@@ -37,6 +41,37 @@ def check_place(path: Path, argument: str, *, folder: bool = False) -> None:
         raise FileExistsError(f"{argument}: {str(path)!r} is a pipe, a socket or a device; name a file")
     if Path(os.path.realpath(path)).is_symlink():
         raise FileExistsError(f"{argument}: {str(path)!r} is a link that leads back to itself; name a file")
+
+
+def check_output(path: Path | None, patients: Path, *, partitioned: bool = False) -> None:
+    """Refuse a name for the output, if there is one, before any work is done.
+
+    Raises
+    ------
+    ValueError, OSError
+        It is of another kind than CSV or Parquet, among the patients themselves, or what `check_place` refuses.
+    """
+    if path is None:
+        return
+    if not partitioned:
+        check_kind(path, "out")
+    check_place(path, "out", folder=partitioned)
+    check_apart(path, "out", patients)
+
+
+def check_apart(path: Path, argument: str, patients: Path) -> None:
+    """Refuse a name for something to be written that is the patients' own, or would be taken for theirs the next time."""
+    place = path.resolve()
+    if patients.is_dir():
+        among = "in the folder" if place.is_relative_to(patients.resolve()) else ""
+    elif PATTERN.search(str(patients)) and not patients.exists():
+        parts = (patients.parent.resolve() / patients.name).parts
+        fits = len(place.parts) == len(parts) and all(map(fnmatch, place.parts, parts))
+        among = "by its name one of the files" if fits or ("**" in parts and fnmatch(str(place), os.path.join(*parts))) else ""
+    else:
+        among = "the file" if path.exists() and patients.exists() and path.samefile(patients) else ""
+    if among:
+        raise InputError(argument, f"{str(path)!r} is {among} of patients itself; name another one")
 
 
 @contextmanager
