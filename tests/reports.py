@@ -93,22 +93,29 @@ def own_grades(kind):
 
 
 def hostile_texts():
-    """Its texts try to be markup, formulas, placeholders and code, and not to fit on a phone."""
+    """Its texts try to be markup, formulas, placeholders, code and a script's address, to leave their place, and not to fit."""
     texts = invented_texts()
-    about = texts["publication.toml"]
+    about = texts["publication.toml"].replace('"coast"', '"co=a&s#t %\\u00e9"')
     for old, new in (
-        ('title = "An invented trial"', f'title = "{BOLD}"\nnotes = ["{BOLD}", "{LONG}"]'),
-        ("No Journal", "{{style}} $x^2$ & `code`"),
+        (
+            'title = "An invented trial"',
+            f'title = "{BOLD}"\ndoi = "javascript:document.hacked=true"\nnotes = ["{BOLD}", "{LONG}"]',
+        ),
+        ("No Journal", "{{script}} {{data}} {{style}} $x^2$ $& \\\\1 `code`"),
         ('label = "Treatment arm"', f'label = "{BOLD}"'),
         ('label = "Low dose"', f'label = "{SENTENCE}"'),
         ('label = "High dose"', 'label = "$\\\\frac{x$ & <i>"'),
         ('label = "North"', f'label = "{BOLD}"'),
+        ('label = "South"', f'label = "{LONG}"'),
     ):
         assert old in about
         about = about.replace(old, new)
-    events = texts["events.csv"].replace("Any toxicity", BOLD).replace("Anemia or low platelets", LONG)
-    found = texts["discrepancies.csv"].replace("about ten", BOLD)
-    return texts | {"publication.toml": about, "events.csv": events, "discrepancies.csv": found}
+    return texts | {
+        "publication.toml": about,
+        "events.csv": texts["events.csv"].replace("Any toxicity", BOLD).replace("Anemia or low platelets", LONG),
+        "cohort.csv": texts["cohort.csv"].replace("region,coast", "region,co=a&s#t %\u00e9"),
+        "discrepancies.csv": texts["discrepancies.csv"].replace("about ten", BOLD),
+    }
 
 
 def small_model():

@@ -73,11 +73,20 @@ def failed(result, code, message):
 
 
 SCORE = ["score", "aall1331", "patients.csv"]
+FIT = ["fit", "--out", "model", "--patients"]
 NO_MODEL = "Error: MODEL: 'nowhere' is neither the folder of a saved model nor the name of a shipped one"
 REFUSED = [
     (["tables", "nowhere"], "Error: PUBLICATION: 'nowhere' is neither a folder nor a shipped publication (aall1331)"),
     *(([command, "nowhere"], NO_MODEL) for command in ("show", "check")),
+    *(([command, "nowhere", "page.html"], NO_MODEL) for command in ("calculator", "report")),
     (["score", "nowhere", "patients.csv"], NO_MODEL),
+    (["calculator"], "expected [MODEL] OUT, not 0 arguments"),
+    (["calculator", "a", "b.html", "c"], "expected [MODEL] OUT, not 3 arguments"),
+    (["calculator", "aall1331", "."], "is a folder"),
+    *(([command, "aall1331", "page.txt"], "OUT: 'page.txt' must end in .html") for command in ("calculator", "report")),
+    (["report", "aall1331", "page.html", "--tables", "-1"], "--tables: expected 0, or 2 or more"),
+    (["report", "aall1331", "page.html", "--compare", "nowhere"], NO_MODEL),
+    (["report", "aall1331"], "Missing argument 'OUT'"),
     (["score", "aall1331", "nowhere.csv"], "Error: PATIENTS: no file 'nowhere.csv'"),
     *((["score", "aall1331", name], "must end in .csv or .parquet") for name in ("patients.xlsx", "patients")),
     (["score", "aall1331", "text.parquet"], "cannot be read as parquet"),
@@ -98,6 +107,13 @@ REFUSED = [
     (["fit", "--out", "model", "--draws", "0"], "draws: expected 4 or more, not 0"),
     (["fit", "--out", "model", "--chains", "a"], "'a' is not a valid integer"),
     (["fit"], "Missing option '--out'"),
+    (["fit", "--out", "model", "--ordering", "all"], "'all' is not one of"),
+    (["fit", "--out", "model", "--prior-scale", "much"], "'much' is not a valid float"),
+    (["fit", "--out", "model", "--prior-scale", "0"], "prior_scale: expected a number from 0.001"),
+    ([*FIT, "patients.csv"], "overlap: with patients, say 'disjoint'"),
+    ([*FIT, "patients.csv", "--overlap", "partly"], "'partly' is not one of"),
+    ([*FIT, "patients.xlsx", "--overlap", "subset"], "must end in .csv or .parquet"),
+    ([*FIT, "no.csv", "--overlap", "subset"], "no file 'no.csv'"),
 ]
 
 
@@ -276,12 +292,11 @@ def test_check_of_the_shipped_model_passes_and_is_the_calibration_table(checked,
     assert [float(row["predicted"]) for row in printed_csv(checked["csv"].stdout)] == [row["predicted"] for row in rows]
 
 
-def test_check_tells_of_evidence_in_words_and_where_it_speaks_against_the_fit(capsys, monkeypatch):
+def test_check_tells_of_evidence_in_words_and_where_it_speaks_against_the_fit(model, capsys, monkeypatch):
     from aemodel.answers.calibration import calibration_table
     from aemodel.pages import checking
-    from tests.reports import drawn_model, invented_texts
 
-    model, row = drawn_model(invented_texts()), {"event": "rash", "grade": "3-5", "covariate": "arm", "odds_ratio": 2.5}
+    row = {"event": "rash", "grade": "3-5", "covariate": "arm", "odds_ratio": 2.5}
     tests = pd.DataFrame([row | {"doubtful": True, "cause": "pooling with anemia"}, row | {"doubtful": False, "cause": ""}])
     monkeypatch.setattr(checking, "selection_table", lambda _: tests.assign(p_nonsignificant=0.1))
     checking.print_check(model, table := calibration_table(model))  # of which all were not listed
@@ -308,9 +323,9 @@ def damaged(shipped, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("command", ["show", "check", "score"])
+@pytest.mark.parametrize("command", ["show", "check", "score", "calculator"])
 def test_damaged_model_and_none_fail_the_check(damaged, patients, tmp_path, command):
-    more = [patients] if command == "score" else []
+    more = {"score": [patients], "calculator": [tmp_path / "page.html"]}.get(command, [])
     failed(run(command, damaged, *more), 1, "bytes of the manifest")
     failed(run(command, tmp_path, *more), 1, "no saved model")
 

@@ -15,7 +15,6 @@ from aemodel.answers.identification import of_covariates, prior_risks
 from aemodel.inference.forward import logit, make_model_forward, risk_draws
 from aemodel.scoring.risks import SUPPORT
 from tests.reference import standardised
-from tests.reports import drawn_model, invented_texts
 
 GRADES = ("3-5", "4-5")
 
@@ -132,9 +131,8 @@ def every_profile(profiles):
     return profiles.iloc[:144][["age_band", "relapse_group", "sex", "race_ethnicity"]].reset_index(drop=True)
 
 
-def test_a_covariate_is_said_to_rest_on_what_its_levels_do_on_average():
+def test_a_covariate_is_said_to_rest_on_what_its_levels_do_on_average(model):
     """As the card says of it; not on what its first level does."""
-    model = drawn_model(invented_texts())
     effects, risks = aemodel.identification_table(model), model.risks
     found = of_covariates(effects)["support"]
     names = [c.name for c in risks.covariates]

@@ -441,22 +441,6 @@ def test_shell_reads_the_same_patients(overlap, shell, profiles, invented_patien
     np.testing.assert_array_equal(profiles(given["patients"]).counts, profiles(invented_patients).counts)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--patients", "OURS"], "overlap: with patients, say 'disjoint'"),
-        (["--patients", "OURS", "--overlap", "partly"], "'partly' is not one of"),
-        (["--patients", "OURS.txt", "--overlap", "subset"], "must end in .csv or .parquet"),
-        (["--patients", "no.csv", "--overlap", "subset"], "no file 'no.csv'"),
-    ],
-)
-def test_shell_refuses_in_one_line(options, message, shell):
-    result = shell(*options)
-    assert result.exit_code == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 # In a fit.
 
 
