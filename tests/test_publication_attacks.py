@@ -334,8 +334,9 @@ def test_what_a_spreadsheet_makes_of_a_table_is_read(invented, file, change):
 
 @pytest.mark.parametrize("end", ["\r", "\r\n"])
 def test_lines_may_end_as_on_any_system(invented, tmp_path, end):
+    """And files begin with a byte order mark."""
     for name in FILES:
-        (tmp_path / name).write_bytes(invented.texts[name].replace("\n", end).encode())
+        (tmp_path / name).write_bytes(invented.texts[name].replace("\n", end).encode("utf-8-sig"))
     assert load_tables(tmp_path).digest == invented.digest
 
 
