@@ -20,7 +20,7 @@ from aemodel.publication.rules import TOTAL, split
 from aemodel.publication.schema import FILES, Covariate, Level
 from aemodel.publication.summary import frequency_lines, unit_lines
 from aemodel.publication.tables import load_tables, read_tables, write_template
-from tests.publications import count, faults_of, publication_texts
+from tests.publications import NO_TESTS, count, covariate_table, faults_of, publication_texts
 from tests.reference import fisher_exact
 
 # The counts, typed again from the paper.
@@ -183,13 +183,10 @@ def test_invented_publication_has_every_row_written(invented, invented_patients)
         assert row.observed == count(invented_patients, row.event, row.grade, row.covariate, row.level)
 
 
-def test_reading_texts_equals_loading_the_folder(invented, invented_folder):
-    assert read_tables(invented.texts).digest == load_tables(invented_folder).digest
-
-
-def test_digest_changes_with_any_file(invented):
+def test_digest_changes_with_any_file_and_is_that_of_the_folder(invented, invented_folder):
     digests = {read_tables({**invented.texts, name: invented.texts[name] + "\n"}).digest for name in FILES}
     assert len(digests | {invented.digest}) == 1 + len(FILES)
+    assert read_tables(invented.texts).digest == invented.digest == load_tables(invented_folder).digest
 
 
 @pytest.mark.parametrize("name", ["aall1331", "invented", "invented_evidence"])
@@ -291,16 +288,13 @@ rash,3-5,arm,high,96,35.4,percent,,no,
 
 def folder(*, frequencies=PUB, levels=("low", "high"), cohort="arm,low,104\narm,high,96\n", more=""):
     """Texts of a small publication of 200 patients in two arms, with other columns left out."""
-    given = ", ".join(f'{{ name = "{name}", label = "{name}" }}' for name in levels)
     about = f'name = "pub"\ntitle = "T"\ncitation = "C"\npatients = 200\n{more}\n'
     return {
-        "publication.toml": f'{about}[[covariates]]\nname = "arm"\nlabel = "Arm"\nlevels = [{given}]\n',
+        "publication.toml": about + covariate_table("arm", levels),
         "events.csv": "event,label,parent,relation,grades\nrash,Rash,,,3-5\n",
         "frequencies.csv": frequencies,
         "cohort.csv": cohort if cohort.startswith("covariate,") else f"covariate,level,n\n{cohort}",
-        "tests.csv": "event,grade,covariate,p,test\n",
-        "discrepancies.csv": "event,grade,covariate,level,where,printed,computed,resolution\n",
-    }
+    } | NO_TESTS
 
 
 def test_total_that_the_paper_has_wrong_is_read_with_its_count_and_a_discrepancy():
@@ -386,50 +380,20 @@ arm,low,60,sex,f
 arm,low,44,sex,m
 arm,high,96,sex,f
 """
-SEX = '[[covariates]]\nname = "sex"\nlabel = "Sex"\nlevels = [{ name = "f", label = "F" }, { name = "m", label = "M" }]\n'
 
 
 def test_cross_tabulation_without_its_zero_rows_names_the_missing_cells():
     texts = folder(cohort=CROSSED)
-    texts["publication.toml"] += SEX
+    texts["publication.toml"] += covariate_table("sex", "fm")
     assert faults_of(texts) == (
         "cohort.csv: arm*sex has no row for high with m, though its other rows hold all 200 patients; give them with n 0, "
         'or complete = ["arm*sex"] in publication.toml'
     )
     complete = folder(cohort=CROSSED, more='complete = ["arm*sex"]')
-    complete["publication.toml"] += SEX
+    complete["publication.toml"] += covariate_table("sex", "fm")
     assert make_cells(read_tables(complete)).n.tolist() == [60, 44, 96, 0]
     with_zero = {**texts, "cohort.csv": CROSSED + "sex*arm,m*high,0,,\n"}
     assert make_cells(read_tables(with_zero)).n.tolist() == [60, 44, 96, 0]
-
-
-def test_new_tables_keys_and_columns_are_read_into_records():
-    more = """complete = []
-chosen = "frequency"
-[[grades]]
-name = "any"
-label = "Any grade"
-[[grades]]
-name = "3-5"
-answered = false
-[[cutoffs]]
-below = 5
-events = ["rash"]
-rule = "any_level"
-covariate = "arm"
-"""
-    texts = folder(more=more)
-    texts["events.csv"] = "assessed,event,label,parent,relation,grades\nown,rash,Rash,,,3-5\n"
-    texts["publication.toml"] = texts["publication.toml"].replace(
-        '"high", label = "high"', '"high", label = "high", unknown = true'
-    )
-    tables = read_tables(texts)
-    assert [(g.name, g.label, g.answered) for g in tables.about.grades] == [("any", "Any grade", True), ("3-5", "", False)]
-    assert [(c.below, c.unit, c.rule, c.events) for c in tables.about.cutoffs] == [(5.0, "percent", "any_level", ("rash",))]
-    assert (tables.about.chosen, tables.events[0].assessed) == ("frequency", "own")
-    assert [level.unknown for level in tables.covariates[0].levels] == [False, True]
-    assert [row.line for row in tables.rows if not row.derived] == [3, 4, 2]
-    assert tables.frequencies.loc[0, ["observed", "observed_low", "observed_high"]].tolist() == [18, 18, 18]
 
 
 def test_template_is_a_publication_and_is_not_written_over(tmp_path):
