@@ -518,10 +518,6 @@ def test_scoring_file_of_another_size_than_its_arrays_is_not_opened(copy, monkey
 # Damaged: the manifest.
 
 
-def test_folder_without_manifest(tmp_path):
-    refused(tmp_path, "no saved model")
-
-
 TEXTS = {
     "nothing": (lambda _: b"", "not a manifest"),
     "cut": (lambda _: b"{", "not a manifest"),
