@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import itertools
 import json
 import re
@@ -18,6 +21,21 @@ LONG = "W" * 120
 def page_data(page):
     """What a page's JSON holds."""
     return json.loads(re.search(r'<script type="application/json" id="model">(.*?)</script>', page, flags=re.S)[1])
+
+
+def check_policy(page):
+    """The page allows nothing but its own style and its own code, if it has any."""
+    content = html.unescape(re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)[1])
+    own = [(kind, text) for kind in ("style", "script") for text in re.findall(f"<{kind}>(.*?)</{kind}>", page, flags=re.S)]
+    digests = [(kind, base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()) for kind, text in own]
+    assert dict(directive.split(maxsplit=1) for directive in content.split("; ")) == {
+        "default-src": "'none'",
+        **{f"{kind}-src": f"'sha256-{digest}'" for kind, digest in digests},
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
 
 
 def profiles(model):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import itertools
 import os
 import re
@@ -18,7 +15,7 @@ import aemodel
 from aemodel.pages import calculator
 from aemodel.pages.description import beside_words
 from aemodel.publication.tables import read_tables
-from tests.calculators import BOLD, page_data, scored
+from tests.calculators import BOLD, check_policy, page_data, scored
 from tests.publications import publication_texts, simulate_patients
 from tests.streams import run
 from tests.test_imports import HEAVY, loaded_after, without
@@ -40,11 +37,6 @@ def element(page, name):
     found = re.findall(f"<{name}>(.*?)</{name}>", page, flags=re.S)
     assert len(found) == 1
     return found[0]
-
-
-def policy(page):
-    content = html.unescape(re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)[1])
-    return {name: values for name, *values in (directive.split() for directive in content.split(";"))}
 
 
 # Answers.
@@ -138,19 +130,8 @@ def test_the_page_is_small_ascii_and_whole(page):
 
 
 def test_policy_allows_nothing_but_this_style_and_this_script(page):
-    digests = {
-        name: f"'sha256-{base64.b64encode(hashlib.sha256(element(page, name).encode()).digest()).decode()}'"
-        for name in ("style", "script")
-    }
-    assert policy(page) == {
-        "default-src": ["'none'"],
-        "style-src": [digests["style"]],
-        "script-src": [digests["script"]],
-        "base-uri": ["'none'"],
-        "form-action": ["'none'"],
-        "require-trusted-types-for": ["'script'"],
-        "trusted-types": ["'none'"],
-    }
+    check_policy(page)
+    assert len(element(page, "script")) > 1000
 
 
 WAYS_OUT = r"\bsrc\s*=|url\(|@import|\bfetch\b|XMLHttpRequest|WebSocket|sendBeacon|import\("
@@ -185,7 +166,6 @@ def test_write_returns_the_path_and_leaves_nothing_beside_it(shipped, tmp_path):
     ("name", "error", "message"),
     [
         ("", IsADirectoryError, "is a folder; name a file in it"),
-        ("page.txt", ValueError, "must end in .html"),
         ("page", ValueError, "must end in .html"),
         ("nowhere/page.html", FileNotFoundError, "no folder"),
     ],
