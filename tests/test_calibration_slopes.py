@@ -32,6 +32,15 @@ def test_recalibration_maximises_the_penalised_likelihood():
         assert (intercepts[k], slopes[k]) == pytest.approx((found[0], 1 + found[2]), abs=1e-4)
 
 
+@pytest.mark.parametrize("true", [0.5, 1.0, 2.0])
+def test_recalibration_recovers_a_slope(true):
+    rng = np.random.default_rng(2)
+    x, n = np.linspace(-3, 0, 6), np.full(6, 400.0)
+    counts = rng.binomial(400, expit(-0.4 + true * x), size=(4000, 6)).astype(float)
+    _, slopes = _recalibrate(counts, n, x, np.zeros(6, dtype=int), x)
+    assert slopes.mean() == pytest.approx(true, abs=0.02)
+
+
 def test_intervals_cover_perfect_calibration_as_often_as_they_say():
     rng = np.random.default_rng(3)
     x, n = np.linspace(-2, 0, 5), np.full(5, 300.0)
