@@ -14,6 +14,8 @@ FLAGS = (
     "--disable-sync"
 ).split()
 
+PHONE, DESK = (390, 844), (1280, 900)
+
 needs_chromium = pytest.mark.xdist_group("browser")
 
 
@@ -29,3 +31,11 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+def look_at(page):
+    """Nothing that axe finds wrong."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"resultTypes": ["violations"]})
+    assert found.violations_count == 0, found.generate_report()

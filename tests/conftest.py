@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from urllib.parse import urlencode
 
 import pytest
 
@@ -13,6 +14,7 @@ from aemodel.publication.cells import make_cells
 from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
 from aemodel.publication.tables import load_tables, read_tables
+from tests.browser import DESK, chromium
 from tests.publications import EVIDENCE, publication_texts, simulate_patients, write_publication
 
 # What tests print is as wide as where there is no terminal; pytest's workers are told of one.
@@ -76,6 +78,61 @@ def spark():
 def invented_evidence(invented_patients):
     """The invented publication with an ordering and nulls."""
     return read_tables(publication_texts(invented_patients, evidence=EVIDENCE))
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A model of the invented publication whose draws nobody sampled."""
+    from tests.reports import drawn_model, invented_texts
+
+    return drawn_model(invented_texts())
+
+
+@pytest.fixture(scope="session")
+def other():
+    """Another fit of the same counts, without what is assumed of the order of groups and of what is left out."""
+    from tests.reports import drawn_model, invented_texts
+
+    return drawn_model(invented_texts(), seed=2, ordering=None, selection=False)
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    """A model of hostile texts, whose sampler failed."""
+    from tests.reports import drawn_model, hostile_texts
+
+    return drawn_model(hostile_texts(), divergences=7)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(browser, written):
+    """Opens one of a module's pages, offline; whatever it asks for, and whatever goes wrong in it, ends the test."""
+    contexts, wrong, first = [], [], next(iter(written))
+
+    def open_page(name=first, chosen=(), *, size=DESK, scheme="light"):
+        address = written[name].as_uri()
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        page.on("request", lambda request: wrong.append(request.url) if request.url.split("#")[0] != address else None)
+        page.goto(address + (f"#{urlencode(chosen)}" if chosen else ""))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
 
 
 @pytest.fixture(scope="session")

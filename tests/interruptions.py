@@ -1,30 +1,19 @@
-"""Calls to the system that fail or are interrupted, and processes that share a folder (forked: starting them takes seconds).
-
-``python -m tests.interruptions FOLDER FIRST SECOND SAVES``: two children save, two read, until the savers are done.
-Prints how often each reader read, and how often a save came between a reader's risks and its draws.
-"""
+"""Calls to the system that fail or are interrupted, and work in another process (forked: starting one takes seconds)."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import io
-import json
 import os
 import sys
 import traceback
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-
-import aemodel
-
 REAL_CLOSE = os.close
-REPLACED = "another model was saved here since this one was loaded"
-
-
 FAULTS = ("signal before", "signal after", "error before", "error after")
 CALLS = {os: "mkdir open close replace unlink rmdir fsync chmod chown".split(), fcntl: ["flock"], io: ["open"]}
 
@@ -120,7 +109,9 @@ def contents(folder):
 
 def forked(work):
     """Process id of a child that does the work, and ends with status 1 on any error."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that a fork loses: the child needs none
+        child = os.fork()
     if child:
         return child
     try:
@@ -130,54 +121,3 @@ def forked(work):
         sys.stderr.flush()
         os._exit(1)
     os._exit(0)
-
-
-def save_by_turns(models, folder, done, saves=10**9):
-    for i in range(saves):
-        aemodel.save_model(models[i % 2], folder)
-        os.write(done, b".")
-
-
-def share(folder, models, saves):
-    stop = folder.parent / "stop"
-    out, devnull = folder.parent / "readers", os.open(os.devnull, os.O_WRONLY)
-    out.mkdir()
-    expected = {aemodel.load_model(m.folder).manifest["sha256"]: m for m in models}
-    readers = [forked(lambda i=i: read_until(stop, folder, expected, out / str(i))) for i in range(2)]
-    savers = [forked(lambda m=m: save_by_turns(m, folder, devnull, saves)) for m in (models, models[::-1])]
-    ends = [os.waitpid(child, 0)[1] for child in savers]
-    stop.touch()
-    ends += [os.waitpid(child, 0)[1] for child in readers]
-    assert ends == [0] * 4, ends
-    print(json.dumps([json.loads(path.read_text()) for path in sorted(out.iterdir())]))
-
-
-def read_until(stop, folder, expected, out):
-    """Every model read must be one of the two, with the risks and draws of the same one."""
-    counts = {"read": 0, "replaced": 0, "models": []}
-    seen = set()
-    while not stop.exists():
-        model = aemodel.load_model(folder)
-        whole = expected[model.manifest["sha256"]]
-        assert np.array_equal(model.risks.draws, whole.risks.draws), "risks of another model"
-        try:
-            assert model.posterior.equals(whole.posterior), "draws of another model"
-        except aemodel.SavedModelError as error:
-            if REPLACED not in str(error):
-                raise
-            counts["replaced"] += 1
-        counts["read"] += 1
-        seen.add(model.manifest["sha256"])
-    out.write_text(json.dumps(counts | {"models": len(seen)}))
-
-
-def main():
-    folder, first, second, saves = sys.argv[1:]
-    models = [aemodel.load_model(path) for path in (first, second)]
-    for model in models:  # before the fork, so that children share it
-        assert len(model.posterior)
-    share(Path(folder), models, int(saves))
-
-
-if __name__ == "__main__":
-    main()

@@ -9,6 +9,7 @@ the fatal ``toxic_death``; ``vomiting`` lies in ``stomach_upset``; ``neuropathy`
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,19 @@ def write_publication(folder: Path, patients: pd.DataFrame, name: str = "invente
     for file, text in publication_texts(patients, name).items():
         (folder / file).write_text(text, encoding="utf-8")
     return folder
+
+
+NO_TESTS = {
+    "tests.csv": "event,grade,covariate,p,test\n",
+    "discrepancies.csv": "event,grade,covariate,level,where,printed,computed,resolution\n",
+}
+"""What small publications leave empty."""
+
+
+def covariate_table(name: str, levels: Iterable[str], more: str = "") -> str:
+    """A covariate of `publication.toml`, its names as labels."""
+    given = ", ".join(f'{{ name = "{level}", label = "{level}" }}' for level in levels)
+    return f'[[covariates]]\nname = "{name}"\nlabel = "{name}"\n{more}levels = [{given}]\n'
 
 
 def count(patients: pd.DataFrame, event: str, grade: str, covariate: str = "total", level: str = "all") -> int:

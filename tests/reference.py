@@ -264,14 +264,15 @@ def mean_and_quantiles(sets, levels, weight, draws, covariates, tails):
     return (sums / total).mean(axis=0), *np.quantile(sums / total, tails, axis=0)
 
 
-def standardised(levels, weight, draws, sizes, fixed):
+def standardised(risks, fixed):
     """Risks (draw, event, grade) of the cohort were everybody at the ``fixed`` levels, by covariate: each one keeps all else.
 
-    As `mean_and_quantiles`; ``sizes`` are numbers of published levels, beyond which a cell is of a new level, and nobody's.
+    A cell beyond the published levels of a covariate is of a new level, and nobody's.
     """
-    place = {tuple(cell): i for i, cell in enumerate(levels.tolist())}
+    sizes, draws = [len(c.levels) for c in risks.covariates], risks.draws
+    place = {tuple(cell): i for i, cell in enumerate(risks.levels.tolist())}
     total, found = 0.0, 0.0
-    for cell, patients in zip(levels.tolist(), weight, strict=True):
+    for cell, patients in zip(risks.levels.tolist(), risks.weight, strict=True):
         if all(level < size for level, size in zip(cell, sizes, strict=True)):
             there = tuple(fixed.get(k, level) for k, level in enumerate(cell))
             found, total = found + patients * draws[:, place[there]].astype(float), total + patients

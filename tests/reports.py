@@ -14,7 +14,7 @@ from aemodel.inference.forward import make_forward
 from aemodel.inference.information import measured_risks
 from aemodel.publication.tables import read_tables
 from tests.calculators import BOLD, LONG
-from tests.publications import publication_texts, simulate_patients
+from tests.publications import NO_TESTS, publication_texts, simulate_patients
 
 SENTENCE = "a level whose label goes on and on, as if whoever wrote it had been paid by the word, and never comes to an end"
 
@@ -47,6 +47,12 @@ def two_arms():
     """Two arms and nothing else, counts and no percentages, one test that was stated and no ordering; nothing at grade 5 but deaths."""
     arms = '{ name = "drug", label = "New drug" }, { name = "placebo", label = "Placebo" }'
     about = 'name = "arms"\ntitle = "Two arms"\ncitation = "Nobody."\npatients = 200\n'
+    counts = "rash,3-5,20,17 rash,4-5,4,3 clot,3-5,9,2 clot,4-5,6,1 fatal_clot,5,2,0".split()
+    rows = [
+        f"{event},{grade},arm,{arm},100,{printed},count\n"
+        for event, grade, drug, placebo in (row.split(",") for row in counts)
+        for arm, printed in (("drug", drug), ("placebo", placebo))
+    ]
     return {
         "publication.toml": f"""{about}
 [[covariates]]
@@ -59,22 +65,9 @@ covariates = ["arm"]
 source = "It is said."
 """,
         "events.csv": "event,label,parent,relation,grades\nrash,Rash,,,3-5 4-5\nclot,Clot,,,3-5 4-5\nfatal_clot,Death from a clot,clot,fatal,5\n",
-        "frequencies.csv": "event,grade,covariate,level,n,printed,unit\n"
-        + "".join(
-            f"{event},{grade},arm,{arm},100,{printed},count\n"
-            for event, grade, *counts in (
-                ("rash", "3-5", 20, 17),
-                ("rash", "4-5", 4, 3),
-                ("clot", "3-5", 9, 2),
-                ("clot", "4-5", 6, 1),
-                ("fatal_clot", "5", 2, 0),
-            )
-            for arm, printed in zip(("drug", "placebo"), counts, strict=True)
-        ),
+        "frequencies.csv": "event,grade,covariate,level,n,printed,unit\n" + "".join(rows),
         "cohort.csv": "covariate,level,n\narm,drug,100\narm,placebo,100\n",
-        "tests.csv": "event,grade,covariate,p,test\n",
-        "discrepancies.csv": "event,grade,covariate,level,where,printed,computed,resolution\n",
-    }
+    } | NO_TESTS
 
 
 def own_grades(kind):
@@ -93,22 +86,29 @@ def own_grades(kind):
 
 
 def hostile_texts():
-    """Its texts try to be markup, formulas, placeholders and code, and not to fit on a phone."""
+    """Its texts try to be markup, formulas, placeholders, code and a script's address, to leave their place, and not to fit."""
     texts = invented_texts()
-    about = texts["publication.toml"]
+    about = texts["publication.toml"].replace('"coast"', '"co=a&s#t %\\u00e9"')
     for old, new in (
-        ('title = "An invented trial"', f'title = "{BOLD}"\nnotes = ["{BOLD}", "{LONG}"]'),
-        ("No Journal", "{{style}} $x^2$ & `code`"),
+        (
+            'title = "An invented trial"',
+            f'title = "{BOLD}"\ndoi = "javascript:document.hacked=true"\nnotes = ["{BOLD}", "{LONG}"]',
+        ),
+        ("No Journal", "{{script}} {{data}} {{style}} $x^2$ $& \\\\1 `code`"),
         ('label = "Treatment arm"', f'label = "{BOLD}"'),
         ('label = "Low dose"', f'label = "{SENTENCE}"'),
         ('label = "High dose"', 'label = "$\\\\frac{x$ & <i>"'),
         ('label = "North"', f'label = "{BOLD}"'),
+        ('label = "South"', f'label = "{LONG}"'),
     ):
         assert old in about
         about = about.replace(old, new)
-    events = texts["events.csv"].replace("Any toxicity", BOLD).replace("Anemia or low platelets", LONG)
-    found = texts["discrepancies.csv"].replace("about ten", BOLD)
-    return texts | {"publication.toml": about, "events.csv": events, "discrepancies.csv": found}
+    return texts | {
+        "publication.toml": about,
+        "events.csv": texts["events.csv"].replace("Any toxicity", BOLD).replace("Anemia or low platelets", LONG),
+        "cohort.csv": texts["cohort.csv"].replace("region,coast", "region,co=a&s#t %\u00e9"),
+        "discrepancies.csv": texts["discrepancies.csv"].replace("about ten", BOLD),
+    }
 
 
 def small_model():

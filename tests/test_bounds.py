@@ -11,6 +11,7 @@ import pytest
 
 import aemodel
 from aemodel.publication.tables import read_tables
+from tests.publications import NO_TESTS, covariate_table
 from tests.reference import enumerate_bounds
 
 EVENTS = {"outer": ("", ""), "inner": ("outer", "nested")}
@@ -24,22 +25,20 @@ def publication(people, published, crossed=False):
     """The tables of a publication that counts these people, (cell, state) pairs, by events, grades and covariates."""
     levels = {"a": ("a1", "a2"), "b": ("b1", "b2"), "total": ("all",)}
 
-    def members(covariate, level):
-        return [s for c, s in people if covariate == "total" or level in CELLS[c]]
+    def members(name, level):
+        return [s for c, s in people if name == "total" or level in CELLS[c]]
 
     cohort = [f"{k},{v},,,{len(members(k, v))},T" for k in "ab" for v in levels[k]]
     if crossed:
         cohort += [f"a,{a},b,{b},{sum(CELLS[c] == (a, b) for c, _ in people)},T" for a, b in CELLS]
     rows = []
-    for event, grade, covariate in published:
-        for level in levels[covariate]:
-            inside = members(covariate, level)
+    for event, grade, name in published:
+        for level in levels[name]:
+            inside = members(name, level)
             y = sum(STATES[s][list(EVENTS).index(event)] >= LEAST[grade] for s in inside)
-            rows.append(f"{event},{grade},{covariate},{level},{len(inside)},{y},count,{y},no,T")
+            rows.append(f"{event},{grade},{name},{level},{len(inside)},{y},count,{y},no,T")
     about = f'format = 1\nname = "small"\ntitle = "Small"\ncitation = "None."\npatients = {len(people)}\n'
-    for k in "ab":
-        names = ", ".join(f'{{ name = "{v}", label = "{v}" }}' for v in levels[k])
-        about += f'[[covariates]]\nname = "{k}"\nlabel = "{k}"\nopen = false\nlevels = [{names}]\n'
+    about += covariate_table("a", levels["a"]) + covariate_table("b", levels["b"])
     used = [event for event in EVENTS if event in {row[0] for row in published}]
     events = [f"{event},{event},{','.join(EVENTS[event])},3-5 4-5" for event in used]
     return read_tables(
@@ -48,9 +47,8 @@ def publication(people, published, crossed=False):
             "events.csv": "\n".join(["event,label,parent,relation,grades", *events]) + "\n",
             "frequencies.csv": "\n".join(["event,grade,covariate,level,n,printed,unit,count,derived,source", *rows]) + "\n",
             "cohort.csv": "\n".join(["covariate,level,by,by_level,n,source", *cohort]) + "\n",
-            "tests.csv": "event,grade,covariate,levels,p,test\n",
-            "discrepancies.csv": "event,grade,covariate,level,where,printed,computed,resolution\n",
         }
+        | NO_TESTS
     )
 
 
@@ -123,20 +121,6 @@ def test_nobody_of_all_is_nobody_of_any_and_all_of_all_is_all_of_any():
     assert found.loc[("outer", "3-5"), columns].tolist() == pytest.approx([1, 1, 1, 1])
     assert found.loc[("inner", "3-5"), columns].tolist() == pytest.approx([0, 0, 0, 0])
     assert found.loc[("inner", "4-5"), columns].tolist() == pytest.approx([0, 0, 0, 0])
-
-
-def test_published_level_has_its_frequency_and_grades_never_published_lie_below():
-    people = [(0, 1), (0, 0), (1, 3), (1, 0), (2, 0), (3, 0)]
-    found = bounds(publication(people, [("outer", "3-5", "a")]), "a1")
-    assert found.loc[("outer", "3-5"), ["lower", "upper"]].tolist() == pytest.approx([0.5, 0.5])
-    assert found.loc[("outer", "4-5"), ["lower", "upper"]].tolist() == pytest.approx([0, 0.5])
-
-
-def test_inner_event_bounds_the_outer_one():
-    people = [(0, 2), (1, 2), (1, 0), (2, 0), (3, 3), (3, 0)]
-    found = bounds(publication(people, [("inner", "3-5", "a"), ("outer", "3-5", "total")]), "a1")
-    # 2 of the 3 in a1 have the inner event, 3 of all 6 the outer one: in a1 these two, or all three.
-    assert found.loc[("outer", "3-5"), ["lower", "upper"]].tolist() == pytest.approx([2 / 3, 1])
 
 
 def test_cell_that_is_mostly_of_one_level_is_bound_in_the_expected_cohort():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import itertools
 import os
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,9 +14,9 @@ import pytest
 import aemodel
 from aemodel.pages import calculator
 from aemodel.pages.description import beside_words
-from tests.calculators import BOLD, hostile_model, invented_model, page_data, scored
+from aemodel.publication.tables import read_tables
+from tests.calculators import BOLD, check_policy, page_data, scored
 from tests.publications import publication_texts, simulate_patients
-from tests.reports import drawn_model, invented_texts
 from tests.streams import run
 from tests.test_imports import HEAVY, loaded_after, without
 
@@ -29,9 +27,9 @@ def page(shipped, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def hostile_page(tmp_path_factory):
+def hostile_page(hostile, tmp_path_factory):
     path = tmp_path_factory.mktemp("calculator") / "hostile.html"
-    return aemodel.write_calculator(hostile_model(), path).read_text(encoding="utf-8")
+    return aemodel.write_calculator(hostile, path).read_text(encoding="utf-8")
 
 
 def element(page, name):
@@ -41,24 +39,22 @@ def element(page, name):
     return found[0]
 
 
-def policy(page):
-    content = html.unescape(re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)[1])
-    return {name: values for name, *values in (directive.split() for directive in content.split(";"))}
-
-
 # Answers.
 
 
-@pytest.mark.parametrize("model", ["shipped", "invented"])
-def test_every_profile_equals_score(model, shipped, tmp_path):
-    model = shipped if model == "shipped" else invented_model()
-    data = page_data(aemodel.write_calculator(model, tmp_path / "page.html").read_text(encoding="utf-8"))
+def is_scored(held, supports, model):
+    """Whether what a page holds of a fit is what `score` says of every profile."""
     risks, support = scored(model)
-    np.testing.assert_allclose(np.reshape(data["risks"], risks.shape), risks, rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(np.array(data["supports"])[[int(digit) for digit in data["support"]]], support.ravel())
+    np.testing.assert_allclose(np.reshape(held["risks"], risks.shape), risks, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(np.array(supports)[[int(digit) for digit in held["support"]]], support.ravel())
 
 
-def test_all_is_told_of_the_model_and_of_each_combination_of_levels_known_or_not(page, shipped, tmp_path):
+def test_every_profile_equals_score(page, shipped):
+    data = page_data(page)
+    is_scored(data, data["supports"], shipped)
+
+
+def test_all_is_told_of_the_model_and_of_each_combination_of_levels_known_or_not(page, hostile_page, shipped, tmp_path):
     data, about, risks = page_data(page), shipped.tables.about, shipped.risks
     assert (len(data["risks"]), len(data["support"])) == (4 * 5 * 3 * 7 * 11 * 2 * 3, 4 * 5 * 3 * 7 * 11 * 2)
     for key in ("title", "citation", "doi", "patients"):
@@ -77,30 +73,23 @@ def test_all_is_told_of_the_model_and_of_each_combination_of_levels_known_or_not
     assert (data["published"], data["digest"]) == (risks.published.tolist(), shipped.tables.digest)
     fitted = aemodel.Fitted(shipped.tables, None, shipped.diagnostics, shipped.settings, risks)
     assert aemodel.write_calculator(fitted, tmp_path / "page.html").read_text(encoding="utf-8") == page
-    failed = aemodel.write_calculator(invented_model(divergences=7), tmp_path / "page.html").read_text(encoding="utf-8")
-    assert any("7" in failure for failure in page_data(failed)["failures"])
+    assert any("7" in failure for failure in page_data(hostile_page)["failures"])
 
 
 # Two fits in one page.
 
 
-@pytest.fixture(scope="module")
-def pair():
-    return drawn_model(invented_texts()), drawn_model(invented_texts(), seed=2, selection=False)
-
-
-def test_the_other_fit_s_answers_are_those_of_score(pair, tmp_path):
-    data = page_data(aemodel.write_calculator(pair[0], tmp_path / "page.html", pair[1]).read_text(encoding="utf-8"))
-    assert data["beside"]["words"] == "when nothing is assumed of what the publication leaves out"
-    for model, held in zip(pair, (data, data["beside"]), strict=True):
-        risks, support = scored(model)
-        np.testing.assert_allclose(np.reshape(held["risks"], risks.shape), risks, rtol=0, atol=1e-6)
-        np.testing.assert_array_equal(np.array(data["supports"])[[int(digit) for digit in held["support"]]], support.ravel())
+def test_the_other_fit_s_answers_are_those_of_score(model, other, tmp_path):
+    data = page_data(aemodel.write_calculator(model, tmp_path / "page.html", other).read_text(encoding="utf-8"))
+    assert data["beside"]["words"] == beside_words(model.settings, other.settings, model.tables)
+    is_scored(data, data["supports"], model)
+    is_scored(data["beside"], data["supports"], other)
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
+        ({"selection": False}, "when nothing is assumed of what the publication leaves out"),
         ({"ordering": None}, "when nothing is assumed of the order of groups that the publication states"),
         (
             {"ordering": None, "selection": False},
@@ -114,19 +103,19 @@ def test_the_other_fit_s_answers_are_those_of_score(pair, tmp_path):
         ({"ordering": "order"}, "in the other fit (Evidence used beside the margins: orderings of groups and tests that "),
     ],
 )
-def test_what_the_other_fit_holds_under_is_true_of_its_settings(pair, changed, words):
-    assert beside_words(pair[0].settings, {**pair[0].settings, **changed}, pair[0].tables).startswith(words)
+def test_what_the_other_fit_holds_under_is_true_of_its_settings(model, changed, words):
+    assert beside_words(model.settings, {**model.settings, **changed}, model.tables).startswith(words)
 
 
-def test_a_fit_of_other_counts_is_not_set_beside(pair, shipped, tmp_path):
-    other = drawn_model(publication_texts(simulate_patients(seed=12, patients=240)))
+def test_a_fit_of_other_counts_is_not_set_beside(model, shipped, tmp_path):
+    other = replace(model, tables=read_tables(publication_texts(simulate_patients(seed=12, patients=240))))
     for beside, message in (
         (shipped, "the two models must have the same"),
         (other, "it was fitted to other counts"),
         (1, "expected"),
     ):
         with pytest.raises((ValueError, TypeError), match=f"^beside: {message}"):
-            aemodel.write_calculator(pair[0], tmp_path / "page.html", beside)
+            aemodel.write_calculator(model, tmp_path / "page.html", beside)
     assert os.listdir(tmp_path) == []
 
 
@@ -141,19 +130,8 @@ def test_the_page_is_small_ascii_and_whole(page):
 
 
 def test_policy_allows_nothing_but_this_style_and_this_script(page):
-    digests = {
-        name: f"'sha256-{base64.b64encode(hashlib.sha256(element(page, name).encode()).digest()).decode()}'"
-        for name in ("style", "script")
-    }
-    assert policy(page) == {
-        "default-src": ["'none'"],
-        "style-src": [digests["style"]],
-        "script-src": [digests["script"]],
-        "base-uri": ["'none'"],
-        "form-action": ["'none'"],
-        "require-trusted-types-for": ["'script'"],
-        "trusted-types": ["'none'"],
-    }
+    check_policy(page)
+    assert len(element(page, "script")) > 1000
 
 
 WAYS_OUT = r"\bsrc\s*=|url\(|@import|\bfetch\b|XMLHttpRequest|WebSocket|sendBeacon|import\("
@@ -188,7 +166,6 @@ def test_write_returns_the_path_and_leaves_nothing_beside_it(shipped, tmp_path):
     ("name", "error", "message"),
     [
         ("", IsADirectoryError, "is a folder; name a file in it"),
-        ("page.txt", ValueError, "must end in .html"),
         ("page", ValueError, "must end in .html"),
         ("nowhere/page.html", FileNotFoundError, "no folder"),
     ],
@@ -199,10 +176,10 @@ def test_a_path_that_cannot_be_a_page_is_refused(shipped, tmp_path, name, error,
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("model", ["aall1331", None, SimpleNamespace(risks=1)])
-def test_what_is_no_model_is_refused(model, tmp_path):
+@pytest.mark.parametrize("wrong", ["aall1331", None, SimpleNamespace(risks=1)])
+def test_what_is_no_model_is_refused(wrong, tmp_path):
     with pytest.raises(TypeError, match="model: expected a model from load_model or fit, not"):
-        aemodel.write_calculator(model, tmp_path / "page.html")
+        aemodel.write_calculator(wrong, tmp_path / "page.html")
 
 
 def test_more_profiles_than_a_page_holds_are_refused(shipped, tmp_path, monkeypatch):
@@ -228,31 +205,11 @@ def test_command_writes_the_page_of_the_shipped_model_by_default(page, shipped, 
         assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
 
 
-def test_command_sets_another_fit_beside(pair, tmp_path):
-    for name, model in zip("ab", pair, strict=True):
-        aemodel.save_model(model, tmp_path / name)
+def test_command_sets_another_fit_beside(model, other, tmp_path):
+    for name, fit in (("a", model), ("b", other)):
+        aemodel.save_model(fit, tmp_path / name)
     result = run("calculator", tmp_path / "a", tmp_path / "page.html", "--beside", tmp_path / "b")
     assert result.exit_code == 0, result.output
     aemodel.write_calculator(aemodel.load_model(tmp_path / "a"), tmp_path / "same.html", aemodel.load_model(tmp_path / "b"))
     assert (tmp_path / "page.html").read_bytes() == (tmp_path / "same.html").read_bytes()
     assert "--beside: the two models must" in run("calculator", tmp_path / "page.html", "--beside", tmp_path / "b").output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        ((), 2, "expected [MODEL] OUT, not 0 arguments"),
-        (("a", "b.html", "c"), 2, "expected [MODEL] OUT, not 3 arguments"),
-        (("nowhere", "page.html"), 2, "neither the folder of a saved model nor the name of a shipped one"),
-        (("aall1331", "."), 2, "is a folder"),
-        (("aall1331",), 2, "must end in .html"),
-        ((".", "page.html"), 1, "it holds no manifest.json"),
-    ],
-)
-def test_command_refuses_in_one_line(arguments, code, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = run("calculator", *arguments)
-    assert (result.exit_code, result.stdout) == (code, "")
-    assert message in result.stderr
-    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
-    assert os.listdir(tmp_path) == []

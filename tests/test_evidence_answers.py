@@ -11,6 +11,7 @@ from scipy.stats import chi2, ncx2
 
 import aemodel
 from aemodel.answers.evidence import DOUBTFUL, group_rates, ordering_table, selection_table
+from tests.test_answers import by_hand, cells_in
 
 RACES = ("hispanic", "nh_asian", "nh_white", "nh_black")
 
@@ -30,21 +31,11 @@ def orderings(model):
     return ordering_table(model)
 
 
-def risks_of_groups(risks, covariate, levels, inside=None):
-    """Draws (sample, group, event, grade) and sizes (group,), by a loop over cells of published levels."""
-    k = [c.name for c in risks.covariates].index(covariate)
-    wide = [len(c.levels) for c in risks.covariates]
-    draws, sizes = [], []
-    for level in levels:
-        position = risks.covariates[k].names.index(level)
-        total, size = 0.0, 0.0
-        for i, cell in enumerate(risks.levels.tolist()):
-            usual = all(a < b for a, b in zip(cell, wide, strict=True))
-            if usual and cell[k] == position and (inside is None or inside(cell)):
-                total, size = total + risks.weight[i] * risks.draws[:, i].astype(float), size + risks.weight[i]
-        draws.append(total / size)
-        sizes.append(size)
-    return np.stack(draws, axis=1), np.array(sizes)
+def risks_of_groups(model, covariate, levels, **within):
+    """Draws (sample, group, event, grade) and sizes (group,) of patients at each level, and within others."""
+    groups = [{covariate: (level,), **within} for level in levels]
+    sizes = [model.risks.weight[cells_in(model, **group)].sum() for group in groups]
+    return np.stack([by_hand(model, **group) for group in groups], axis=1), np.array(sizes)
 
 
 # Groups.
@@ -52,7 +43,7 @@ def risks_of_groups(risks, covariate, levels, inside=None):
 
 def test_groups_are_those_of_loops(model):
     found, n = group_rates(model.risks, "any_ae", "4-5", "race_ethnicity", RACES, ("relapse_group", "bm"))
-    expected, sizes = risks_of_groups(model.risks, "race_ethnicity", RACES, lambda cell: cell[1] < 2)
+    expected, sizes = risks_of_groups(model, "race_ethnicity", RACES, relapse_group=("bm_early", "bm_late"))
     np.testing.assert_allclose(found, expected[:, :, model.risks.events.index("any_ae"), 1], rtol=1e-5)
     np.testing.assert_allclose(n, sizes, rtol=1e-9)
     assert np.rint(n).tolist() == [173, 28, 244, 48]
@@ -73,7 +64,7 @@ def test_every_null_has_its_row(model, nulls):
 def test_probability_of_two_tests_is_that_of_simulated_contrasts(model, nulls):
     """Sepsis 4-5 by relapse group: that neither the four groups nor marrow against isolated differ; within 0.01."""
     null = next(n for n in model.tables.nulls if (n.event, n.grade, n.covariate) == ("sepsis", "4-5", "relapse_group"))
-    rates, n = risks_of_groups(model.risks, null.covariate, null.levels)
+    rates, n = risks_of_groups(model, null.covariate, null.levels)
     rates = rates[:, :, model.risks.events.index("sepsis"), model.risks.grades.index("4-5")]
     pooled = (rates @ n / n.sum())[:, None]
     sample = rates + np.random.default_rng(1).standard_normal((50, *rates.shape)) * np.sqrt(pooled * (1 - pooled) / n)
@@ -90,7 +81,7 @@ def test_probability_of_two_tests_is_that_of_simulated_contrasts(model, nulls):
 @pytest.mark.parametrize(("event", "grade", "covariate"), [("infections", "3-5", "sex"), ("sepsis", "4-5", "race_ethnicity")])
 def test_probability_of_a_null_is_averaged_over_draws(model, nulls, event, grade, covariate):
     names = next(null.levels for null in model.tables.nulls if null.covariate == covariate)
-    rates, n = risks_of_groups(model.risks, covariate, names)
+    rates, n = risks_of_groups(model, covariate, names)
     rates = rates[:, :, model.risks.events.index(event), model.risks.grades.index(grade)]
     pooled = rates @ n / n.sum()
     noncentrality = ((rates - pooled[:, None]) ** 2 * n).sum(axis=1) / (pooled * (1 - pooled))
@@ -135,7 +126,7 @@ def test_every_group_of_an_ordering_has_its_row(orderings):
 
 @pytest.mark.parametrize(("grade", "higher"), [("3-5", ("hispanic", "nh_asian")), ("4-5", ("hispanic",))])
 def test_probabilities_of_an_ordering_are_counted_over_draws(model, orderings, grade, higher):
-    draws, _ = risks_of_groups(model.risks, "race_ethnicity", RACES, lambda cell: cell[1] < 2)
+    draws, _ = risks_of_groups(model, "race_ethnicity", RACES, relapse_group=("bm_early", "bm_late"))
     draws = draws[:, :, model.risks.events.index("any_ae"), model.risks.grades.index(grade)]
     above, below = ([RACES.index(name) for name in RACES if (name in higher) == first] for first in (True, False))
     ordered = np.all([draws[:, a] > draws[:, b] for a, b in product(above, below)], axis=0).mean()

@@ -17,14 +17,9 @@ from aemodel.answers.calibration import slope_words
 from aemodel.answers.drawing import COLOURS, INK, SOURCES, wrapped
 from aemodel.publication.errors import InputError
 from aemodel.scoring.risks import SUPPORT
-from tests.reports import SENTENCE, drawn_model, hostile_texts, invented_texts, own_grades
+from tests.reports import SENTENCE, drawn_model, invented_texts, own_grades
 
 KEYS = ["event", "grade"]
-
-
-@pytest.fixture(scope="module")
-def model():
-    return drawn_model(invented_texts())
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +154,9 @@ def test_axes_of_the_caller_s_are_drawn_in_and_nothing_else_of_the_figure_is_tou
         aemodel.plot_identification(model, ax=axes[:2])
 
 
-def test_hostile_labels_are_drawn_as_they_are():
+def test_hostile_labels_are_drawn_as_they_are(hostile):
     """No formula is made of a dollar sign; a label without end leaves room for the data."""
-    model = drawn_model(hostile_texts())
-    for axis in (aemodel.plot_calibration(model), aemodel.plot_differences(model)):
+    for axis in (aemodel.plot_calibration(hostile), aemodel.plot_differences(hostile)):
         figure = axis.figure
         figure.draw_without_rendering()
         assert axis.get_window_extent().width > 40
@@ -353,16 +347,11 @@ def test_profiles_equal_risks_of_patients_with_the_rest_missing(model, tables):
     expected = aemodel.risk_table(model, patients)
     for name in ("event", "grade", "risk", "lower", "upper", "support"):
         assert tables["profiles"][name].tolist() == expected[name].tolist(), name
+    pd.testing.assert_frame_equal(aemodel.profile_table(model, pa.array(["arm", "stage"])), tables["profiles"])
 
 
 def stages_of(model):
     return model.tables.covariate("stage").names
-
-
-@pytest.mark.parametrize("names", [tuple, np.array, pd.Series, pd.Index, pa.array])
-def test_names_come_in_any_list_of_them(model, tables, names):
-    found = aemodel.profile_table(model, names(["arm", "stage"]))
-    pd.testing.assert_frame_equal(found, tables["profiles"])
 
 
 @pytest.mark.parametrize("by", [[], ["arm", "arm"], ["dose"], "arm", [["arm"]], np.array(["dose"])])
@@ -419,9 +408,8 @@ def test_models_show_diagnostics_evidence_and_the_cohort_s_risks(model, shipped)
         assert len(repr(thing)) < 400
 
 
-def test_hostile_texts_are_shown_as_text():
-    model = drawn_model(hostile_texts())
-    for text in (model._repr_html_(), model.tables._repr_html_()):
+def test_hostile_texts_are_shown_as_text(hostile):
+    for text in (hostile._repr_html_(), hostile.tables._repr_html_()):
         assert "<b>" not in text
         assert "<img" not in text
         assert "&lt;b&gt;bold" in text

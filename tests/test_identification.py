@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from msgspec import structs
 
@@ -15,7 +14,6 @@ from aemodel.answers.identification import of_covariates, prior_risks
 from aemodel.inference.forward import logit, make_model_forward, risk_draws
 from aemodel.scoring.risks import SUPPORT
 from tests.reference import standardised
-from tests.reports import drawn_model, invented_texts
 
 GRADES = ("3-5", "4-5")
 
@@ -46,10 +44,6 @@ def test_risks_at_a_grade_listed_but_without_a_row_are_not_published(shipped, aa
 # Standardised risks.
 
 
-def standardised_by_loops(risks, fixed):
-    return standardised(risks.levels, risks.weight, risks.draws, [len(c.levels) for c in risks.covariates], fixed)
-
-
 @pytest.mark.parametrize("fixed", [{}, {0: 2}, {2: 1}, {3: 0}, {0: 1, 2: 0}, {0: 0, 1: 3, 2: 1, 3: 4}, {3: 6}], ids=str)
 def test_standardised_risks_are_those_of_loops(shipped, fixed):
     """The last: a new level of race/ethnicity."""
@@ -58,7 +52,7 @@ def test_standardised_risks_are_those_of_loops(shipped, fixed):
     for k, level in fixed.items():
         sets[k] = 1 << level
     found = risks.standardised(sets, list(fixed))
-    np.testing.assert_allclose(found, standardised_by_loops(risks, fixed), rtol=1e-6)
+    np.testing.assert_allclose(found, standardised(risks, fixed), rtol=1e-6)
 
 
 def test_standardised_to_a_group_of_levels_keeps_their_proportions(shipped):
@@ -84,7 +78,7 @@ def test_level_effects_are_standardised_log_odds_less_the_cohorts(shipped):
     effects = level_effects(risks)
     assert [e.shape[1] for e in effects] == [len(c.levels) for c in risks.covariates]
     for k, level in ((0, 2), (1, 0), (3, 5)):
-        expected = logit(standardised_by_loops(risks, {k: level})) - logit(standardised_by_loops(risks, {}))
+        expected = logit(standardised(risks, {k: level})) - logit(standardised(risks, {}))
         np.testing.assert_allclose(effects[k][:, level], expected, atol=1e-5)
 
 
@@ -131,9 +125,8 @@ def every_profile(profiles):
     return profiles.iloc[:144][["age_band", "relapse_group", "sex", "race_ethnicity"]].reset_index(drop=True)
 
 
-def test_a_covariate_is_said_to_rest_on_what_its_levels_do_on_average():
+def test_a_covariate_is_said_to_rest_on_what_its_levels_do_on_average(model):
     """As the card says of it; not on what its first level does."""
-    model = drawn_model(invented_texts())
     effects, risks = aemodel.identification_table(model), model.risks
     found = of_covariates(effects)["support"]
     names = [c.name for c in risks.covariates]
@@ -157,16 +150,6 @@ def test_risks_have_a_column_for_each_covariate_and_the_flags_of_epred(shipped, 
     for (event, grade), rows in profiles.groupby(["event", "grade"], sort=False):
         found = support.sel(event=event, grade=grade).values
         np.testing.assert_array_equal(found, rows["support"].to_numpy())
-
-
-def test_flags_of_risks_are_those_of_score(shipped, profiles, every_profile):
-    """One flag for both grades: the weaker."""
-    scored = aemodel.score(shipped, every_profile)
-    for event, rows in profiles.groupby("event", sort=False):
-        flags = rows.pivot_table(index=rows.columns[2:6].tolist(), columns="grade", values="support", aggfunc="first")
-        worst = flags.map(SUPPORT.index).max(axis=1)
-        wanted = worst.loc[pd.MultiIndex.from_frame(every_profile)].map(lambda i: SUPPORT[i])
-        assert scored[f"{event}_support"].tolist() == wanted.tolist(), event
 
 
 def test_contraction_of_risks_uses_their_own_draws(shipped, before, profiles):

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from msgspec import structs
-from scipy.special import logsumexp
 
 import aemodel
 from aemodel.answers.sensitivity import table_loglik, table_uncertainty
@@ -18,7 +17,7 @@ from aemodel.inference.design import all_margins, make_design
 from aemodel.inference.forward import make_forward, make_model_forward
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.likelihood import margins_term
-from aemodel.publication.cells import coarse_cells, cohort_sets, make_cells
+from aemodel.publication.cells import make_cells
 from aemodel.publication.schema import CohortCount
 
 TABLES = 250
@@ -182,56 +181,18 @@ def test_likelihood_of_the_maximum_entropy_table_is_the_models_at_the_chosen_dra
     np.testing.assert_array_equal(some, found[:, [7, 2]])
 
 
-def models_likelihood(design, margins, draws):
-    """The model's own term at state probabilities of the draws."""
-    term = margins_term(design, margins)
+def test_likelihood_of_a_table_is_that_of_a_cohort_of_its_patients(aall1331, few_draws):
+    design, one = make_design(aall1331), sample_tables(aall1331, 1, seed=1)
+    other = replace(design, cells=replace(design.cells, n=one[0].astype(float)))
+    expected = models_likelihood(design, all_margins(other, aall1331.frequencies), few_draws, of=other)
+    found = table_loglik(design, aall1331, few_draws, np.arange(10), one.astype(float))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def models_likelihood(design, margins, draws, of=None):
+    """The model's own term, of another design if one is given, at state probabilities of the draws."""
+    term = margins_term(of or design, margins)
     return [term(p[:, : len(design.cells.n)].copy())[0] for p in make_forward(design, deviation=0.0).states(draws, 0)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("root", ["hyperglycemia", "gi_toxicity"])
-def test_average_over_tables_is_the_double_saddlepoint(aall1331, few_draws, root):
-    """One cell of all patients, whose states are combinations of levels and states: the cohort's counts are margins too.
-
-    log P(margins, cohort) - log P(cohort) against the log mean likelihood over 150 tables: alike within 0.15 nats over draws
-    (Monte Carlo error 0.03).
-    """
-    design = make_design(aall1331)
-    family = next(f for f in design.families if f.root == root)
-    names = [event.name for event in family.events]
-    mine = aall1331.with_frequencies(aall1331.frequencies[aall1331.frequencies["event"].isin(names)])
-    counts = sample_tables(aall1331, 150, seed=1).astype(float)
-    loglik = table_loglik(design, mine, few_draws, np.arange(10), counts)
-    average = logsumexp(loglik, axis=0) - np.log(len(counts))
-    exact = np.array([double_saddlepoint(design, mine, family, one) for one in states_of(design, family, few_draws)])
-    assert exact.std() > 0.5  # draws differ by far more than is allowed to the error
-    assert (average - exact).std() < 0.15
-    assert abs((average - exact).mean()) < 0.15
-
-
-def states_of(design, family, draws):
-    """State probabilities of one family (cell, state), for each draw."""
-    first = sum(len(f.grades) for f in design.families[: design.families.index(family)])
-    for p in make_forward(design, deviation=0.0).states(draws, 0):
-        yield p[first : first + len(family.grades), : len(design.cells.n)].T
-
-
-def double_saddlepoint(design, tables, family, p):
-    combos, sets = cohort_sets(tables)
-    cell = coarse_cells(tables, combos)
-    share = design.cells.n[cell] / np.bincount(cell)[cell]
-    joint = (share / share.sum())[:, None] * p[cell]
-    columns = [(np.repeat(inside[:, None], p.shape[1], axis=1), n) for inside, n, _ in sets[1:]]
-    cohort = len(columns)
-    for row in tables.frequencies[~tables.frequencies["derived"]].itertuples():
-        inside = design.cells.having(row.covariate, row.level)[cell]
-        columns.append((inside[:, None] & family.having(row.event, row.grade), row.observed))
-    incidence = np.stack([inside.reshape(1, -1) for inside, _ in columns], axis=2)
-    values = [
-        aemodel.margin_loglik(joint.reshape(1, -1), [tables.n], incidence[:, :, :last], [n for _, n in columns[:last]])
-        for last in (len(columns), cohort)
-    ]
-    return values[0] - values[1]
 
 
 # The report.

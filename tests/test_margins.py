@@ -10,7 +10,6 @@ from aemodel.publication.families import make_families
 from aemodel.publication.margins import family_margins
 from aemodel.publication.reduction import reduce_margins
 from aemodel.publication.tables import read_tables
-from tests.publications import count
 
 
 def reduced(n, margins, states):
@@ -22,54 +21,31 @@ def reduced(n, margins, states):
     return reduce_margins(np.array(n, float), incidence, np.array([m[2] for m in margins], float), labels)
 
 
-def test_zero_margin_empties_its_states():
-    found = reduced([5, 4], [([0], [1], 0), ([1], [1], 2)], states=2)
-    np.testing.assert_array_equal(found.support, [[True, False], [True, True]])
-    assert found.labels == ("margin 1",)
-
-
-def test_full_margin_empties_all_other_states():
-    found = reduced([5, 4], [([0], [1, 2], 5), ([0], [2], 2), ([1], [1, 2], 3)], states=3)
-    np.testing.assert_array_equal(found.support, [[False, True, True], [True, True, True]])
-    assert found.labels == ("margin 1", "margin 2")
-
-
-def test_equal_nested_margins_empty_what_lies_between():
+REDUCED = {
+    # Patients of each cell, margins, which of the (cell, state) pairs are alive, and which margins are left.
+    "a zero empties its states": ([5, 4], [([0], [1], 0), ([1], [1], 2)], ["10", "11"], [1]),
+    "everybody empties other states": ([5, 4], [([0], [1, 2], 5), ([0], [2], 2), ([1], [1, 2], 3)], ["011", "111"], [1, 2]),
     # States none, 3, 4-5 without and with the inner event; as many have the inner event as are at 4-5.
-    found = reduced([9], [([0], [1], 3), ([0], [2, 3], 2), ([0], [3], 2)], states=4)
-    np.testing.assert_array_equal(found.support, [[True, True, False, True]])
-    assert len(found.labels) == 2
-
-
-def test_overlapping_margins_can_empty_a_pair_together():
+    "as many in an inner event": ([9], [([0], [1], 3), ([0], [2, 3], 2), ([0], [3], 2)], ["1101"], [0, 1]),
     # Nobody in the first row or the first column of a 2 x 2 table has the event, so both of the two have it in the last cell.
-    found = reduced([3, 3, 3, 3], [([0, 1], [1], 0), ([0, 2], [1], 0), ([1, 3], [1], 2)], states=2)
-    np.testing.assert_array_equal(found.support[:, 1], [False, False, False, True])
+    "two together": ([3] * 4, [([0, 1], [1], 0), ([0, 2], [1], 0), ([1, 3], [1], 2)], ["10", "10", "10", "11"], [2]),
+    "a cell without patients": ([4, 0], [([0, 1], [1], 2)], ["11", "00"], [0]),
+    "a fraction of a patient": ([0.3, 99.7], [([0, 1], [1], 50)], ["11", "11"], [0]),
+    "a sum of others": ([5, 4], [([0], [1], 2), ([1], [1], 1), ([0, 1], [1], 3)], ["11", "11"], [1, 2]),
+    "all states": ([5, 4], [([0, 1], [0, 1], 9), ([1], [1], 1)], ["11", "11"], [1]),
+    "zero alone": ([5], [([0], [1], 0)], ["10"], []),
+    "everybody alone": ([5], [([0], [1], 5)], ["01"], []),
+    "no margin": ([5], [], ["11"], []),
+}
 
 
-def test_cell_without_patients_has_no_support():
-    found = reduced([4, 0], [([0, 1], [1], 2)], states=2)
-    np.testing.assert_array_equal(found.support, [[True, True], [False, False]])
-
-
-def test_pair_that_holds_a_fraction_of_a_patient_only_is_kept():
-    found = reduced([0.3, 99.7], [([0, 1], [1], 50)], states=2)
-    assert found.support.all()
-
-
-def test_margin_that_others_sum_to_is_dropped():
-    found = reduced([5, 4], [([0], [1], 2), ([1], [1], 1), ([0, 1], [1], 3)], states=2)
-    assert len(found.labels) == 2
-
-
-def test_margin_of_all_states_is_dropped():
-    found = reduced([5, 4], [([0, 1], [0, 1], 9), ([1], [1], 1)], states=2)
-    assert found.labels == ("margin 1",)
-
-
-@pytest.mark.parametrize("margins", [[([0], [1], 0)], [([0], [1], 5)], []], ids=["zero", "everyone", "none"])
-def test_no_margin_is_left_where_all_are_certain(margins):
-    assert reduced([5], margins, states=2).counts.size == 0
+@pytest.mark.parametrize("case", REDUCED)
+def test_margins_are_reduced_to_what_is_uncertain(case):
+    n, margins, alive, left = REDUCED[case]
+    found = reduced(n, margins, states=len(alive[0]))
+    assert ["".join(map(str, row)) for row in found.support.astype(int)] == alive
+    assert found.labels == tuple(f"margin {j}" for j in left)
+    assert found.counts.size == len(left)
 
 
 def test_contradiction_names_the_margins_involved_and_the_gap():
@@ -83,27 +59,17 @@ def test_contradiction_names_the_margins_involved_and_the_gap():
 # AALL1331 and the invented publication.
 
 
-def test_any_ae_has_36_independent_margins(aall1331_margins):
+def test_any_ae_has_36_independent_margins_and_420_of_516_pairs_alive(aall1331_margins):
     margins = aall1331_margins["any_ae"].margins
     assert margins.counts.size == margins.incidence.shape[2] == len(margins.labels) == 36
+    assert (margins.support.sum(), margins.support.size) == (420, 516)
 
 
-def test_any_ae_has_420_of_516_pairs_alive(aall1331_margins):
-    support = aall1331_margins["any_ae"].margins.support
-    assert (support.sum(), support.size) == (420, 516)
-
-
-@pytest.mark.parametrize(
-    ("root", "covariates"),
-    [
-        ("any_ae", ("age_band", "relapse_group")),
-        ("gi_toxicity", ("age_band", "sex")),
-        ("hyperglycemia", ("age_band",)),
-        ("hypoalbuminemia", ("sex",)),
-    ],
-)
-def test_family_sees_only_the_covariates_its_rows_distinguish(aall1331_margins, root, covariates):
-    assert aall1331_margins[root].covariates == covariates
+def test_family_sees_only_the_covariates_its_rows_distinguish(aall1331_margins):
+    seen = {root: margins.covariates for root, margins in aall1331_margins.items()}
+    assert seen["any_ae"] == ("age_band", "relapse_group")
+    assert seen["gi_toxicity"] == ("age_band", "sex")
+    assert (seen["hyperglycemia"], seen["hypoalbuminemia"]) == (("age_band",), ("sex",))
 
 
 def test_nobody_has_the_event_of_a_zero_margin(aall1331_margins):
@@ -190,8 +156,3 @@ def test_contradiction_names_counts_as_published_where_a_row_at_4_5_stands_besid
 
 def test_labels_name_event_grade_and_level(aall1331_margins):
     assert aall1331_margins["hypoalbuminemia"].margins.labels[0] == "hypoalbuminemia 3-5 sex male"
-
-
-def test_count_of_invented_patients_is_in_its_margin(invented, invented_patients):
-    rows = invented.frequencies.query("event == 'vomiting' and covariate == 'stage' and level == 'local' and grade == '3-5'")
-    assert rows["observed"].item() == count(invented_patients, "vomiting", "3-5", "stage", "local")

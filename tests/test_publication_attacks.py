@@ -6,7 +6,6 @@ import os
 import pickle
 import re
 import signal
-import socket
 import time
 
 import numpy as np
@@ -22,7 +21,8 @@ from aemodel.publication.summary import frequency_lines
 from aemodel.publication.tables import load_tables, read_tables
 from aemodel.publication.texts import MOST_BYTES, listed, open_regular, shown
 from aemodel.scoring.files import read_frame
-from tests.publications import EVIDENCE, faults_of, publication_texts
+from tests.publications import EVIDENCE, covariate_table, faults_of, publication_texts
+from tests.test_output import make_socket
 
 LONGEST = 700
 """Characters of an error."""
@@ -335,14 +335,10 @@ def test_what_a_spreadsheet_makes_of_a_table_is_read(invented, file, change):
 
 @pytest.mark.parametrize("end", ["\r", "\r\n"])
 def test_lines_may_end_as_on_any_system(invented, tmp_path, end):
+    """And files begin with a byte order mark."""
     for name in FILES:
-        (tmp_path / name).write_bytes(invented.texts[name].replace("\n", end).encode())
+        (tmp_path / name).write_bytes(invented.texts[name].replace("\n", end).encode("utf-8-sig"))
     assert load_tables(tmp_path).digest == invented.digest
-
-
-def more_covariates(number):
-    level = 'levels = [{ name = "a", label = "A" }, { name = "b", label = "B" }]'
-    return "".join(f'\n[[covariates]]\nname = "c{i}"\nlabel = "C"\n{level}\n' for i in range(number))
 
 
 def chain(depth):
@@ -351,21 +347,13 @@ def chain(depth):
 
 
 TOO_MUCH = [
-    (
-        "publication.toml",
-        lambda text: text + more_covariates(15),
-        r"the levels of 18 covariates have .* combinations, at most 10,000",
-    ),
-    (
-        "events.csv",
-        lambda text: text + "".join(f"e{i},E,,,3-5\n" for i in range(100_000)),
-        r"more than 200 rows, from line 202 on",
-    ),
-    ("events.csv", lambda text: chain(150), r"event 'e20' lies more than 20 deep in others"),
-    ("cohort.csv", lambda text: text + text.splitlines()[-1].join("\n" * 10**5), r"more than 1,000 rows, from line 10\d\d on"),
-    ("frequencies.csv", lambda text: text.replace(",", "," + "x" * 6000, 1), r"columns must be"),
-    ("frequencies.csv", lambda text: text.replace("Table 2", "x" * 6000), r"line 2: source has more than 5000 characters"),
-]
+    (T, lambda text: text + "".join(covariate_table(f"c{i}", "ab") for i in range(15)), r"the levels of 18 covariates have .* combinations, at most 10,000"),
+    (E, lambda text: text + "".join(f"e{i},E,,,3-5\n" for i in range(100_000)), r"more than 200 rows, from line 202 on"),
+    (E, lambda text: chain(150), r"event 'e20' lies more than 20 deep in others"),
+    (C, lambda text: text + text.splitlines()[-1].join("\n" * 10**5), r"more than 1,000 rows, from line 10\d\d on"),
+    (F, lambda text: text.replace(",", "," + "x" * 6000, 1), r"columns must be"),
+    (F, lambda text: text.replace("Table 2", "x" * 6000), r"line 2: source has more than 5000 characters"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("file", "change", "message"), TOO_MUCH, ids=range(len(TOO_MUCH)))
@@ -395,11 +383,6 @@ def impatient():
     signal.alarm(20)
     yield
     signal.alarm(0)
-
-
-def make_socket(path):
-    with socket.socket(socket.AF_UNIX) as here:
-        here.bind(str(path)[-100:] if len(str(path)) < 100 else str(path))
 
 
 NO_FILES = {

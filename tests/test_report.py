@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import os
 import re
@@ -24,28 +22,15 @@ from aemodel.pages.description import cohort_sizes
 from aemodel.pages.render import source
 from aemodel.pages.report_tables import point
 from aemodel.publication.markup import in_range, per_cent
-from tests.browser import chromium, needs_chromium
-from tests.calculators import BOLD, LONG, page_data
-from tests.reports import drawn_model, hostile_texts, invented_texts, own_grades, two_arms
-
-PHONE, DESK = (390, 844), (1280, 900)
+from tests.browser import DESK, PHONE, look_at, needs_chromium
+from tests.calculators import BOLD, LONG, check_policy, page_data
+from tests.reports import drawn_model, own_grades, two_arms
 
 
 @pytest.fixture(scope="module")
-def model():
-    return drawn_model(invented_texts())
-
-
-@pytest.fixture(scope="module")
-def other():
-    return drawn_model(invented_texts(), seed=2, ordering=None, selection=False)
-
-
-@pytest.fixture(scope="module")
-def written(model, other, tmp_path_factory):
+def written(model, other, hostile, tmp_path_factory):
     """Paths of pages: with another fit beside, without, and of hostile texts and a sampler that failed."""
     folder = tmp_path_factory.mktemp("report")
-    hostile = drawn_model(hostile_texts(), divergences=7)
     return {
         "both": aemodel.write_report(model, folder / "both.html", other, tables=3),
         "alone": aemodel.write_report(model, folder / "alone.html", tables=0),
@@ -128,7 +113,7 @@ def test_a_report_and_a_calculator_name_the_publications_own_grades(grades, tmp_
 
 
 def test_a_publication_of_two_arms_is_told_of_as_one(tmp_path):
-    """No second covariate, no ordering, no list; arms may have been drawn at random."""
+    """No second covariate, no ordering, no list, no setting; arms may have been drawn at random."""
     path = aemodel.write_report(drawn_model(two_arms()), tmp_path / "report.html", tables=3)
     page = path.read_text(encoding="utf-8")
     told = {key: element(page, key) for key in ("evidence", "identification", "tables", "contrasts", "limits", "card-outcome")}
@@ -142,6 +127,8 @@ def test_a_publication_of_two_arms_is_told_of_as_one(tmp_path):
     assert "lines keep apart alike" not in told["contrasts"]
     assert "Every covariate has a published margin" in told["limits"]
     assert "Death from a clot (fatal_clot): published at 3-5, 4-5, 5; grade 5 of clot" in told["card-outcome"]
+    asked = rows(page, "checklist", "What TRIPOD+AI asks")
+    assert ["5b", "Dates of enrolment and follow-up", "not done, because the publication's folder has no setting"] in asked
 
 
 def test_the_three_things_that_flags_are_of_are_told_where_flags_are(page):
@@ -283,14 +270,6 @@ def test_every_item_of_the_checklist_is_answered_where_it_says_or_not_done(page)
             assert answer == f"not done, because {item['why']}"
 
 
-def test_what_the_publication_does_not_tell_answers_no_item(tmp_path):
-    texts = invented_texts()
-    about = re.sub("(?m)^setting = .*\n", "", texts["publication.toml"])
-    path = aemodel.write_report(drawn_model(texts | {"publication.toml": about}), tmp_path / "page.html", tables=0)
-    told = rows(path.read_text(encoding="utf-8"), "checklist", "What TRIPOD+AI asks")
-    assert ["5b", "Dates of enrolment and follow-up", "not done, because the publication's folder has no setting"] in told
-
-
 def test_profiles_are_counted_by_what_carries_them(page, model):
     table = aemodel.identification_table(model, "risks")
     found = rows(page["both"], "identification", "Combinations of levels")[1:]
@@ -353,17 +332,7 @@ def test_the_page_is_ascii_and_says_its_encoding_first(page):
 
 @pytest.mark.parametrize("name", ["both", "hostile"])
 def test_policy_allows_nothing_but_this_style(page, name):
-    style = re.search("<style>(.*?)</style>", page[name], flags=re.S)[1]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    content = html.unescape(re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page[name])[1])
-    assert dict(directive.split(maxsplit=1) for directive in content.split("; ")) == {
-        "default-src": "'none'",
-        "style-src": f"'sha256-{digest}'",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "require-trusted-types-for": "'script'",
-        "trusted-types": "'none'",
-    }
+    check_policy(page[name])
 
 
 class Tags(HTMLParser):
@@ -425,43 +394,12 @@ def test_figures_take_the_colour_of_the_page(page):
 # In a browser.
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def show(browser, written):
-    """Opens a page, offline; whatever it asks for, and whatever goes wrong in it, ends the test."""
-    contexts, wrong = [], []
-
-    def open_page(name="both", *, size=DESK, scheme="light"):
-        address = written[name].as_uri()
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("request", lambda request: wrong.append(request.url) if request.url != address else None)
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
 @needs_chromium
 @pytest.mark.parametrize(
     ("name", "size", "scheme"), [("hostile", PHONE, "dark"), ("hostile", DESK, "light"), ("both", PHONE, "light")]
 )
 def test_axe_finds_nothing(show, name, size, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(show(name, size=size, scheme=scheme), options={"resultTypes": ["violations"]})
-    assert found.violations_count == 0, found.generate_report()
+    look_at(show(name, size=size, scheme=scheme))
 
 
 @needs_chromium
@@ -547,22 +485,3 @@ def test_command_hands_on_what_it_was_given(monkeypatch, tmp_path):
     assert (result.exit_code, result.stdout) == (0, "")
     assert "Report written into" in result.stderr
     assert (tmp_path / "page.html").read_text() == "aall1331 aall1331 5"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere", "page.html"], "MODEL: 'nowhere' is neither the folder of a saved model nor the name of a shipped one"),
-        (["aall1331", "page.txt"], "OUT: 'page.txt' must end in .html"),
-        (["aall1331", "page.html", "--tables", "-1"], "--tables: expected 0, or 2 or more"),
-        (["aall1331", "page.html", "--compare", "nowhere"], "MODEL: 'nowhere' is neither"),
-        (["aall1331"], "Missing argument 'OUT'"),
-    ],
-)
-def test_command_refuses_in_one_line(arguments, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(cli.main, ["report", *arguments])
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
-    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
-    assert os.listdir(tmp_path) == []

@@ -416,7 +416,13 @@ ARCHIVES = {
     "python objects": (lambda a: as_npz(**a | {"weight": np.array([None] * len(a["weight"]))}), "'weight'|cannot be read"),
     "pickle of the right size": (pickled, "'weight' is object"),
     "bomb": (lambda a: with_weight(a, npy(np.zeros(10**6)), zipfile.ZIP_DEFLATED), "'weight' is not of the size"),
-    "compressed": (lambda a: with_weight(a, npy(a["weight"]), zipfile.ZIP_DEFLATED), "'weight' is compressed"),
+    **{
+        f"compressed by {method}": (lambda a, method=method: with_weight(a, npy(a["weight"]), method), "'weight' is compressed")
+        for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    },
+    "member of a folder": (lambda a: as_npz(**a, **{"../evil": np.zeros(3)}), "the file holds .*evil"),
+    "capital letters": (lambda a: as_npz(**{n.upper(): x for n, x in a.items()}), "the file holds"),
+    "empty member": (lambda a: with_weight(a, b""), "'weight' is not of the size|does not hold what the model's"),
     "empty": (lambda _: b"", "does not hold what the model's"),
     "no archive": (lambda a: b"not a zip file" * 5000, "cannot be read|does not hold what the model's"),
     **{
@@ -448,6 +454,9 @@ ARRAYS = [
     ("draws", lambda x: x.astype(np.float64), SIZE),
     ("draws", lambda x: x[:-1], SIZE),
     ("draws", lambda x: x.transpose(0, 2, 1, 3), SIZE),
+    ("draws", lambda x: x.astype(">f4"), "'draws' is >f4"),
+    ("draws", np.asfortranarray, "'draws' is float32 .* by columns"),
+    *(("weight", lambda x, kind=kind: x.astype(kind), "'weight' is") for kind in ([("x", float)], "datetime64[s]")),
     ("levels", lambda x: x.astype(np.float64), SIZE),
     ("weight", lambda x: x[None], SIZE),
     ("published", lambda x: x.astype(np.int8), SIZE),
@@ -457,6 +466,7 @@ ARRAYS = [
     *(("source", at((0, 0, 0), value), "not all places in the list of sources") for value in (7, -5)),
     ("weight", at(0, 1e308), r"'weight' has 1e\+308 patients, the publication 240"),
     ("weight", at(slice(None), 1e308), "'weight' has inf patients, the publication 240"),
+    ("weight", lambda x: x + 0.01 * np.eye(len(x))[0], r"'weight' has 240\.01 patients, the publication 240"),
     ("weight", lambda x: x * 2, "'weight' has 480 patients, the publication 240"),
     ("weight", at(-1, 9), "'weight' of a new region is not the sum over its levels"),
     ("movement", lambda x: x * np.float32(1e6), "'movement' holds values that are .* beyond reason"),
@@ -508,10 +518,6 @@ def test_scoring_file_of_another_size_than_its_arrays_is_not_opened(copy, monkey
 # Damaged: the manifest.
 
 
-def test_folder_without_manifest(tmp_path):
-    refused(tmp_path, "no saved model")
-
-
 TEXTS = {
     "nothing": (lambda _: b"", "not a manifest"),
     "cut": (lambda _: b"{", "not a manifest"),
@@ -520,6 +526,14 @@ TEXTS = {
     "null": (lambda _: b"null", "format None is not known"),
     "no UTF-8": (lambda _: b"\xff\xfe", "not a manifest"),
     "deep": (lambda _: b"[" * 100_000, "not a manifest"),
+    "deep object": (
+        lambda text: text.replace(b'"seed": 1', b'"seed": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 1),
+        "not a manifest",
+    ),
+    "digits": (lambda text: text.replace(b'"seed": 1', b'"seed": ' + b"9" * 10_000, 1), "not a manifest"),
+    "comment": (lambda text: text.replace(b"{", b"{ // comment\n", 1), "not a manifest"),
+    "more after its end": (lambda text: text + b"{}", "not a manifest"),
+    "UTF-16": (lambda text: text.decode().encode("utf-16"), "not a manifest"),
     "byte order mark": (lambda _: b"\xef\xbb\xbf{}", "not a manifest"),
     "without end": (lambda _: b" " * 16_000_001, "larger than"),
     "key given twice": (lambda text: text.replace(b'"format": 3,', b'"format": 3, "format": 3,', 1), "a key is given twice"),

@@ -29,7 +29,7 @@ SHIPPED_PATIENTS = {
     "race_ethnicity": ["hispanic", "nh_asian", None, "martian", "other_unknown"],
 }
 KINDS = [attack.__name__ for attack in attacks.GENERAL]
-MANY, FEW, POSTERIOR = 28, 2, 15
+MANY, FEW, POSTERIOR = 62, 2, 15
 """Attacks of each kind on the small model, on the shipped one, and on the small one's posterior: over 1,000 in all."""
 QUICK = 6
 """Attacks of each kind on the small model and its posterior, with every change of the code."""

@@ -66,15 +66,6 @@ def test_shift_is_the_exact_slope_of_a_conjugate_posterior(toy):
     assert abs(found[2]) < 4 * abs(np.log(0.25)) * log_prior.std() / np.sqrt(SIZE)
 
 
-def test_shift_has_the_sign_and_size_of_reweighting_to_the_double_scale(toy):
-    """Importance weights of the power 1/4 are exact here; the line is an extrapolation, so within a factor of two."""
-    mean, log_prior = toy
-    weight = np.exp(-0.75 * (log_prior - log_prior.max()))
-    reweighted = (weight @ mean / weight.sum() - mean.mean()) / mean.std()
-    assert reweighted == pytest.approx((toy_mean(0.25) - toy_mean(1)) / mean.std(), abs=0.02)
-    assert 0.5 < _shift(mean[:, None], log_prior)[0] / reweighted < 2
-
-
 def test_power_scaling_tells_which_quantity_depends_on_what(toy):
     """The toy's mean depends on prior and likelihood, noise on neither; one value for each quantity and log density."""
     mean, log_prior = (values[:4000].reshape(4, 1000) for values in toy)

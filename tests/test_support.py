@@ -16,12 +16,11 @@ from aemodel.inference.forward import make_forward, make_model_forward
 from aemodel.inference.information import level_variances, measured_risks
 from aemodel.publication.tables import read_tables
 from aemodel.scoring.risks import SUPPORT, support_by_shares
+from tests.publications import NO_TESTS, covariate_table
 
 SIZES = {"arm": (("low", "high"), 150), "age": (("young", "middle", "old"), 100), "site": (("east", "west"), 150)}
-ABOUT = 'format = 1\nname = "made"\ntitle = "A made trial"\ncitation = "Nobody."\npatients = 300\n' + "".join(
-    f'[[covariates]]\nname = "{name}"\nlabel = "{name}"\nopen = {str(name == "site").lower()}\nlevels = [{levels}]\n'
-    for name in ("arm", "age", "site")
-    for levels in [", ".join(f'{{ name = "{level}", label = "{level}" }}' for level in SIZES[name][0])]
+ABOUT = 'name = "made"\ntitle = "A made trial"\ncitation = "Nobody."\npatients = 300\n' + "".join(
+    covariate_table(name, levels, "open = true\n" * (name == "site")) for name, (levels, _) in SIZES.items()
 )
 COHORT = "covariate,level,by,by_level,n,source\n" + "".join(
     f"{name},{level},,,{n},T\n" for name, (levels, n) in SIZES.items() for level in levels
@@ -53,9 +52,7 @@ def made_texts():
         "events.csv": "event,label,parent,relation,grades\n" + "".join(f"{e},{e},,,{g}\n" for e, g in grades.items()),
         "frequencies.csv": "event,grade,covariate,level,n,printed,unit,count,derived,source\n" + "".join(rows),
         "cohort.csv": COHORT,
-        "tests.csv": "event,grade,covariate,levels,p,test\n",
-        "discrepancies.csv": "event,grade,covariate,level,where,printed,computed,resolution\n",
-    }
+    } | NO_TESTS
 
 
 def draws_at(design, margins, *, scale=0.4, size=20):

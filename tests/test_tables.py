@@ -20,7 +20,7 @@ from aemodel.publication.rules import TOTAL, split
 from aemodel.publication.schema import FILES, Covariate, Level
 from aemodel.publication.summary import frequency_lines, unit_lines
 from aemodel.publication.tables import load_tables, read_tables, write_template
-from tests.publications import count, faults_of, publication_texts
+from tests.publications import NO_TESTS, count, covariate_table, faults_of, publication_texts
 from tests.reference import fisher_exact
 
 # The counts, typed again from the paper.
@@ -60,36 +60,25 @@ def rows_of(tables, event, grade, covariate, levels):
     return rows["n"].to_numpy(), rows["observed"].to_numpy()
 
 
-@pytest.mark.parametrize(("event", "grade"), PAPER, ids=lambda value: value)
-def test_counts_are_those_of_the_paper(aall1331, event, grade):
-    for covariate, counts in PAPER[event, grade].items():
-        n, observed = rows_of(aall1331, event, grade, covariate, LEVELS[covariate])
-        assert tuple(observed) == counts
-        assert tuple(n) == SIZES[covariate]
-
-
-def test_nothing_is_given_that_the_paper_does_not_give(aall1331):
-    mine, rows = aall1331.frequencies, aall1331.frequencies
-    mine["observed"] = 0
-    assert rows["observed"].sum() > 0  # a copy: nothing that answers come from can be changed
-    rows = rows[~rows["level"].isin(["bm", "iem"])]
-    found = set(zip(rows["event"], rows["grade"], rows["covariate"], rows["level"], strict=True))
-    expected = {(*key, c, level) for key, by in PAPER.items() for c in by for level in LEVELS[c]}
-    assert found == expected | {("infections", "5", *TOTAL)}
-
-
-def test_death_is_grade_5_of_21_infections_of_24(aall1331):
-    assert rows_of(aall1331, "infections", "5", "total", ["all"])[1].item() == 21
+def test_counts_and_sizes_are_those_of_the_paper_and_nothing_else_is_given(aall1331):
+    """Of all grades at once; of 24 deaths 21 were of an infection."""
+    aall1331.frequencies.loc[:, "observed"] = 0  # of a copy: nothing that answers come from can be changed
+    rows = aall1331.frequencies[~aall1331.frequencies["level"].isin(["bm", "iem"])]
+    found = {(r.event, r.grade, r.covariate, r.level): (r.n, r.observed) for r in rows.itertuples()}
+    expected = {
+        (*pair, name, level): counted
+        for pair, by in PAPER.items()
+        for name, counts in by.items()
+        for level, counted in zip(LEVELS[name], zip(SIZES[name], counts, strict=True), strict=True)
+    }
+    assert found == expected | {("infections", "5", *TOTAL): (661, 21)}
+    assert (len(found), aall1331.n) == (len(rows), 661)
 
 
 def test_grouped_levels_are_derived_and_others_published(aall1331):
     rows = aall1331.frequencies
     assert rows[rows["level"].isin(["bm", "iem"])]["derived"].all()
     assert (~rows["derived"]).sum() == 74
-
-
-def test_cohort_has_661_patients(aall1331):
-    assert aall1331.n == 661
 
 
 # The paper's P-values: the best check of the transcription there is.
@@ -189,38 +178,18 @@ def test_fisher_twin_matches_a_known_value():
 # An invented publication: nothing above is built in.
 
 
-@pytest.mark.parametrize(
-    ("event", "grade", "covariate", "level"),
-    [
-        ("blood_toxicity", "3-5", "arm", "high"),
-        ("blood_toxicity", "4-5", "stage", "distant"),
-        ("anemia", "4-5", "arm", "low"),
-        ("vomiting", "3-5", "stage", "local_small"),
-        ("toxic_death", "4-5", "arm", "middle"),
-        ("any_toxicity", "3-5", "total", "all"),
-        ("neuropathy", "3-5", "total", "all"),
-    ],
-)
-def test_invented_counts_are_those_simulated(invented, invented_patients, event, grade, covariate, level):
-    assert rows_of(invented, event, grade, covariate, [level])[1].item() == count(
-        invented_patients, event, grade, covariate, level
-    )
-
-
 def test_invented_publication_has_every_row_written(invented, invented_patients):
+    """Those of groups and totals that are sums of others, too."""
     rows = invented.frequencies
-    assert len(rows) > 80
+    assert len(rows) == 88
     for row in rows.itertuples():
         assert row.observed == count(invented_patients, row.event, row.grade, row.covariate, row.level)
 
 
-def test_reading_texts_equals_loading_the_folder(invented, invented_folder):
-    assert read_tables(invented.texts).digest == load_tables(invented_folder).digest
-
-
-def test_digest_changes_with_any_file(invented):
+def test_digest_changes_with_any_file_and_is_that_of_the_folder(invented, invented_folder):
     digests = {read_tables({**invented.texts, name: invented.texts[name] + "\n"}).digest for name in FILES}
     assert len(digests | {invented.digest}) == 1 + len(FILES)
+    assert read_tables(invented.texts).digest == invented.digest == load_tables(invented_folder).digest
 
 
 @pytest.mark.parametrize("name", ["aall1331", "invented", "invented_evidence"])
@@ -262,12 +231,6 @@ def test_file_that_is_not_utf8_is_named_with_the_byte(invented, tmp_path):
     (tmp_path / "events.csv").write_bytes(b"event,label\xff")
     with pytest.raises(ValueError, match=r"events\.csv: not UTF-8 \(byte 11\); save it as UTF-8"):
         load_tables(tmp_path)
-
-
-def test_byte_order_mark_and_windows_lines_are_no_matter(invented, tmp_path):
-    for name in FILES:
-        (tmp_path / name).write_bytes(invented.texts[name].replace("\n", "\r\n").encode("utf-8-sig"))
-    assert load_tables(tmp_path).digest == invented.digest
 
 
 # What is printed, as counts.
@@ -328,16 +291,13 @@ rash,3-5,arm,high,96,35.4,percent,,no,
 
 def folder(*, frequencies=PUB, levels=("low", "high"), cohort="arm,low,104\narm,high,96\n", more=""):
     """Texts of a small publication of 200 patients in two arms, with other columns left out."""
-    given = ", ".join(f'{{ name = "{name}", label = "{name}" }}' for name in levels)
     about = f'name = "pub"\ntitle = "T"\ncitation = "C"\npatients = 200\n{more}\n'
     return {
-        "publication.toml": f'{about}[[covariates]]\nname = "arm"\nlabel = "Arm"\nlevels = [{given}]\n',
+        "publication.toml": about + covariate_table("arm", levels),
         "events.csv": "event,label,parent,relation,grades\nrash,Rash,,,3-5\n",
         "frequencies.csv": frequencies,
         "cohort.csv": cohort if cohort.startswith("covariate,") else f"covariate,level,n\n{cohort}",
-        "tests.csv": "event,grade,covariate,p,test\n",
-        "discrepancies.csv": "event,grade,covariate,level,where,printed,computed,resolution\n",
-    }
+    } | NO_TESTS
 
 
 def test_total_that_the_paper_has_wrong_is_read_with_its_count_and_a_discrepancy():
@@ -423,50 +383,20 @@ arm,low,60,sex,f
 arm,low,44,sex,m
 arm,high,96,sex,f
 """
-SEX = '[[covariates]]\nname = "sex"\nlabel = "Sex"\nlevels = [{ name = "f", label = "F" }, { name = "m", label = "M" }]\n'
 
 
 def test_cross_tabulation_without_its_zero_rows_names_the_missing_cells():
     texts = folder(cohort=CROSSED)
-    texts["publication.toml"] += SEX
+    texts["publication.toml"] += covariate_table("sex", "fm")
     assert faults_of(texts) == (
         "cohort.csv: arm*sex has no row for high with m, though its other rows hold all 200 patients; give them with n 0, "
         'or complete = ["arm*sex"] in publication.toml'
     )
     complete = folder(cohort=CROSSED, more='complete = ["arm*sex"]')
-    complete["publication.toml"] += SEX
+    complete["publication.toml"] += covariate_table("sex", "fm")
     assert make_cells(read_tables(complete)).n.tolist() == [60, 44, 96, 0]
     with_zero = {**texts, "cohort.csv": CROSSED + "sex*arm,m*high,0,,\n"}
     assert make_cells(read_tables(with_zero)).n.tolist() == [60, 44, 96, 0]
-
-
-def test_new_tables_keys_and_columns_are_read_into_records():
-    more = """complete = []
-chosen = "frequency"
-[[grades]]
-name = "any"
-label = "Any grade"
-[[grades]]
-name = "3-5"
-answered = false
-[[cutoffs]]
-below = 5
-events = ["rash"]
-rule = "any_level"
-covariate = "arm"
-"""
-    texts = folder(more=more)
-    texts["events.csv"] = "assessed,event,label,parent,relation,grades\nown,rash,Rash,,,3-5\n"
-    texts["publication.toml"] = texts["publication.toml"].replace(
-        '"high", label = "high"', '"high", label = "high", unknown = true'
-    )
-    tables = read_tables(texts)
-    assert [(g.name, g.label, g.answered) for g in tables.about.grades] == [("any", "Any grade", True), ("3-5", "", False)]
-    assert [(c.below, c.unit, c.rule, c.events) for c in tables.about.cutoffs] == [(5.0, "percent", "any_level", ("rash",))]
-    assert (tables.about.chosen, tables.events[0].assessed) == ("frequency", "own")
-    assert [level.unknown for level in tables.covariates[0].levels] == [False, True]
-    assert [row.line for row in tables.rows if not row.derived] == [3, 4, 2]
-    assert tables.frequencies.loc[0, ["observed", "observed_low", "observed_high"]].tolist() == [18, 18, 18]
 
 
 def test_template_is_a_publication_and_is_not_written_over(tmp_path):
