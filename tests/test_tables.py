@@ -62,7 +62,8 @@ def rows_of(tables, event, grade, covariate, levels):
 
 def test_counts_and_sizes_are_those_of_the_paper_and_nothing_else_is_given(aall1331):
     """Of all grades at once; of 24 deaths 21 were of an infection."""
-    aall1331.frequencies.loc[:, "observed"] = 0  # of a copy: nothing that answers come from can be changed
+    mine = aall1331.frequencies
+    mine["observed"] = 0  # of a copy: nothing that answers come from can be changed
     rows = aall1331.frequencies[~aall1331.frequencies["level"].isin(["bm", "iem"])]
     found = {(r.event, r.grade, r.covariate, r.level): (r.n, r.observed) for r in rows.itertuples()}
     expected = {
