@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+import aemodel
 from aemodel.cli_scoring import FORMATS, export, listed_names, profiles, schema, score
-from aemodel.pages.errors import Commands, Failed, one_line_errors, tell
+from aemodel.pages.errors import Commands, Failed, tell
 
 
 @click.group(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     help="""Posterior risk of severe toxicity, from a trial's published tables.
 
     \b
@@ -48,9 +49,8 @@ def main() -> None:
     """,
 )
 @click.argument("publication", default="aall1331")
-@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the frequencies.")
+@click.option("--format", "form", type=FORMATS, default="table", help="How to print the frequencies.")
 @click.option("--new", is_flag=True, help="Write files to start from, into a folder that has none yet.")
-@one_line_errors
 def tables(publication: str, form: str, new: bool) -> None:
     from aemodel.pages.console import print_rows, print_wrapped
     from aemodel.publication.families import make_families
@@ -132,24 +132,19 @@ def _check_counts(read: Any) -> bool:
 )
 @click.argument("publication", default="aall1331")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the fitted model.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--draws", type=int, default=1000, show_default=True, help="Kept draws per chain.")
-@click.option("--chains", type=int, default=4, show_default=True)
-@click.option("--tune", type=int, default=600, show_default=True, help="Warm-up draws of each chain.")
-@click.option(
-    "--target-accept", type=float, default=0.85, show_default=True, help="Higher: smaller, slower steps, and fewer divergences."
-)
+@click.option("--seed", type=int, default=1)
+@click.option("--draws", type=int, default=1000, help="Kept draws per chain.")
+@click.option("--chains", type=int, default=4)
+@click.option("--tune", type=int, default=600, help="Warm-up draws of each chain.")
+@click.option("--target-accept", type=float, default=0.85, help="Higher: smaller, slower steps, and fewer divergences.")
 @click.option(
     "--ordering",
     type=click.Choice(["both", "either", "order", "none"]),
     default="both",
-    show_default=True,
     help="Use published orderings of groups, with significant tests at both grades, at either, or the order alone.",
 )
-@click.option(
-    "--selection/--no-selection", default=True, show_default=True, help="Use tests that were not significant, or not listed."
-)
-@click.option("--prior-scale", type=float, default=1.0, show_default=True, help="Multiplies the prior scale of all effects.")
+@click.option("--selection/--no-selection", default=True, help="Use tests that were not significant, or not listed.")
+@click.option("--prior-scale", type=float, default=1.0, help="Multiplies the prior scale of all effects.")
 @click.option(
     "--patients",
     type=click.Path(path_type=Path),
@@ -161,15 +156,13 @@ def _check_counts(read: Any) -> bool:
     help="None of these patients is in the published cohort, or all of them are. Must be given with --patients.",
 )
 @click.option("--na", help="Cells of a CSV file of patients that are missing values, separated by commas.")
-@click.option("--power", type=float, default=1.0, show_default=True, help="How much a published patient counts (power prior).")
+@click.option("--power", type=float, default=1.0, help="How much a published patient counts (power prior).")
 @click.option(
     "--refits",
     type=int,
     default=0,
-    show_default=True,
     help="Publications to simulate and fit again, for the calibration slopes to be expected: 60 take a quarter of an hour.",
 )
-@one_line_errors
 def fit(
     publication: str, out: Path, ordering: Any, patients: Path | None, na: str | None, refits: int, **settings: Any
 ) -> None:
@@ -215,16 +208,14 @@ def fit(
     """,
 )
 @click.argument("model", default="aall1331")
-@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print the calibration table.")
-@one_line_errors
+@click.option("--format", "form", type=FORMATS, default="table", help="How to print the calibration table.")
 def check(model: str, form: str) -> None:
     from aemodel.answers.calibration import calibration_table, coverage
     from aemodel.pages.checking import print_check
     from aemodel.pages.console import print_rows
-    from aemodel.saved.reader import load_model
     from aemodel.scoring.progress import waiting
 
-    loaded = load_model(model)
+    loaded = aemodel.load_model(model)
     with waiting("Predicting every published frequency"):
         table = calibration_table(loaded)
     fits = coverage(table)
@@ -250,16 +241,12 @@ def check(model: str, form: str) -> None:
     """,
 )
 @click.argument("model", default="aall1331")
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
-)
-@one_line_errors
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to print.")
 def show(model: str, form: str) -> None:
     from aemodel.pages.console import print_markdown
     from aemodel.pages.description import model_facts
-    from aemodel.saved.reader import load_model
 
-    loaded = load_model(model)
+    loaded = aemodel.load_model(model)
     facts = model_facts(loaded.manifest, loaded.tables, loaded.risks) | {"files": loaded.file_states()}
     if form == "json":
         click.echo(json.dumps(facts, indent=1))
@@ -284,16 +271,14 @@ def show(model: str, form: str) -> None:
 )
 @click.argument("arguments", nargs=-1, metavar="")
 @click.option("--beside", metavar="MODEL", help="Another fit of the same counts: each answer tells what that one says, too.")
-@one_line_errors
 def calculator(arguments: tuple[str, ...], beside: str | None) -> None:
     from aemodel.pages.calculator import write_calculator
-    from aemodel.saved.reader import load_model
 
     if len(arguments) not in (1, 2):
         raise click.UsageError(f"expected [MODEL] OUT, not {len(arguments)} arguments")
     *model, out = arguments
-    other = None if beside is None else load_model(beside)
-    path = write_calculator(load_model(model[0] if model else "aall1331"), out, other)
+    other = None if beside is None else aemodel.load_model(beside)
+    path = write_calculator(aemodel.load_model(model[0] if model else "aall1331"), out, other)
     tell(f"Calculator written into {path} ({path.stat().st_size / 1000:.0f} kB).")
 
 
@@ -312,16 +297,14 @@ def calculator(arguments: tuple[str, ...], beside: str | None) -> None:
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--compare", metavar="MODEL", multiple=True, help="Another fit of the same publication, to show beside it.")
-@click.option("--tables", type=int, default=20, show_default=True, help="Tables of the covariates to draw; 0 for none.")
-@one_line_errors
+@click.option("--tables", type=int, default=20, help="Tables of the covariates to draw; 0 for none.")
 def report(model: str, out: Path, compare: tuple[str, ...], tables: int) -> None:
     import time
 
     from aemodel.pages.report import write_report
-    from aemodel.saved.reader import load_model
 
     started = time.monotonic()
-    loaded, others = load_model(model), [load_model(other) for other in compare]
+    loaded, others = aemodel.load_model(model), [aemodel.load_model(other) for other in compare]
     tell(f"Working out the report of {loaded.name}.")
     path = write_report(loaded, out, others, tables=tables)
     size, seconds = path.stat().st_size / 1000, time.monotonic() - started

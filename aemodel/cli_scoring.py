@@ -8,11 +8,16 @@ from typing import Any
 
 import click
 
-from aemodel.pages.errors import one_line_errors, tell
+import aemodel
+from aemodel.pages.errors import tell
 
 FORMATS = click.Choice(["table", "json", "csv"])
-ERROR: dict[str, Any] = {"default": "error", "show_default": True}
 SHARE = click.FloatRange(0, 1)
+
+
+def error_or(other: str) -> dict[str, Any]:
+    """Of an option: an error, unless something else is asked for."""
+    return {"type": click.Choice(["error", other]), "default": "error"}
 
 
 def listed_names(option: str, text: str | None) -> list[str] | None:
@@ -49,14 +54,14 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
 @click.argument("model")
 @click.argument("patients", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path), required=False)
-@click.option("--interval", type=float, default=0.9, show_default=True, help="Probability of the interval.")
+@click.option("--interval", type=float, default=0.9, help="Probability of the interval.")
 @click.option("--events", help="Events to score, separated by commas; by default all.")
 @click.option("--grades", help="Classes of grades to score, as 3-5,4-5; by default all the model answers.")
-@click.option("--new-levels", type=click.Choice(["error", "sample"]), **ERROR, help="Groups the publication does not have.")
+@click.option("--new-levels", **error_or("sample"), help="Groups the publication does not have.")
 @click.option("--na", help="Cells of a CSV file that are missing values, separated by commas, as NA; empty ones always are.")
-@click.option("--on-invalid", type=click.Choice(["error", "null"]), **ERROR, help="Impossible values; null: no risks for them.")
-@click.option("--missing-columns", type=click.Choice(["error", "unknown"]), **ERROR, help="Covariates without a column.")
-@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print, without OUT.")
+@click.option("--on-invalid", **error_or("null"), help="Impossible values; null: no risks for them.")
+@click.option("--missing-columns", **error_or("unknown"), help="Covariates without a column.")
+@click.option("--format", "form", type=FORMATS, default="table", help="How to print, without OUT.")
 @click.option("--cohort", is_flag=True, help="Expected numbers of patients with each event, instead of each one's risks.")
 @click.option("--partition-by", help="Write OUT as a folder of Parquet, a folder in it for each value of these columns.")
 @click.option("--by", help="The same for each value of a column, or of several separated by commas.")
@@ -65,8 +70,7 @@ def listed_names(option: str, text: str | None) -> list[str] | None:
 @click.option("--max-invalid", type=SHARE, help="Refuse if more than this share of rows is invalid; implies --on-invalid null.")
 @click.option("--summary", type=click.Path(path_type=Path), help="Write what the run was, as JSON, also if it is refused.")
 @click.option("--reasons", is_flag=True, help="Add a column invalid_reason: the covariates whose values are impossible.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the counts simulated for a cohort's interval.")
-@one_line_errors
+@click.option("--seed", type=int, default=1, help="Of the counts simulated for a cohort's interval.")
 def score(
     model: str, patients: Path, out: Path | None, interval: float, events: str | None, grades: str | None,
     new_levels: Any, na: str | None, on_invalid: Any, missing_columns: Any, form: str, cohort: bool, partition_by: str | None,
@@ -76,8 +80,8 @@ def score(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on products as small as these threads wait more than they work
     from aemodel.pages.score_command import Run, score_groups, score_patients
     from aemodel.publication.errors import InputError
-    from aemodel.saved.reader import load_model
     from aemodel.scoring.files import open_patients
+    from aemodel.scoring.score import Asked
     from aemodel.scoring.whole import check_apart, check_output, check_place
 
     grouping = cohort or by is not None
@@ -97,14 +101,13 @@ def score(
         check_apart(summary, "summary", patients)
         if out is not None and summary.resolve() == out.resolve():
             raise InputError("summary", f"{str(summary)!r} is OUT itself; name another file")
-    options: dict[str, Any] = {"events": listed_names("events", events), "grades": listed_names("grades", grades)}
-    on_invalid = "null" if max_invalid is not None else on_invalid
-    options |= {"interval": interval, "new_levels": new_levels, "on_invalid": on_invalid, "missing_columns": missing_columns}
-    loaded = load_model(model)
-    options |= {"by": listed_names("by", by), "seed": seed} if grouping else {"reasons": reasons}
+    chosen = listed_names("events", events), listed_names("grades", grades)
+    asked = Asked(interval, *chosen, new_levels, on_invalid if max_invalid is None else "null", missing_columns)
+    loaded = aemodel.load_model(model)
+    options: dict[str, Any] = {"by": listed_names("by", by), "seed": seed} if grouping else {"reasons": reasons}
     run = Run(max_missing, max_invalid, min_rows, summary, listed_names("partition-by", partition_by) or ())
     with open_patients(patients, listed_names("na", na) or []) as opened:
-        (score_groups if grouping else score_patients)(loaded, opened, out, form, options, run)
+        (score_groups if grouping else score_patients)(loaded, opened, out, form, asked, run, **options)
 
 
 @click.command(
@@ -119,14 +122,12 @@ def score(
     """,
 )
 @click.argument("model")
-@click.option("--format", "form", type=FORMATS, default="table", show_default=True, help="How to print.")
-@one_line_errors
+@click.option("--format", "form", type=FORMATS, default="table", help="How to print.")
 def schema(model: str, form: str) -> None:
     from aemodel.pages.console import print_rows
-    from aemodel.saved.reader import load_model
     from aemodel.scoring.score import column_table
 
-    loaded = load_model(model)
+    loaded = aemodel.load_model(model)
     labels = {event.name: event.label for event in loaded.tables.events}
     print_rows(column_table(loaded.risks, labels, reasons=True), form, f"Columns that {loaded.name} adds")
 
@@ -144,15 +145,13 @@ def schema(model: str, form: str) -> None:
 )
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--interval", type=float, default=0.9, show_default=True, help="Probability of the interval.")
-@one_line_errors
+@click.option("--interval", type=float, default=0.9, help="Probability of the interval.")
 def export(model: str, out: Path, interval: float) -> None:
-    from aemodel.saved.reader import load_model
     from aemodel.scoring.exports import write_lookup
     from aemodel.scoring.whole import check_kind
 
     check_kind(out, "out")
-    tell(f"{write_lookup(load_model(model), out, interval)} risks written to {out}.")
+    tell(f"{write_lookup(aemodel.load_model(model), out, interval)} risks written to {out}.")
 
 
 @click.command(
@@ -170,24 +169,16 @@ def export(model: str, out: Path, interval: float) -> None:
 @click.argument("model")
 @click.argument("patients", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--smallest",
-    type=click.IntRange(5),
-    default=5,
-    show_default=True,
-    help="Smaller numbers of patients, but none, are hidden.",
-)
+@click.option("--smallest", type=click.IntRange(5), default=5, help="Smaller numbers of patients, but none, are hidden.")
 @click.option("--na", help="Cells of a CSV file that are missing values, as for score.")
-@one_line_errors
 def profiles(model: str, patients: Path, out: Path, smallest: int, na: str | None) -> None:
-    from aemodel.saved.reader import load_model
     from aemodel.scoring.exports import count_profiles
     from aemodel.scoring.files import open_patients, write_columns
     from aemodel.scoring.score import lineage
     from aemodel.scoring.whole import check_output
 
     check_output(out, patients)
-    loaded = load_model(model)
+    loaded = aemodel.load_model(model)
     with open_patients(patients, listed_names("na", na) or []) as opened:
         columns, left_out = count_profiles(loaded, opened, smallest)
     write_columns(out, columns, lineage(loaded))

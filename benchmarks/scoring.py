@@ -105,14 +105,14 @@ def score_csv(folder: Path) -> float:
 def time_scoring(folder: Path, form: str) -> float:
     import aemodel
     from aemodel.scoring.files import connect, open_patients
-    from aemodel.scoring.score import score_rows
+    from aemodel.scoring.score import Asked, score_rows
 
     model = aemodel.load_model("aall1331")
     patients, scored = folder / f"patients.{form}", folder / f"scored.{form}"
-    options = {"events": EVENTS, "grades": None, "interval": 0.9, "new_levels": "error", "on_invalid": "error"}
+    asked = Asked(0.9, EVENTS, None, "error", "error", "error")
     started = time.perf_counter()
     with open_patients(patients) as opened:
-        opened.write("", opened.read("", lambda frame: score_rows(model, frame, **options)), scored, {})
+        opened.write("", opened.read("", lambda frame: score_rows(model, frame, asked)), scored, {})
     seconds = time.perf_counter() - started
     with connect() as connection:
         added = "COLUMNS('.*_(risk|lower|upper|support)$')"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from aemodel.inference.approximation import approximation_range, next_terms
+from aemodel.inference.approximation import approximation_range, next_term
 from aemodel.inference.design import all_margins, make_design
-from aemodel.inference.intervals import pack
+from aemodel.inference.intervals import pack, statements_of
 from aemodel.inference.likelihood import margin_loglik, margins_term
 from aemodel.publication.margins import reduce_margins
 from tests.reference import enumerate_margin_logprob
@@ -23,9 +23,8 @@ def terms(p, n, incidence, low, high=None):
     low = np.array(low, float)
     high = low if high is None else np.array(high, float)
     margins = reduce_margins(np.array(n, float), incidence, low, [str(j) for j in range(len(low))], high=high)
-    packed = pack([margins])
     assert margins.support.all()
-    found = np.array([next_terms(np.log(q).ravel(), packed).sum() for q in p])
+    found = np.array([next_term(np.log(q).ravel(), statements_of([margins])) for q in p])
     errors = enumerate_margin_logprob(p, n, incidence, low, high) - [margin_loglik(q, n, incidence, low, high) for q in p]
     return found, errors
 
@@ -51,8 +50,7 @@ def test_interval_in_the_saddlepoint_is_one_more_variable():
     margins = reduce_margins(
         np.array([n], float), np.array([[[0.0], [1.0]]]), np.array([float(low)]), ["y"], high=np.array([float(high)])
     )
-    packed = pack([margins])
-    assert packed.width.tolist() == [100]
+    assert pack([margins]).width.tolist() == [100]
     u = np.arange(100)
 
     def tilted(t):
@@ -69,7 +67,7 @@ def test_interval_in_the_saddlepoint_is_one_more_variable():
     third = n * q * (1 - q) * (1 - 2 * q) + weight @ about**3
     fourth = n * q * (1 - q) * (1 - 6 * q * (1 - q)) + weight @ about**4 - 3 * (weight @ about**2) ** 2
     expected = fourth / second**2 / 8 - 5 * third**2 / second**3 / 24
-    assert next_terms(np.log([1 - p, p]), packed)[0] == pytest.approx(expected, rel=1e-6)
+    assert next_term(np.log([1 - p, p]), statements_of([margins])) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -20,7 +20,7 @@ import aemodel
 from aemodel.scoring import files, frames
 from aemodel.scoring.csv_files import neutralised
 from aemodel.scoring.files import connect, open_patients, read_frame
-from aemodel.scoring.score import score_rows
+from aemodel.scoring.score import Asked, score_rows
 from tests.streams import run
 
 HEADER = "id,age,relapse_site,months_to_relapse,sex,race_ethnicity"
@@ -296,9 +296,10 @@ def test_markers_of_missing_values_are_for_csv(tmp_path):
 def test_printed_rows_are_not_all_in_memory_at_once(written, shipped):
     row = "9,bm,20,male,hispanic"
     path = written("\n".join([HEADER, *(f"p{i},{row}" for i in range(30_000))]))
-    options = {"interval": 0.9, "events": ["sepsis"], "grades": ["3-5"], "new_levels": "error", "on_invalid": "error"}
     with open_patients(path) as patients:
-        records = patients.records(score_rows(shipped, patients.opened, **options))
+        records = patients.records(
+            score_rows(shipped, patients.opened, Asked(0.9, ["sepsis"], ["3-5"], "error", "error", "error"))
+        )
         next(records)
         tracemalloc.start()
         assert sum(1 for _ in records) == 29_999

@@ -18,7 +18,7 @@ ROOMS = ("publication", "scoring", "inference", "answers", "pages", "saved", "cl
 HEAVY = ("pymc", "arviz", "pytensor", "nutpie", "xarray", "scipy", "numba", "matplotlib")
 FRAMES = ("pandas", "polars", "pyarrow", "dask", "pyspark")
 LIGHT = [
-    *(f"aemodel.publication.{name}" for name in "texts schema records tables rules patients codes markup".split()),
+    *(f"aemodel.publication.{name}" for name in "arrays texts schema records tables rules patients codes markup".split()),
     *(
         f"aemodel.scoring.{name}"
         for name in "risks frames csv_files eager lazy sql score cohort files progress whole exports".split()

@@ -11,12 +11,11 @@ from numba.core.caching import CacheImpl, NullCache
 from numba.core.dispatcher import Dispatcher
 from scipy import special
 
-from aemodel.inference import density, kernels, likelihood, normal, saddlepoint, selection
-from aemodel.inference.kernels import compiled
-from aemodel.inference.normal import half_normal_quantile, normal_log_cdf
+from aemodel.inference import density, kernels, likelihood, saddlepoint, selection
+from aemodel.inference.kernels import compiled, half_normal_quantile, normal_log_cdf
 
 
-@pytest.mark.parametrize("module", [density, kernels, likelihood, normal, saddlepoint, selection], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [density, kernels, likelihood, saddlepoint, selection], ids=lambda m: m.__name__)
 def test_kernels_are_kept_on_disk(module):
     """What Numba compiles and cannot keep, every process compiles again."""
     kernels_of = [each for each in vars(module).values() if isinstance(each, Dispatcher)]

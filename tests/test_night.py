@@ -99,13 +99,15 @@ def test_nothing_is_refused_by_a_threshold_and_otherwise_no_cohort(cohort, tmp_p
 
 def test_as_many_as_are_allowed_are_not_too_many():
     summary = {"rows": 100, "scored": 71, "columns": {"sex": {"missing": 29}}}
-    Run(max_missing=0.29, max_invalid=0.29, min_rows=None, summary=None).judge(summary)
+    Run(max_missing=0.29, max_invalid=0.29, min_rows=None, summary=None).judge(summary, lambda done: [done])
     with pytest.raises(Refused, match="29 of 100 rows"):
-        Run(max_missing=0.28, max_invalid=None, min_rows=None, summary=None).judge(summary)
+        Run(max_missing=0.28, max_invalid=None, min_rows=None, summary=None).judge(summary, lambda done: [done])
 
 
 def test_a_publication_without_covariates_has_none_missing():
-    Run(max_missing=0.1, max_invalid=0.0, min_rows=3, summary=None).judge({"rows": 3, "scored": 3, "columns": {}})
+    Run(max_missing=0.1, max_invalid=0.0, min_rows=3, summary=None).judge(
+        {"rows": 3, "scored": 3, "columns": {}}, lambda done: [done]
+    )
 
 
 def test_a_changed_model_is_told_by_its_digest(tmp_path):

@@ -186,7 +186,7 @@ def test_second_signal_does_not_keep_a_command_from_clearing_up(tmp_path, monkey
         signal.raise_signal(signal.SIGTERM)
         clear(*args, **options)
 
-    @one_line_errors
+    @one_line_errors()
     def command():
         with whole(tmp_path / "page.html") as partial:
             partial.write_text(NEW)

@@ -248,7 +248,7 @@ ROWS = [
     *(
         (
             [{"race_ethnicity": text}],
-            rf"did you mean '{level}' for '{text}'\?; if it really is a group .* scored with new_levels=\"sample\"",
+            rf"did you mean '{level}' for '{text}'\?; if it really is a group .* takes it with new_levels=\"sample\"",
         )
         for text, level in [
             ("Hispanic", "hispanic"),

@@ -166,7 +166,8 @@ def departed(risks, sets, rng, sd, residual):
 
 def test_departure_that_doubles_an_interval_is_found_by_simulation(shipped, robustness):
     """Four covariates known, or two: a departure of the tabled size, drawn, doubles the standard deviation, within 15 %."""
-    sets, _ = read_patients(shipped.risks.covariates, PROFILES, None)
+    profiles, row, _ = read_patients(shipped.risks.covariates, PROFILES, None)
+    sets = profiles[row]
     residual, rng = additive_residual(make_design(shipped.tables)), np.random.default_rng(1)
     before = departed(shipped.risks, sets, rng, 0.0, residual).std(axis=0)
     checked = 0
@@ -183,7 +184,8 @@ def test_departure_that_doubles_an_interval_is_found_by_simulation(shipped, robu
 def test_forward_map_departs_as_the_table_says(shipped, robustness):
     """An event that is one branch: the variance that the model's own deviation adds, at a small scale, within 25 %."""
     forward, draws, seed = make_model_forward(shipped)
-    sets, _ = read_patients(shipped.risks.covariates, PROFILES, None)
+    profiles, row, _ = read_patients(shipped.risks.covariates, PROFILES, None)
+    sets = profiles[row]
     weights, having = shipped.risks.weights(sets), event_sums(forward.design, [("hyperglycemia", "3-5")])[0]
 
     def log_odds(deviation):
@@ -203,7 +205,8 @@ def test_contrast_loses_its_sign_at_an_interaction_of_the_tabled_size(shipped):
     who = PROFILES.iloc[[1]]
     reference = {"age_band": "1-9", "relapse_group": "iem_late"}
     table = robustness_table(shipped, who, reference)
-    sets, _ = read_patients(risks.covariates, pd.concat([who, pd.DataFrame([reference])]).astype(object), None)
+    profiles, row, _ = read_patients(risks.covariates, pd.concat([who, pd.DataFrame([reference])]).astype(object), None)
+    sets = profiles[row]
     residual, found = additive_residual(make_design(shipped.tables)), 0
     for i, row in enumerate(table.itertuples()):
         if not 0.1 < row.open_sd < 1.5:

@@ -21,7 +21,7 @@ import pytest
 import aemodel
 from aemodel.publication.errors import PatientsError
 from aemodel.scoring.files import open_patients
-from aemodel.scoring.score import score_rows
+from aemodel.scoring.score import Asked, score_rows
 from tests.reference import is_exceeded, is_none, levels_left, mean_and_quantiles
 
 ENGINES = (
@@ -161,7 +161,10 @@ def score(model, frame, **options):
     if not isinstance(frame, Path):
         return aemodel.score(model, frame, events=[EVENT], **options)
     with open_patients(frame) as patients:
-        return list(patients.records(score_rows(model, patients.opened, events=[EVENT], grades=None, interval=0.9, **options)))
+        asked = Asked(
+            0.9, [EVENT], None, **{"new_levels": "error", "on_invalid": "error", "missing_columns": "error"} | options
+        )
+        return list(patients.records(score_rows(model, patients.opened, asked)))
 
 
 def risks_in(engine, scored):

@@ -18,8 +18,8 @@ from aemodel.inference.effects import effect_scales, state_probabilities
 from aemodel.inference.forward import PARAMETERS
 from aemodel.inference.model import SAMPLED, branch_logits, half_normal
 from aemodel.inference.posterior import Density, coordinates
-from aemodel.inference.saddlepoint import Floats
 from aemodel.inference.simulated import all_frequencies, pair_tests
+from aemodel.publication.arrays import Floats
 from aemodel.publication.tables import Tables
 from validation.laboratory import Laboratory, make_laboratory
 

@@ -8,20 +8,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import LinearConstraint, milp
 
 from aemodel.answers.risk import long_table, read_patients
 from aemodel.inference.design import Design, make_design
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.cells import NOBODY, coarse_cells, cohort_sets
 from aemodel.publication.families import Family
 from aemodel.publication.rules import split
 from aemodel.publication.schema import Frequency
 from aemodel.publication.tables import Tables
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 COLUMNS = ["lower", "upper", "lower_expected", "upper_expected", "patients", "patients_low", "patients_high"]
 
 
@@ -29,7 +27,7 @@ COLUMNS = ["lower", "upper", "lower_expected", "upper_expected", "patients", "pa
 class _Cohort:
     """Groups of patients: each one's cell (group,), and known sums of their sizes, 0/1 (sum, group) and patients (sum,)."""
 
-    cell: NDArray[np.int64]
+    cell: Ints
     sums: Bools
     n: Floats
 
@@ -66,8 +64,7 @@ def bounds_table(tables: Tables, patients: Any, *, id_column: str | None = None)
     """
     if not isinstance(tables, Tables):
         raise TypeError(f"tables: expected what load_tables returns, not {type(tables).__name__}")
-    sets, names = read_patients(tables.covariates, patients, id_column)
-    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+    profiles, row, names = read_patients(tables.covariates, patients, id_column)
     design = make_design(tables)
     expected = np.where(design.cells.n < NOBODY, 0.0, design.cells.n)
     cohorts = _every_cohort(tables, design), _Cohort(np.arange(expected.size), np.eye(expected.size, dtype=bool), expected)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from aemodel.inference.forward import logit, model_states
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.simulated import row_counts, row_rates, simulate_states
 from aemodel.publication.arguments import real_number, whole_number
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.evidence import FEWEST
 from aemodel.publication.frequencies import ADDED_UP
 from aemodel.publication.words import words_of
@@ -97,14 +97,14 @@ def differences_table(model: Any) -> pd.DataFrame:
     return pd.DataFrame(found, columns=names)
 
 
-def rate_draws(model: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
+def rate_draws(model: Any, rows: pd.DataFrame) -> Floats:
     """Draws of the cohort's mean risk in each row's level, (sample, row)."""
     design, states = model_states(model)
     rates = row_rates(design, rows, design.cells.n)
     return np.stack([rates(p) for p in states])
 
 
-def _predictive(rates: NDArray[np.float64], n: int, low: int, high: int) -> tuple[float, ...]:
+def _predictive(rates: Floats, n: int, low: int, high: int) -> tuple[float, ...]:
     """Quantiles of a binomial count mixed over draws of its rate, and the tail probability of low to high of them."""
     cumulative = np.cumsum(_mass(rates, n))
     lower50, upper50, lower90, upper90 = (int(np.searchsorted(cumulative, q)) for q in (0.25, 0.75, 0.05, 0.95))
@@ -114,7 +114,7 @@ def _predictive(rates: NDArray[np.float64], n: int, low: int, high: int) -> tupl
     return lower50, upper50, lower90, upper90, min(1.0, max(0.0, tail))
 
 
-def _mass(rates: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+def _mass(rates: Floats, n: int) -> Floats:
     """Probability of each count from 0 to n, (n + 1,): binomial, its mean over draws of the rate."""
     rates = np.clip(rates, 1e-300, 1 - 2.0**-53)
     nobody, log_odds = n * np.log1p(-rates), np.log(rates) - np.log1p(-rates)
@@ -141,8 +141,6 @@ def told(row: Mapping[str, Any]) -> str:
     low, high = row["observed_low"], row["observed_high"]
     return str(low) if low == high else f"{low}-{high}"
 
-
-Floats = NDArray[np.float64]
 
 SPREAD = 10.0
 """Standard deviation of a normal penalty about perfect calibration: finite slopes where a level has no events at all."""
@@ -272,7 +270,7 @@ def _simulate(model: Any, rows: pd.DataFrame, seed: int, replicates: int) -> tup
     return row_rates(design, rows, table)(p), row_counts(design, rows, states).astype(float)
 
 
-def _recalibrate(counts: Floats, n: Floats, x: Floats, group: NDArray[np.int64], slope: Floats | None) -> tuple[Floats, Floats]:
+def _recalibrate(counts: Floats, n: Floats, x: Floats, group: Ints, slope: Floats | None) -> tuple[Floats, Floats]:
     """Penalised binomial regressions of ``counts`` (replicate, row): the first intercept and the slope, (replicate,) each.
 
     The linear predictor is x plus an intercept for each group plus, if ``slope`` is given, (slope - 1) times it.

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from aemodel.answers.risk import long_table
 from aemodel.inference.forward import logit
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.errors import InputError
 from aemodel.scoring.eager import as_frame, read_sets
 from aemodel.scoring.risks import SUPPORT, RiskDraws, risks_of, tails
@@ -69,7 +69,7 @@ def contrast_table(model: Any, to: Mapping[str, Any], reference: Mapping[str, An
     return long_table(risks.dims, columns)
 
 
-def level_sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> NDArray[np.int64]:
+def level_sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> Ints:
     """Sets of levels (covariate,); a covariate that is not spoken of has all."""
     known = {name for c in risks.covariates for name in (c.name, *c.raw_columns)}
     if isinstance(values, pd.Series):  # a row of a frame of patients, which may have further columns
@@ -89,7 +89,7 @@ def level_sets(argument: str, values: Mapping[str, Any], risks: RiskDraws) -> ND
     return np.array([by_name.get(c.name, c.everything) for c in risks.covariates])
 
 
-def level_effects(risks: RiskDraws) -> list[NDArray[np.float64]]:
+def level_effects(risks: RiskDraws) -> list[Floats]:
     """For each covariate, draws of the log odds at each level less the cohort's: (sample, level, event, grade).
 
     Risks at a level are those were everybody at it, the other covariates as in the cohort.
@@ -100,7 +100,7 @@ def level_effects(risks: RiskDraws) -> list[NDArray[np.float64]]:
     return list(parts)
 
 
-def at_each_level(risks: RiskDraws) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
+def at_each_level(risks: RiskDraws) -> Iterator[tuple[str, str, Floats]]:
     """Draws (sample, event, grade) of the cohort's risks, under ``total`` and ``all``, and were everybody at a level."""
     yield "total", "all", risks.standardised(risks.everything, ())
     for k, covariate in enumerate(risks.covariates):

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aemodel.inference.design import Design
 from aemodel.inference.effects import state_probabilities
 from aemodel.inference.forward import event_sums, model_states
-
-Floats = NDArray[np.float64]
+from aemodel.publication.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -70,16 +68,10 @@ def model_equation(model: Any) -> Equation:
 
 def _states(design: Design) -> Iterator[tuple[str, tuple[State, ...]]]:
     """The states of each family."""
-    for i, family in enumerate(design.families):
-        first = design.branch_slice(i).start + 1
-        names = [event.name for event in family.events]
-        yield (
-            family.root,
-            tuple(
-                State(
-                    {name: int(grade) for name, grade in zip(names, grades, strict=True) if grade},
-                    *(tuple((np.flatnonzero(way) + first).tolist()) for way in (taken, refused)),
-                )
-                for grades, taken, refused in zip(family.grades, family.taken, family.refused, strict=True)
-            ),
-        )
+    for family, first in zip(design.families, design.edges[:-1].tolist(), strict=True):
+        states = []
+        for k, grades in enumerate(family.grades.tolist()):
+            branches = (tuple((np.flatnonzero(way[first + k]) + 1).tolist()) for way in design.paths)
+            names = {event.name: grade for event, grade in zip(family.events, grades, strict=True) if grade}
+            states.append(State(names, *branches))
+        yield family.root, tuple(states)

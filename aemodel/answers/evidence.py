@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import chi2, ncx2
 
+from aemodel.inference.evidence import in_order
+from aemodel.publication.arrays import Floats
+from aemodel.publication.events import around
 from aemodel.publication.evidence import Null
 from aemodel.scoring.risks import RiskDraws, risks_of
 
@@ -83,10 +84,7 @@ def ordering_table(model: Any) -> pd.DataFrame:
     for item in model.tables.orderings:
         for grade, tiers in item.tiers.items():
             risks, n = group_rates(risks_of(model), item.event, grade, item.covariate, item.groups, item.within)
-            ordered = np.ones(len(risks), dtype=bool)
-            for higher, lower in pairwise(tiers):
-                above, below = ([item.groups.index(name) for name in tier] for tier in (higher, lower))
-                ordered &= risks[:, above].min(axis=1) > risks[:, below].max(axis=1)
+            ordered = in_order(risks, item.groups, tiers)
             within = "" if item.within is None else item.within[1]
             about = (item.event, grade, item.covariate, within)
             for tier, names in enumerate(tiers, start=1):
@@ -103,13 +101,8 @@ def ordering_table(model: Any) -> pd.DataFrame:
 
 
 def group_rates(
-    risks: RiskDraws,
-    event: str,
-    grade: str,
-    covariate: str,
-    levels: tuple[str, ...],
-    within: tuple[str, str] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    risks: RiskDraws, event: str, grade: str, covariate: str, levels: tuple[str, ...], within: tuple[str, str] | None = None
+) -> tuple[Floats, Floats]:
     """Draws of groups' risks, (sample, group), and their sizes in the cohort, (group,)."""
     names = [c.name for c in risks.covariates]
     k = names.index(covariate)
@@ -122,9 +115,7 @@ def group_rates(
     return risks.risks(sets)[:, :, place[0], place[1]].astype(np.float64), inside @ risks.weight
 
 
-def _nonsignificant(
-    rates: NDArray[np.float64], n: NDArray[np.float64], groups: tuple[tuple[int, ...], ...], alpha: float
-) -> NDArray[np.float64]:
+def _nonsignificant(rates: Floats, n: Floats, groups: tuple[tuple[int, ...], ...], alpha: float) -> Floats:
     """Probability of each draw (sample,) that a chi-square test between the levels is not significant.
 
     With ``groups`` of levels, that neither this one is nor the one between the groups: see `aemodel.inference.selection`.
@@ -141,7 +132,7 @@ def _nonsignificant(
     return np.asarray((slices * ncx2.cdf(left[:, None], df + 1 - len(groups), np.maximum(whole - between, 0))).sum(axis=0))
 
 
-def _noncentrality(rates: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
+def _noncentrality(rates: Floats, n: Floats) -> Floats:
     """Of chi-square tests between groups of sizes ``n`` (group,), from true ``rates`` (sample, group): (sample,)."""
     pooled = rates @ (n / n.sum())
     return np.asarray(((rates - pooled[:, None]) ** 2 @ n) / (pooled * (1 - pooled)))
@@ -149,23 +140,13 @@ def _noncentrality(rates: NDArray[np.float64], n: NDArray[np.float64]) -> NDArra
 
 def _cause(model: Any, null: Null) -> str:
     """Where an effect against a null comes from: a published margin of an event it nests in or contains, or pooling."""
-    rows = model.tables.frequencies
-    listed = set(rows[rows["covariate"] == null.covariate]["event"])
-    parent = {event.name: event.parent for event in model.tables.events}
-    above = _ancestors(null.event, parent)
-    inside = [event for event in parent if null.event in _ancestors(event, parent)]
+    events = model.tables.events
+    listed = {row.event for row in model.tables.rows if row.covariate == null.covariate}
+    above = list(around(null.event, events))
+    inside = [event.name for event in events if null.event in around(event.name, events)]
     if family := [event for event in (*above, *inside) if event in listed]:
         return f"published margin of {family[0]}, which {'contains it' if family[0] in above else 'it contains'}"
     if listed:
         return f"pooling with {', '.join(sorted(listed))}"
     ordered = [item.event for item in model.tables.orderings if item.covariate == null.covariate]
     return f"ordering of {ordered[0]}" if ordered and model.settings.get("ordering") else "prior"
-
-
-def _ancestors(event: str, parent: dict[str, str | None]) -> list[str]:
-    found = []
-    above = parent[event]
-    while above is not None:
-        found.append(above)
-        above = parent[above]
-    return found

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from aemodel.answers.contrasts import level_effects
 from aemodel.answers.risk import long_table
 from aemodel.inference.forward import KEPT_DRAWS, logit, make_model_forward, risk_draws
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import shown
 from aemodel.scoring.risks import SUPPORT, RiskDraws, support_by_shares, tails
 
 COHORT = "cohort risk"
 RANGE = "highest less lowest profile risk"
-Floats = NDArray[np.float64]
 
 
 def identification_table(model: Any, of: Literal["effects", "risks"] = "effects") -> pd.DataFrame:
@@ -79,7 +79,7 @@ def of_profiles(risks: RiskDraws, before: RiskDraws) -> pd.DataFrame:
 
 
 def _measured(
-    risks: RiskDraws, labels: Mapping[str, Any], after: Floats, prior: Floats, sets: NDArray[np.int64], more: Mapping[str, Any]
+    risks: RiskDraws, labels: Mapping[str, Any], after: Floats, prior: Floats, sets: Ints, more: Mapping[str, Any]
 ) -> pd.DataFrame:
     """A row for each event, grade and one of ``sets``, of draws (sample, set, event, grade), under ``labels`` (set,)."""
     prior_sd, posterior_sd = prior.std(axis=0), after.std(axis=0)

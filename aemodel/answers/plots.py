@@ -56,8 +56,7 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
     """
     columns = "event grade covariate level n observed_rate observed_low derived lower90"
     table, words = table_and_words(table, calibration_table, columns, labels)
-    grade = grade_of(table, grade)
-    rows = at_grade(table[~table["derived"]], grade)
+    grade, rows = at_grade(table[~table["derived"]], grade_of(table, grade))
     events = list(dict.fromkeys(rows["event"]))
     rows = rows.iloc[np.argsort(rows["event"].map(events.index).to_numpy(), kind="stable")].reset_index(drop=True)
     levels = [wrapped(words.level(c, v), 56) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
@@ -164,8 +163,7 @@ def plot_identification(table: Any, *, grade: str | None = None, labels: Any = N
         It is no such table, or has nothing at the grade.
     """
     table, words = table_and_words(table, identification_table, "event grade covariate contraction support", labels)
-    grade = grade_of(table, grade)
-    rows = at_grade(table, grade)
+    grade, rows = at_grade(table, grade)
     covariates, events = list(dict.fromkeys(rows["covariate"])), list(dict.fromkeys(rows["event"]))
     mean = of_covariates(rows).droplevel("grade")
     names = [wrapped(words.event(event), 30) for event in events]
@@ -216,8 +214,7 @@ def plot_prior(
     """
     columns = "event grade quantity prior_median posterior_median published"
     table, words = table_and_words(table, prior_predictive_table, columns, labels)
-    grade = grade_of(table, grade)
-    rows = at_grade(table, grade, quantity=quantity)
+    grade, rows = at_grade(table, grade, quantity=quantity)
     published = rows["published"].notna().any()
     names = [wrapped(words.event(event), 34) for event in rows["event"]]
     with drawn(ax, (6.4, row_height(0.36, names) * len(rows) + 1.2)) as drawing:
@@ -271,15 +268,15 @@ def grade_of(table: pd.DataFrame, grade: Any) -> Any:
     return table["grade"].iloc[0] if grade is None and len(table) else grade
 
 
-def at_grade(table: pd.DataFrame, grade: str, **named: str) -> pd.DataFrame:
-    """A table's rows at a grade, and of what else is named.
+def at_grade(table: pd.DataFrame, grade: Any, **named: str) -> tuple[Any, pd.DataFrame]:
+    """The grade asked for, or the table's first, and its rows at that and of what else is named.
 
     Raises
     ------
     TypeError, ValueError
         Something is not the name of one, or there are no such rows.
     """
-    rows = table
+    rows, grade = table, grade_of(table, grade)
     for column, name in {"grade": grade, **named}.items():
         if not isinstance(name, str):
             raise TypeError(f"{column}: expected the name of one {column}, not {shown(name)}; draw a figure for each")
@@ -289,7 +286,7 @@ def at_grade(table: pd.DataFrame, grade: str, **named: str) -> pd.DataFrame:
             known = listed(map(str, dict.fromkeys(rows[column])))
             raise InputError(column, f"nothing to draw{of} at grade {shown(grade)}; choose from {known}")
         rows = found
-    return rows.reset_index(drop=True)
+    return grade, rows.reset_index(drop=True)
 
 
 def _name_groups(axis: Any, groups: list[tuple[str, float]], start: float = 0) -> None:

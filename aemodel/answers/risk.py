@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from aemodel.inference.forward import event_sums, model_states
 from aemodel.publication.arguments import whole_number
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.codes import NewLevels
-from aemodel.publication.errors import InputError, PatientsError
-from aemodel.publication.rules import MissingColumns, split
+from aemodel.publication.errors import InputError, wrong_patients
+from aemodel.publication.rules import MissingColumns, sets_of
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
-from aemodel.publication.texts import listed, shown
+from aemodel.publication.texts import between, listed, shown
 from aemodel.scoring.eager import as_frame, read_sets
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval, risks_of
 
@@ -60,8 +61,7 @@ def posterior_epred(
         The frame is not one, has no rows, or its columns or values do not fit.
     """
     risks = risks_of(model)
-    sets, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
-    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+    profiles, row, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
     values = risks.risks(profiles)[:, row]
     flags = np.array(SUPPORT)[risks.support(profiles)][row]
     return _as_array(values, risks, names, "risk").assign_coords(support=(("patient", "event", "grade"), flags))
@@ -98,22 +98,21 @@ def posterior_predict(
     """
     seed = whole_number("seed", seed)
     risks = risks_of(model)
-    sets, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
+    profiles, row, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
     rng = np.random.default_rng(seed)
-    profiles, row = np.unique(sets, axis=0, return_inverse=True)
     edges = np.cumsum(risks.weights(profiles), axis=1)
     design, states = model_states(model)
     having = event_sums(design, risks.pairs).astype(bool)
-    outcomes = np.empty((len(risks.draws), len(sets), len(having)), dtype=np.int8)
+    outcomes = np.empty((len(risks.draws), len(row), len(having)), dtype=np.int8)
     for i, p in enumerate(states):
         # The cell first: an unknown covariate has one value in all of a patient's families.
-        cell = _pick(edges, rng.random(len(sets)), row)
-        hit = np.zeros((len(sets), len(having)), dtype=bool)
+        cell = _pick(edges, rng.random(len(row)), row)
+        hit = np.zeros((len(row), len(having)), dtype=bool)
         for first, end in pairwise(design.edges):
-            state = _pick(np.cumsum(p[first:end], axis=0).T, rng.random(len(sets)), cell)
+            state = _pick(np.cumsum(p[first:end], axis=0).T, rng.random(len(row)), cell)
             hit |= having[:, first:end][:, state].T
         outcomes[i] = hit
-    values = outcomes.reshape(len(outcomes), len(sets), len(risks.events), len(risks.grades))
+    values = outcomes.reshape(len(outcomes), len(row), len(risks.events), len(risks.grades))
     return _as_array(values, risks, names, "outcome")
 
 
@@ -155,8 +154,7 @@ def risk_table(
     """
     interval = check_interval(interval)
     risks = risks_of(model)
-    sets, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
-    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+    profiles, row, names = read_patients(risks.covariates, patients, id_column, new_levels, missing_columns)
     mean, lower, upper = risks.summary(profiles, interval)
     columns = {"risk": mean, "lower": lower, "upper": upper, "support": np.array(SUPPORT)[risks.support(profiles)]}
     columns |= _reasons(risks, model.tables, profiles) if why else {}
@@ -171,7 +169,7 @@ def long_table(dims: Mapping[str, Any], columns: Mapping[str, Any]) -> pd.DataFr
     return pd.DataFrame({name: np.ravel(values) for name, values in columns.items()}, index=keys).reset_index()
 
 
-def _reasons(risks: RiskDraws, tables: Tables, profiles: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def _reasons(risks: RiskDraws, tables: Tables, profiles: Ints) -> dict[str, NDArray[Any]]:
     """What flags of profiles follow from, each (profile, event, grade)."""
     own, pooled = (
         np.full((2, len(profiles), *risks.published.shape), np.nan) if risks.variances is None else risks.told(profiles)
@@ -182,10 +180,9 @@ def _reasons(risks: RiskDraws, tables: Tables, profiles: NDArray[np.int64]) -> d
         if row.event not in risks.events or row.grade not in risks.grades:
             continue
         sets = risks.everything
-        for name, levels in split(risks.covariates, row.covariate, row.level) or ():
-            k = [covariate.name for covariate in risks.covariates].index(name)
-            sets[k] = sum(1 << i for i in {i for level in levels for i in risks.covariates[k].members(level)})
-        count = f"{row.observed_low}" if row.exact else f"{row.observed_low} to {row.observed_high}"
+        for k, bits in (sets_of(risks.covariates, row.covariate, row.level) or {}).items():
+            sets[k] = bits
+        count = between(row.observed_low, row.observed_high, " to ")
         told = f"{count} of {row.n}" + (f" {row.covariate} {row.level}" if row.covariate != "total" else "")
         everybody = sets == risks.everything
         nothing = (profiles == risks.everything).all(axis=1)
@@ -201,11 +198,11 @@ def read_patients(
     id_column: str | None,
     new_levels: NewLevels = "error",
     missing_columns: MissingColumns = "error",
-) -> tuple[NDArray[np.int64], Any]:
-    """Sets of levels, (patient, covariate), as bits, and what names each patient, (patient,)."""
+) -> tuple[Ints, Ints, Any]:
+    """Patients' different profiles, sets of levels (profile, covariate) as bits; which is each one's, and what names him."""
     frame = as_frame(patients)
     if not len(frame):
-        raise PatientsError("patients", "the frame has no rows")
+        raise wrong_patients("the frame has no rows")
     names: Any = patients.index if isinstance(patients, pd.DataFrame) else np.arange(len(frame))
     if id_column is not None:
         if id_column not in frame.columns:
@@ -213,10 +210,9 @@ def read_patients(
         names = pd.Index(frame[id_column].to_list())
         if names.hasnans or not names.is_unique:
             again = list(names[names.duplicated()].unique()[:5])
-            raise PatientsError(
-                "patients", f"column {shown(id_column)} must name each row once; missing or given twice: {again}"
-            )
-    return read_sets(frame, covariates, new_levels=new_levels, missing_columns=missing_columns), names
+            raise wrong_patients(f"column {shown(id_column)} must name each row once; missing or given twice: {again}")
+    sets = read_sets(frame, covariates, new_levels=new_levels, missing_columns=missing_columns)
+    return *np.unique(sets, axis=0, return_inverse=True), names
 
 
 def _as_array(values: NDArray[Any], risks: RiskDraws, names: Any, name: str) -> xr.DataArray:
@@ -225,7 +221,7 @@ def _as_array(values: NDArray[Any], risks: RiskDraws, names: Any, name: str) -> 
     return xr.DataArray(values.reshape(shape), dims=("chain", "draw", "patient", "event", "grade"), coords=coords, name=name)
 
 
-def _pick(edges: NDArray[np.float64], uniform: NDArray[np.float64], row: NDArray[np.int64]) -> NDArray[np.int64]:
+def _pick(edges: Floats, uniform: Floats, row: Ints) -> Ints:
     """Outcomes (patient,), each by one ``row`` (patient,) of cumulative probabilities, ``edges`` (row, outcome)."""
     last = edges.shape[1] - 1
     return np.asarray(np.minimum((edges[row] < uniform[:, None] * edges[row, -1:]).sum(axis=1), last))

@@ -59,8 +59,7 @@ def plot_effects(table: Any, *, covariate: str, grade: str | None = None, labels
     """
     columns = "event grade covariate level reference odds_ratio lower upper support"
     table, words = table_and_words(table, odds_ratio_table, columns, labels)
-    grade = grade_of(table, grade)
-    rows = at_grade(table, grade, covariate=covariate)
+    grade, rows = at_grade(table, grade, covariate=covariate)
     events, levels = list(dict.fromkeys(rows["event"])), list(dict.fromkeys(rows["level"]))
     reference = words.level(covariate, rows["reference"].iloc[0])
     names = [wrapped(words.event(event), 30) for event in events]
@@ -104,8 +103,7 @@ def plot_profiles(table: pd.DataFrame, *, event: str, grade: str | None = None, 
         Not one event and grade, or the table has none such; or its covariates are not one or two.
     """
     table, words = checked(table, "profile_table returns", "event grade risk lower upper support"), words_of(labels)
-    grade = grade_of(table, grade)
-    rows = at_grade(table, grade, event=event)
+    grade, rows = at_grade(table, grade, event=event)
     by = list(table.columns[: list(table.columns).index("event")])
     if len(by) not in (1, 2):
         raise InputError("table", f"expected risks by one or two covariates, not by {by}")
@@ -220,8 +218,7 @@ def plot_cohort(
     """
     columns = "event grade patients expected lower upper support"
     table, words = checked(table, "score_cohort returns", columns), words_of(labels)
-    grade = grade_of(table, grade)
-    rows = at_grade(table, grade)
+    grade, rows = at_grade(table, grade)
     by = list(table.columns[: list(table.columns).index("event")])
     groups = list(rows.groupby(by, sort=False, dropna=False)) if by else [((), rows)]
     events = list(dict.fromkeys(rows["event"]))
@@ -255,7 +252,7 @@ TICK: dict[str, Any] = {"color": INK, "markersize": 12, "markeredgewidth": 1.8}
 
 
 def _of_patient(table: pd.DataFrame, grade: str, patient: Any, argument: str) -> pd.DataFrame:
-    rows = at_grade(table, grade)
+    _, rows = at_grade(table, grade)
     rows = rows if patient is None else rows[rows["patient"] == patient]
     if (found := rows["patient"].nunique()) != 1:
         known = listed(map(str, dict.fromkeys(table["patient"])))

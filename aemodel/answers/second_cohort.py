@@ -9,17 +9,16 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import gammaln, logit
 
 from aemodel.publication.arguments import whole_number
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.errors import InputError
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.eager import as_frame
 from aemodel.scoring.exports import COUNTS, bits_of
 from aemodel.scoring.risks import RiskDraws, risks_of, tails
 
-Floats = NDArray[np.float64]
 STEPS = 200
 LEAST = 1e-9
 """Of a risk, so that it has log odds."""
@@ -102,7 +101,7 @@ def validate(model: Any, counts: Any, *, interval: float = 0.9, seed: int = 1) -
     return Validation(pd.DataFrame(table), pd.DataFrame(slopes))
 
 
-def _read(risks: RiskDraws, frame: nw.DataFrame[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _read(risks: RiskDraws, frame: nw.DataFrame[Any]) -> tuple[Ints, Ints, Ints]:
     """Rows' sets of levels, (row, covariate), positions of event and grade, (row,), and n, low and high, (row, 3)."""
     wanted = [*(c.name for c in risks.covariates), *COUNTS]
     if missing := [name for name in wanted if name not in frame.columns]:
@@ -132,7 +131,7 @@ def _read(risks: RiskDraws, frame: nw.DataFrame[Any]) -> tuple[NDArray[np.int64]
     return sets, places, numbers
 
 
-def _groups(risks: RiskDraws, sets: NDArray[np.int64]) -> dict[tuple[str, str], NDArray[np.bool_]]:
+def _groups(risks: RiskDraws, sets: Ints) -> dict[tuple[str, str], Bools]:
     """Which rows are of everybody, and of each level of a covariate."""
     groups = {("total", "all"): np.ones(len(sets), dtype=bool)}
     for k, covariate in enumerate(risks.covariates):
@@ -140,9 +139,7 @@ def _groups(risks: RiskDraws, sets: NDArray[np.int64]) -> dict[tuple[str, str], 
     return groups
 
 
-def _slope(
-    predicted: Floats, n: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], end: float
-) -> dict[str, Any]:
+def _slope(predicted: Floats, n: Ints, low: Ints, high: Ints, end: float) -> dict[str, Any]:
     """Logistic regression of counts that lie in intervals, by Fisher's scoring as if they were all known."""
     row = np.repeat(np.arange(len(n)), high - low + 1)
     first = np.r_[0, np.cumsum(high - low + 1)[:-1]]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import norm
 
@@ -23,11 +22,10 @@ from aemodel.inference.information import DRAWS
 from aemodel.inference.integer_tables import sample_tables
 from aemodel.inference.likelihood import margins_term
 from aemodel.publication.arguments import whole_number
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import RiskDraws, risks_of, tails
-
-Floats = NDArray[np.float64]
 
 SENSITIVE = 0.05
 """Power-scaling sensitivity from which a prior or the data matter (Kallioinen et al. 2024)."""
@@ -150,8 +148,7 @@ def robustness_table(
         As for `posterior_epred` and `contrast_table`, or the interval is not between 0 and 1.
     """
     ends, risks = tails(interval), risks_of(model)
-    sets, names = read_patients(risks.covariates, patients, id_column)
-    profiles, row = np.unique(sets, axis=0, return_inverse=True)
+    profiles, row, names = read_patients(risks.covariates, patients, id_column)
     other = level_sets("reference", reference, risks)[None] if reference is not None else risks.everything[None]
     answers, others = (logit(risks.risks(one)) for one in (profiles, other))
     difference, moved = answers - others, _moved(make_design(model.tables), risks, np.vstack([profiles, other]))
@@ -167,7 +164,7 @@ def robustness_table(
     return long_table({"patient": names, **risks.dims}, columns)
 
 
-def _moved(design: Design, risks: RiskDraws, sets: NDArray[np.int64]) -> Floats:
+def _moved(design: Design, risks: RiskDraws, sets: Ints) -> Floats:
     """Variance of log odds by departures of unit variance, and of what sets them apart from the last one's, but for that.
 
     (2, profile, event, grade), averaged over draws.
@@ -243,7 +240,7 @@ def table_uncertainty(model: Any, *, seed: int, tables: int = 100, association: 
     return table
 
 
-def table_loglik(design: Design, tables: Tables, draws: xr.Dataset, chosen: NDArray[np.int64], counts: Floats) -> Floats:
+def table_loglik(design: Design, tables: Tables, draws: xr.Dataset, chosen: Ints, counts: Floats) -> Floats:
     """Log likelihood of all published margins given each table of ``counts`` (table, cell), for some draws: (table, draw)."""
     margins = all_margins(design, tables.frequencies)
     others = [replace(design, cells=replace(design.cells, n=n)) for n in np.asarray(counts, dtype=np.float64)]
@@ -256,7 +253,7 @@ def table_loglik(design: Design, tables: Tables, draws: xr.Dataset, chosen: NDAr
     return found
 
 
-def _between(model: Any, chosen: NDArray[np.int64], weights: Floats, between: Floats) -> pd.DataFrame:
+def _between(model: Any, chosen: Ints, weights: Floats, between: Floats) -> pd.DataFrame:
     risks = model.risks
     log_odds = logit(risks.draws[:, risks.usual])
     picked = log_odds[chosen].reshape(len(chosen), -1)

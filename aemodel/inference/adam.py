@@ -1,24 +1,29 @@
-"""CDISC ADaM to patients of one's own: subjects from ADSL, their worst grades from ADAE. Light."""
+"""CDISC ADaM to patients of one's own: subjects from ADSL, their worst grades from ADAE, as frames or in files. Light."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import narwhals.stable.v2 as nw
 
-from aemodel.inference.datasets import open_dataset
+from aemodel.publication.arguments import path_in
 from aemodel.publication.errors import InputError
 from aemodel.publication.patients import is_missing
 from aemodel.publication.tables import Tables
-from aemodel.publication.texts import listed, shown
-from aemodel.scoring.eager import indexed_as
+from aemodel.publication.texts import listed, said, shown
+from aemodel.scoring.eager import as_frame, indexed_as
 
 SHOWN = 5
 FLAGS = ("population", "emergent")
 DEATH = "AESDTH"
+FORMATS = {".xpt": "SAS transport", ".json": "Dataset-JSON 1.1", ".ndjson": "Dataset-JSON 1.1"}
 Terms = Mapping[str, str | Sequence[str]]
 
 
@@ -76,22 +81,21 @@ def read_adam(
     """
     subjects, records = open_dataset(adsl, "adsl"), open_dataset(adae, "adae")
     _check_events(tables, events)
-    options = {"subject": subject, "population": population, "emergent": emergent, "grade": grade}
-    _check_columns("adsl", subjects, {name: options[name] for name in ("subject", "population")})
-    _check_columns("adae", records, {name: options[name] for name in ("subject", "emergent", "grade")})
+    _check_columns("adsl", subjects, subject=subject, population=population)
+    _check_columns("adae", records, subject=subject, emergent=emergent, grade=grade)
     if taken := [name for name in events if name in subjects.columns]:
         raise InputError("adsl", f"it has columns that read_adam would add: {taken}; rename or drop them")
     _check_subjects(subjects, records, subject)
     records = _with_deaths(records, grade)
     for event, terms in events.items():
-        for each in _any_of(terms) if len(records) else ():
+        for each in _several(terms) if len(records) else ():
             _check_terms(records, event, each)
     subjects = _flagged("adsl", subjects, population, "population")
     records = _flagged("adae", records, emergent, "emergent")
     grades = [_grade(value, grade) for value in records[grade].to_list()]
     graded = list(zip(records[subject].to_list(), grades, strict=True))
     for event, terms in events.items():
-        chosen = [any(found) for found in zip(*(_matching(records, each) for each in _any_of(terms)), strict=True)]
+        chosen = [any(found) for found in zip(*(_matching(records, each) for each in _several(terms)), strict=True)]
         worst = _worst([pair for pair, is_event in zip(graded, chosen, strict=True) if is_event])
         values = [worst.get(name, 0) for name in subjects[subject].to_list()]
         subjects = subjects.with_columns(_column(subjects, event, values))
@@ -100,7 +104,7 @@ def read_adam(
 
 def _check_subjects(subjects: nw.DataFrame[Any], records: nw.DataFrame[Any], subject: str) -> None:
     everybody = _subjects("adsl", subjects[subject].to_list())
-    if len(again := _repeated(everybody)):
+    if again := [name for name, times in Counter(everybody).items() if times > 1]:
         raise InputError("adsl", f"{subject} must name each subject once; more often: {_shown(again)}")
     if unknown := set(_subjects("adae", records[subject].to_list())) - set(everybody):
         bare = {_bare(name): name for name in everybody}
@@ -120,15 +124,11 @@ def _check_events(tables: Any, events: Any) -> None:
     if unknown := sorted(set(events) - set(known)):
         raise InputError("events", f"unknown {unknown}; choose from {', '.join(known)}")
     for event, terms in events.items():
-        every = _any_of(terms)
+        every = _several(terms)
         if not every or not all(isinstance(each, Mapping) and all(map(_are_texts, each.values())) for each in every):
             raise TypeError(
                 f"events: expected columns with their texts for {event}, as {{'AEDECOD': 'Rash'}}, not {shown(terms)}"
             )
-
-
-def _any_of(terms: Any) -> list[Any]:
-    return list(terms) if isinstance(terms, (list, tuple)) else [terms]
 
 
 def _are_texts(wanted: Any) -> bool:
@@ -149,7 +149,7 @@ def _several(wanted: Any) -> list[Any]:
     return list(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
 
 
-def _check_columns(argument: str, frame: nw.DataFrame[Any], columns: Mapping[str, str | None]) -> None:
+def _check_columns(argument: str, frame: nw.DataFrame[Any], **columns: str | None) -> None:
     for option, column in columns.items():
         if column is not None and column not in frame.columns:
             remedy = f"say which it is with {option}=" + (", or that all count with None" if option in FLAGS else "")
@@ -179,9 +179,7 @@ def _check_terms(records: nw.DataFrame[Any], event: str, terms: Terms) -> None:
 
 def _flagged(argument: str, frame: nw.DataFrame[Any], flag: str | None, option: str) -> nw.DataFrame[Any]:
     """Rows where a flag, if there is one, is Y."""
-    if flag is None:
-        return frame
-    values = frame[flag].to_list()
+    values = [] if flag is None else frame[flag].to_list()
     if not values:
         return frame
     known = [is_missing(value) or (isinstance(value, str) and value in ("Y", "N", "")) for value in values]
@@ -207,11 +205,6 @@ def _subjects(argument: str, names: list[Any]) -> list[Any]:
 def _bare(name: Any) -> str:
     """A subject's name as it is written in any way: as number or text, with or without zeros before it."""
     return (_plain(name) or "").lstrip("0")
-
-
-def _repeated(names: Sequence[Any]) -> set[Any]:
-    seen: set[Any] = set()
-    return {name for name in names if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
 
 
 def _shown(names: Collection[Any]) -> str:
@@ -260,3 +253,50 @@ def _column(frame: nw.DataFrame[Any], name: str, values: list[int | None]) -> nw
     """A column of whole numbers or nulls, which pandas' own whole numbers do not know."""
     dtype = nw.Float64() if frame.implementation.is_pandas() and None in values else nw.Int64()
     return indexed_as(frame, nw.new_series(name, values, dtype, backend=frame.implementation))
+
+
+# Files of CDISC's formats.
+
+
+def open_dataset(data: Any, argument: str) -> nw.DataFrame[Any]:
+    """A caller's frame, or the table in the file of a path, in pandas.
+
+    Raises
+    ------
+    TypeError, OSError, InputError
+        It is neither, or cannot be read as what its name ends in.
+    """
+    if not isinstance(data, (str, os.PathLike)):
+        return as_frame(data, argument)
+    path = path_in(argument, data)
+    if (kind := path.suffix.lower()) not in FORMATS:
+        known = ", ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items())
+        raise InputError(argument, f"{path.name!r} ends in none of {known}")
+    try:
+        return as_frame(_read_transport(path) if kind == ".xpt" else _read_json(path, lines=kind == ".ndjson"), argument)
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(argument, f"{path.name!r} is not read as {FORMATS[kind]}: {said(error)}") from error
+
+
+def _read_transport(path: Path) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.read_sas(path, format="xport", encoding="utf-8")
+    except UnicodeDecodeError:
+        return pd.read_sas(path, format="xport", encoding="cp1252")
+
+
+def _read_json(path: Path, *, lines: bool) -> Any:
+    """``columns``, each with its name, and ``rows``; where each row is a line, the first has all but the rows."""
+    import pandas as pd
+
+    text = path.read_text(encoding="utf-8-sig")
+    if lines:
+        about, *rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    else:
+        about = json.loads(text)
+        rows = about["rows"]
+    if not str(about["datasetJSONVersion"]).startswith("1.1"):
+        raise ValueError(f"its version is {about['datasetJSONVersion']!r}")
+    return pd.DataFrame(rows, columns=[column["name"] for column in about["columns"]])

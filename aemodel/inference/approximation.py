@@ -17,7 +17,7 @@ Only how much the term varies over draws matters: a constant is lost in the post
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -25,9 +25,10 @@ import xarray as xr
 
 from aemodel.inference.design import Design
 from aemodel.inference.forward import make_forward
-from aemodel.inference.intervals import incidence_of, solved, value_of
+from aemodel.inference.intervals import Statement, family_sizes, incidence_of, solved, value_of
 from aemodel.inference.likelihood import MarginsTerm
-from aemodel.inference.saddlepoint import Floats, Integers, Packed
+from aemodel.inference.saddlepoint import Packed
+from aemodel.publication.arrays import Floats
 
 DRAWS = 20
 
@@ -37,21 +38,18 @@ def approximation_range(design: Design, term: MarginsTerm, posterior: xr.Dataset
     step = max(1, posterior.sizes["chain"] * posterior.sizes["draw"] // DRAWS)
     terms = []
     for p in make_forward(design, deviation=0.0).states(posterior.isel(draw=slice(None, None, step)), 0):
-        terms.append(next_terms(term.logp(p[:, : len(design.cells.n)]), term.packed).sum())
+        terms.append(next_term(term.logp(p[:, : len(design.cells.n)]), term.statements))
     return float(np.ptp(terms))
 
 
-def next_terms(logp: Floats, packed: Packed) -> Floats:
-    """What the next term adds to each family's log likelihood, (family,), in nats; ``logp`` as for `joint_loglik`."""
-    edges = np.cumsum([0, *packed.families])
-    family = np.zeros(len(packed.nodes), dtype=np.int64)
-    for mine, first, last, _ in packed.statements:
-        family[packed.groups[first, 0] : packed.groups[last - 1, 1]] = mine
-    values, terms = np.zeros((2, len(packed.nodes)))
-    for k, node in enumerate(_nodes(packed, packed.families[family])):
-        here = logp[edges[family[k]] : edges[family[k] + 1]]
-        values[k], terms[k] = value_of(node, here), _next_term(node, here)
-    return _of_families(values + terms, packed) - _of_families(values, packed)
+def next_term(logp: Floats, statements: Sequence[Statement]) -> float:
+    """What the next term adds to the log likelihood, in nats; ``logp`` as for `joint_loglik`."""
+    parts, found = np.split(logp, np.cumsum(family_sizes(statements))[:-1]), 0.0
+    for each in statements:
+        here = parts[each.family]
+        both = [np.array([(value_of(x, here), _next_term(x, here)) for x in group.nodes]).T for group in each.groups]
+        found += each.loglik([value + term for value, term in both]) - each.loglik([value for value, _ in both])
+    return found
 
 
 def _next_term(node: Packed, logp: Floats) -> float:
@@ -75,39 +73,3 @@ def _next_term(node: Packed, logp: Floats) -> float:
     weight, about = np.concatenate(weights), np.concatenate(everybody)
     both = weight @ (about @ inverse @ about.T) ** 3 @ weight
     return float(fourth / 8 - once @ inverse @ once / 8 - both / 12)
-
-
-def _nodes(packed: Packed, pairs: Integers) -> Iterator[Packed]:
-    """Each saddlepoint by itself; ``pairs`` is how many of cell and state each has."""
-    cell = margin = pair = one = entry = 0
-    for row, size in zip(packed.nodes, pairs, strict=True):
-        cells, classes, margins = row
-        start = packed.start[one : one + classes + 1]
-        yield packed._replace(
-            nodes=row[None],
-            n=packed.n[cell : cell + cells],
-            classes=packed.classes[cell : cell + cells],
-            counts=packed.counts[margin : margin + margins],
-            width=packed.width[margin : margin + margins],
-            member=packed.member[pair : pair + size],
-            start=start - start[0],
-            margin=packed.margin[start[0] : start[-1]],
-            project=packed.project[entry : entry + margins * classes],
-            target=packed.target[one : one + classes],
-        )
-        cell, margin, pair, one, entry = cell + cells, margin + margins, pair + size, one + classes, entry + margins * classes
-
-
-def _of_families(solved_values: Floats, packed: Packed) -> Floats:
-    """Families' log likelihoods, (family,), from those of all saddlepoints, as `joint_loglik` blends them."""
-    found, mixed = np.zeros(len(packed.families)), 0
-    for family, first_group, last_group, kind in packed.statements:
-        total = 0.0
-        for first, last, low, high in packed.groups[first_group:last_group]:
-            size = (high - low) * (last - first)
-            blend = packed.blend[mixed : mixed + size].reshape(high - low, last - first)
-            part = np.logaddexp.reduce(packed.offset[low:high] + blend @ solved_values[first:last])
-            total += part if kind > 0 else np.log1p(-np.exp(min(part, -1e-12)))
-            mixed += size
-        found[family] += total if kind > 0 else -np.log(-np.expm1(total))
-    return found

@@ -19,10 +19,9 @@ import numpy as np
 from aemodel.inference import priors
 from aemodel.inference.design import Design, Tree
 from aemodel.inference.effects import UNKNOWN, Centring
-from aemodel.inference.kernels import compiled
+from aemodel.inference.kernels import compiled, half_normal_quantile
 from aemodel.inference.levels import ascend, descend
-from aemodel.inference.normal import half_normal_quantile
-from aemodel.inference.saddlepoint import Floats, Integers
+from aemodel.publication.arrays import Floats, Ints
 
 Term = Callable[[Floats], tuple[float, Floats]]
 """Log probability and its slopes, (state, cell), from state probabilities (state, cell)."""
@@ -40,8 +39,8 @@ class Structure(NamedTuple):
     spread: Floats
     alike: Floats
     width: Floats
-    term_of: Integers
-    pool_of: Integers
+    term_of: Ints
+    pool_of: Ints
     matrix: Floats
     across: Floats
     settled: Floats

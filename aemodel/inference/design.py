@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from msgspec.structs import replace
-from numpy.typing import NDArray
 from scipy.linalg import block_diag, null_space
 
 from aemodel.inference import priors
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.cells import Cells, make_cells
 from aemodel.publication.cutoffs import Unseen
 from aemodel.publication.errors import PublicationError
@@ -38,7 +38,7 @@ class Term:
 
     name: str
     covariate: str
-    basis: NDArray[np.float64]
+    basis: Floats
 
     @property
     def covariates(self) -> list[str]:
@@ -54,11 +54,11 @@ class Tree(NamedTuple):
     cohort's composition.
     """
 
-    branch: NDArray[np.int64]
-    start: NDArray[np.int64]
-    after: NDArray[np.int64]
-    first: NDArray[np.int64]
-    share: NDArray[np.float64]
+    branch: Ints
+    start: Ints
+    after: Ints
+    first: Ints
+    share: Floats
 
 
 @dataclass(frozen=True)
@@ -75,37 +75,27 @@ class Design:
     families: tuple[Family, ...]
     branches: tuple[Branch, ...]
     terms: tuple[Term, ...]
-    matrix: NDArray[np.float64]
-    term_of: NDArray[np.int64]
-    pool_of: NDArray[np.int64]
+    matrix: Floats
+    term_of: Ints
+    pool_of: Ints
     pools: tuple[str, ...]
     grades: tuple[str, ...]
     unseen: tuple[Unseen, ...] = ()
 
-    def branch_slice(self, family: int) -> slice:
-        """Where a family's branches lie among all."""
-        sizes = np.cumsum([0] + [len(f.branches) for f in self.families])
-        return slice(int(sizes[family]), int(sizes[family + 1]))
-
-    def columns_of(self, term: int) -> NDArray[np.int64]:
+    def columns_of(self, term: int) -> Ints:
         return np.flatnonzero(self.term_of == term)
 
     def family_of(self, event: str) -> int:
         """Which family an event belongs to."""
         return next(i for i, family in enumerate(self.families) if event in [e.name for e in family.events])
 
-    def states_having(self, event: str, grade: str) -> NDArray[np.bool_]:
+    def states_having(self, event: str, grade: str) -> Bools:
         """Which of all states, families end to end, have an event at a grade: (state,)."""
-        mine = self.family_of(event)
-        parts = [
-            family.having(event, grade) if i == mine else np.zeros(len(family.grades), dtype=bool)
-            for i, family in enumerate(self.families)
-        ]
-        return np.concatenate(parts)
+        mine, found = self.family_of(event), np.zeros(self.edges[-1], dtype=bool)
+        found[self.edges[mine] : self.edges[mine + 1]] = self.families[mine].having(event, grade)
+        return found
 
-    def groups(
-        self, covariate: str, levels: Sequence[str], within: tuple[str, str] | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def groups(self, covariate: str, levels: Sequence[str], within: tuple[str, str] | None = None) -> tuple[Floats, Floats]:
         """Composition of some levels of a covariate, (group, cell) with rows that sum to 1, and their sizes, (group,)."""
         inside = np.ones(len(self.cells.n), dtype=bool) if within is None else self.cells.having(*within)
         weights = np.array([self.cells.having(covariate, level) & inside for level in levels]) * self.cells.n
@@ -116,17 +106,17 @@ class Design:
         return weights / n[:, None], n
 
     @cached_property
-    def edges(self) -> NDArray[np.int64]:
+    def edges(self) -> Ints:
         """Where each family's states begin among all, and the end: (family + 1,)."""
         return np.cumsum([0] + [len(family.grades) for family in self.families])
 
     @cached_property
-    def centred(self) -> NDArray[np.float64]:
+    def centred(self) -> Floats:
         """Contrasts less their mean over the cohort, (cell, contrast)."""
         return self.matrix - self.share @ self.matrix
 
     @property
-    def widths(self) -> NDArray[np.float64]:
+    def widths(self) -> Floats:
         """Scales of the half-normal priors of effects' scales, (pool, term)."""
         together = np.array([priors.INTERACTION if term.basis.ndim == 3 else 1.0 for term in self.terms])
         return np.outer([priors.SCALE[kind] for kind in self.kinds], together)
@@ -142,21 +132,21 @@ class Design:
         return self.pools[:-1]
 
     @property
-    def share(self) -> NDArray[np.float64]:
+    def share(self) -> Floats:
         """The cohort's composition, (cell,)."""
         return self.cells.n / self.cells.n.sum()
 
-    def over_families(self, name: str) -> NDArray[np.float64]:
+    def over_families(self, name: str) -> Floats:
         """One of the families' arrays (state, branch), over all families' states and branches."""
         return np.asarray(block_diag(*[getattr(family, name) for family in self.families]), dtype=np.float64)
 
     @cached_property
-    def paths(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def paths(self) -> tuple[Floats, Floats]:
         """Branches that each state takes, and those it refuses, (state, branch) each."""
         return self.over_families("taken"), self.over_families("refused")
 
     @cached_property
-    def among(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def among(self) -> tuple[Floats, Floats]:
         """States that a branch settles, and those it decides among with them, (branch, state) each."""
         settled, outer = (np.ascontiguousarray(self.over_families(name).T) for name in ("settled", "outer"))
         return settled, outer
@@ -172,7 +162,7 @@ class Design:
         return [f"{term.name}[{k}]" for term in self.terms for k in range(term.basis.shape[-1])]
 
 
-def make_tree(families: Sequence[Family], share: NDArray[np.float64]) -> Tree:
+def make_tree(families: Sequence[Family], share: Floats) -> Tree:
     """The decisions of families, end to end."""
     begin = np.cumsum([0] + [len(family.branches) for family in families]).tolist()
     decides: dict[tuple[Any, ...], int] = {}
@@ -205,7 +195,7 @@ def make_design(tables: Tables) -> Design:
     return Design(cells, families, branches, terms, matrix, term_of, pool_of, pools, tables.grades, tables.unseen)
 
 
-def _pools(branches: Sequence[Branch]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def _pools(branches: Sequence[Branch]) -> tuple[tuple[str, ...], Ints]:
     """Names of pools, and the position of each branch's: one severity, or one for each step if there are several."""
     severities = [branch.reaches for branch in branches if branch.pool == "severity"]
     reached = sorted(set(severities) - {0})
@@ -224,7 +214,7 @@ def all_margins(design: Design, rows: pd.DataFrame, like: Sequence[FamilyMargins
     return tuple(family_margins(family, design.cells, rows, told, design.unseen) for family, told in pairs)
 
 
-def family_averages(design: Design, margins: tuple[FamilyMargins, ...]) -> list[NDArray[np.float64]]:
+def family_averages(design: Design, margins: tuple[FamilyMargins, ...]) -> list[Floats]:
     """The cohort's composition within each family's own cells: (family cell, cell), rows sum to 1."""
     found = []
     for family in margins:
@@ -280,7 +270,7 @@ def _terms(covariate: Covariate, cells: Cells) -> list[Term]:
     ]
 
 
-def _spread(basis: NDArray[np.float64], known: NDArray[np.bool_], n: NDArray[np.float64]) -> NDArray[np.float64]:
+def _spread(basis: Floats, known: Bools, n: Floats) -> Floats:
     """A basis of known levels over all of a covariate's: who is not known has the average effect of ``n``, those known."""
     whole = np.zeros((len(known), basis.shape[1]))
     whole[known] = basis
@@ -288,7 +278,7 @@ def _spread(basis: NDArray[np.float64], known: NDArray[np.bool_], n: NDArray[np.
     return whole
 
 
-def zero_sum_basis(size: int) -> NDArray[np.float64]:
+def zero_sum_basis(size: int) -> Floats:
     """Orthonormal basis (size, size - 1) of the vectors that sum to zero."""
     if size == 1:
         return np.zeros((1, 0))

@@ -19,13 +19,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aemodel.inference.design import Design
 from aemodel.inference.intervals import tilted_states
+from aemodel.publication.arrays import Floats
 from aemodel.publication.margins import FamilyMargins
-
-Floats = NDArray[np.float64]
 
 UNKNOWN = 1e6
 """Standard error, in log odds, of what the publication says nothing of."""

@@ -17,18 +17,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2, norm, qmc
 
 from aemodel.inference.density import Term
 from aemodel.inference.design import Design
 from aemodel.inference.selection import null_weights, nulls_term
+from aemodel.publication.arrays import Bools, Floats
 from aemodel.publication.errors import PublicationError
 from aemodel.publication.evidence import Null, Ordering
 from aemodel.publication.margins import FamilyMargins
+from aemodel.publication.schema import Tiers
 from aemodel.publication.tables import Tables
 
 Significance = Literal["both", "either", "order"]
@@ -40,19 +41,6 @@ FEWEST_POINTS = 500
 SPREAD = 3.0
 """Standard deviation of the points, in those of the contrasts: risks may differ by several standard errors."""
 
-Floats = NDArray[np.float64]
-
-
-class Region(NamedTuple):
-    """The region of whitened contrasts: ``points`` (point, contrast), ``log_weight`` (point,).
-
-    ``whiten`` (contrast, group and grade) takes rates, grades fastest, to contrasts.
-    """
-
-    points: Floats
-    log_weight: Floats
-    whiten: Floats
-
 
 def ordering_term(design: Design, ordering: Ordering, rates: Floats, significance: Significance) -> Term:
     """Log probability of an ordering.
@@ -61,24 +49,26 @@ def ordering_term(design: Design, ordering: Ordering, rates: Floats, significanc
     """
     share, n = design.groups(ordering.covariate, ordering.groups, ordering.within)
     having = np.array([design.states_having(ordering.event, grade) for grade in ordering.tiers], dtype=float)
-    region = make_region(ordering, n, rates, significance)
-
-    points = np.ascontiguousarray(region.points.T)
+    kept, log_weight, whiten = make_region(ordering, n, rates, significance)
+    points = np.ascontiguousarray(kept.T)
 
     def term(p: Floats) -> tuple[float, Floats]:
-        m = region.whiten @ (having @ p @ share.T).T.ravel()
-        values = m @ points + region.log_weight
+        m = whiten @ (having @ p @ share.T).T.ravel()
+        values = m @ points + log_weight
         most = values.max()
         ratio = np.exp(values - most)
         total = ratio.sum()
-        slopes = (points @ ratio / total - m) @ region.whiten
+        slopes = (points @ ratio / total - m) @ whiten
         return most + np.log(total) - 0.5 * m @ m, having.T @ slopes.reshape(len(share), -1).T @ share
 
     return term
 
 
-def make_region(ordering: Ordering, n: Floats, rates: Floats, significance: Significance) -> Region:
+def make_region(ordering: Ordering, n: Floats, rates: Floats, significance: Significance) -> tuple[Floats, Floats, Floats]:
     """The points of an ordering's region, for groups of sizes ``n`` (group,) and an event of cohort ``rates`` (grade,).
+
+    Returns whitened contrasts (point, contrast), the logarithms of their weights (point,), and what takes rates, grades
+    fastest, to contrasts (contrast, group and grade).
 
     Raises
     ------
@@ -92,14 +82,16 @@ def make_region(ordering: Ordering, n: Floats, rates: Floats, significance: Sign
     unwhiten = np.kron(contrasts / np.sqrt(n)[:, None], factor)
     points = norm.ppf(qmc.Sobol(unwhiten.shape[1], seed=1).random(DRAWN)) * SPREAD
     sample = (points @ unwhiten.T).reshape(len(points), len(n), len(rates))
-    inside = _ordered(sample, ordering) & _significant(sample, n, np.diag(covariance), ordering.alpha, significance)
+    inside = _significant(sample, n, np.diag(covariance), ordering.alpha, significance)
+    for j, tiers in enumerate(ordering.tiers.values()):
+        inside &= in_order(sample[..., j], ordering.groups, tiers)
     kept = points[inside][:POINTS]
     if len(kept) < FEWEST_POINTS:
         problem = f"the tiers of {ordering.event} by {ordering.covariate} are too fine"
         raise PublicationError("publication.toml", problem, key="orderings")
     ratio = (norm.logpdf(kept) - norm.logpdf(kept, scale=SPREAD)).sum(axis=1)
     whiten = np.asarray(np.kron((contrasts * np.sqrt(n)[:, None]).T, np.linalg.inv(factor)), dtype=np.float64)
-    return Region(kept, np.asarray(ratio + np.log(inside.mean() / len(kept)), dtype=np.float64), whiten)
+    return kept, np.asarray(ratio + np.log(inside.mean() / len(kept)), dtype=np.float64), whiten
 
 
 def _contrasts(n: Floats) -> Floats:
@@ -109,19 +101,13 @@ def _contrasts(n: Floats) -> Floats:
     return np.asarray(np.linalg.svd(reflect)[0][:, : len(n) - 1])
 
 
-def _ordered(sample: Floats, ordering: Ordering) -> NDArray[np.bool_]:
-    """Which points of ``sample`` (point, group, grade), rates, come in the order of the tiers, (point,)."""
-    inside = np.ones(len(sample), dtype=bool)
-    for j, tiers in enumerate(ordering.tiers.values()):
-        places = [[ordering.groups.index(name) for name in tier] for tier in tiers]
-        for higher, lower in pairwise(places):
-            inside &= sample[:, higher, j].min(axis=1) > sample[:, lower, j].max(axis=1)
-    return inside
+def in_order(rates: Floats, groups: Sequence[str], tiers: Tiers) -> Bools:
+    """In which draws ``rates`` (draw, group) come in the order of the tiers, (draw,)."""
+    places = [[groups.index(name) for name in tier] for tier in tiers]
+    return np.all([rates[:, a].min(axis=1) > rates[:, b].max(axis=1) for a, b in pairwise(places)], axis=0)
 
 
-def _significant(
-    sample: Floats, n: Floats, variance: Floats, alpha: float | None, significance: Significance
-) -> NDArray[np.bool_]:
+def _significant(sample: Floats, n: Floats, variance: Floats, alpha: float | None, significance: Significance) -> Bools:
     """Which sample rates, as differences from their mean, have significant chi-square tests."""
     if alpha is None or significance == "order":
         return np.ones(len(sample), dtype=bool)
@@ -137,7 +123,7 @@ def _significant(
 class Evidence:
     """Orderings, each with its event's rates in the cohort (grade,), which tests they had significant, and nulls."""
 
-    orderings: tuple[tuple[Ordering, NDArray[np.float64]], ...]
+    orderings: tuple[tuple[Ordering, Floats], ...]
     significance: Significance
     nulls: tuple[Null, ...]
 
@@ -162,13 +148,10 @@ def evidence_terms(design: Design, evidence: Evidence, margins: Sequence[FamilyM
         yield "selection", nulls_term(design, evidence.nulls, null_weights(design, evidence.nulls, margins))
 
 
-def _rates(tables: Tables, ordering: Ordering) -> NDArray[np.float64]:
-    rows = tables.frequencies[
-        (tables.frequencies["event"] == ordering.event) & (tables.frequencies["covariate"] == "total")
-    ].set_index("grade")
-    if missing := [grade for grade in ordering.tiers if grade not in rows.index]:
+def _rates(tables: Tables, ordering: Ordering) -> Floats:
+    totals = {row.grade: row for row in tables.rows if (row.event, row.covariate) == (ordering.event, "total")}
+    if missing := [grade for grade in ordering.tiers if grade not in totals]:
         problem = f"{ordering.event} has no published total at grade {missing[0]}"
         raise PublicationError("publication.toml", problem, key="orderings")
-    ends = rows.loc[list(ordering.tiers), ["observed_low", "observed_high"]]
-    rates = ends.to_numpy(dtype=float).mean(axis=1) / tables.n
-    return np.asarray(np.clip(rates, 1 / tables.n, 1 - 1 / tables.n))
+    ends = [(totals[grade].observed_low, totals[grade].observed_high) for grade in ordering.tiers]
+    return np.asarray(np.clip(np.mean(ends, axis=1) / tables.n, 1 / tables.n, 1 - 1 / tables.n))

@@ -28,7 +28,6 @@ from aemodel.inference.own_patients import Overlap
 from aemodel.inference.posterior import Density, prepared
 from aemodel.inference.record import STANDARD, Settings, as_json, evidence_words, model_html
 from aemodel.publication.tables import Tables
-from aemodel.publication.words import words_of
 from aemodel.scoring.progress import is_terminal, waiting
 from aemodel.scoring.risks import RiskDraws
 
@@ -70,7 +69,7 @@ class Fitted:
         return f"<Fitted {self.name}: {draws}. {self.diagnostics}. {evidence_words(self.settings, self.tables)}>"
 
     def _repr_html_(self) -> str:
-        return model_html(self, words_of(self))
+        return model_html(self)
 
 
 def fit(
@@ -137,21 +136,9 @@ def fit(
     KeyboardInterrupt
         Stopped by the user; nothing is left behind.
     """
-    asked, evidence, density = prepared(
-        tables,
-        patients,
-        overlap,
-        seed=seed,
-        draws=draws,
-        chains=chains,
-        tune=tune,
-        attempts=attempts,
-        target_accept=target_accept,
-        ordering=ordering,
-        selection=selection,
-        prior_scale=prior_scale,
-        power=power,
-    )
+    options: dict[str, Any] = {"seed": seed, "draws": draws, "chains": chains, "tune": tune, "attempts": attempts}
+    options |= {"target_accept": target_accept, "ordering": ordering, "selection": selection}
+    asked, evidence, density = prepared(tables, patients, overlap, **options, prior_scale=prior_scale, power=power)
     design = density.design
     idata, diagnostics, failed = _sample(density, asked, progress)
     margins = next(known.term for known in density.known if isinstance(known.term, MarginsTerm))

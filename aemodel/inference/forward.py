@@ -16,6 +16,7 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design, Tree, make_design
 from aemodel.inference.effects import effect_scales, moved_logits, state_probabilities
 from aemodel.inference.levels import descend
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.cells import NOBODY
 from aemodel.publication.errors import InputError
 from aemodel.publication.tables import Tables
@@ -27,8 +28,6 @@ KEPT_DRAWS = 1000
 PARAMETERS = frozenset(("cohort_log_odds", "scale", "alike", "own", "shared"))
 """What risks are made of."""
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Forward:
@@ -39,7 +38,7 @@ class Forward:
     """
 
     design: Design
-    levels: NDArray[np.int64]
+    levels: Ints
     weight: Floats
     deviation: float
 
@@ -109,7 +108,7 @@ def states_of(design: Design, logits: Iterable[NDArray[np.float32]]) -> Iterator
 
 def make_forward(design: Design, deviation: float = priors.DEVIATION) -> Forward:
     covariates = design.cells.covariates
-    levels, weight = cells_with_new(covariates, design.cells.levels, design.cells.n)
+    levels, weight = cells_with_new(covariates, design.cells.n)
     return Forward(design, levels, weight, deviation)
 
 

@@ -12,9 +12,9 @@ import arviz_stats
 import arviz_stats.base.stats_utils
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from aemodel.inference.diagnostics import Diagnostics
+from aemodel.publication.arrays import Floats
 
 if sys.flags.optimize > 1:
     # ArviZ adds to docstrings of its own, which `python -OO` has removed: without this a fit fails once it is sampled.
@@ -39,11 +39,8 @@ def diagnose(idata: Any) -> Diagnostics:
 
 
 def power_scaling(
-    quantities: NDArray[np.float64],
-    samples: Mapping[str, NDArray[np.float64]],
-    priors_of: Sequence[str],
-    likelihoods: Sequence[str],
-) -> dict[str, NDArray[np.float64]]:
+    quantities: Floats, samples: Mapping[str, Floats], priors_of: Sequence[str], likelihoods: Sequence[str]
+) -> dict[str, Floats]:
     """Power-scaling sensitivity of quantities (chain, draw, quantity) to each log density of ``samples`` (chain, draw)."""
     dims = ("chain", "draw")
     groups = {

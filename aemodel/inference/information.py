@@ -29,6 +29,7 @@ from aemodel.inference import priors
 from aemodel.inference.design import Design
 from aemodel.inference.effects import branch_shares, effect_scales, severity_steps
 from aemodel.inference.forward import Forward, flat, make_forward, movement_of, risk_draws
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.rules import split
 from aemodel.publication.tables import Tables
 from aemodel.scoring.risks import SUPPORT, RiskDraws, support_by_shares
@@ -39,8 +40,6 @@ DRAWS = 160
 ROUNDING = 1e-4
 """Added to the variance of counts (patients squared): some are sums of others."""
 
-Floats = NDArray[np.float64]
-
 
 class Counts(NamedTuple):
     """Risks that are averages over cells, of which one count or the odds of an event are made.
@@ -48,7 +47,7 @@ class Counts(NamedTuple):
     ``kind`` (row,) is the place of each one's states among all distinct ones, ``cells`` (row, cell) its weights.
     """
 
-    kind: NDArray[np.int64]
+    kind: Ints
     cells: Floats
 
 
@@ -62,7 +61,7 @@ def measured_risks(
     return replace(risks, source=_sources(risks))
 
 
-def _sources(risks: RiskDraws) -> NDArray[np.int64]:
+def _sources(risks: RiskDraws) -> Ints:
     """Position in `SUPPORT` of what covariates' effects rest on, by the mean over levels: (covariate, event, grade)."""
     if not risks.covariates:
         return risks.source
@@ -70,7 +69,7 @@ def _sources(risks: RiskDraws) -> NDArray[np.int64]:
     return np.where(risks.published, support_by_shares(np.stack(told, axis=1)), SUPPORT.index("prior"))
 
 
-def _counted(tables: Tables) -> NDArray[np.bool_]:
+def _counted(tables: Tables) -> Bools:
     """Whether an event was counted at a grade and level: (level, event, grade)."""
     place = {(c.name, name): i for i, (c, name) in enumerate((c, name) for c in tables.covariates for name in c.names)}
     found = np.zeros((len(place), len(tables.events), len(tables.grades)), dtype=bool)
@@ -134,7 +133,7 @@ def _standard_weights(design: Design) -> Floats:
     return np.array(found)
 
 
-def _counted_terms(design: Design, tables: Tables) -> NDArray[np.bool_]:
+def _counted_terms(design: Design, tables: Tables) -> Bools:
     """Which terms are of covariates by which anything was counted, (term,)."""
     return np.array([tables.counted >= set(term.covariates) for term in design.terms], dtype=bool)
 
@@ -189,7 +188,7 @@ def _covariance(design: Design, kinds: Sequence[tuple[str, str]], states: Floats
     return found
 
 
-def _prior_variances(design: Design, draw: Mapping[str, Floats], wide: NDArray[np.bool_], prior_scale: float) -> Floats:
+def _prior_variances(design: Design, draw: Mapping[str, Floats], wide: Bools, prior_scale: float) -> Floats:
     """Of parameters, as in `_Slopes.of`: at the draw's scales, or for ``wide`` terms at the prior's, (parameter,)."""
     scale = np.where(wide, prior_scale * design.widths, draw["scale"])
     alike = np.where(wide, priors.ALIKE[0] / sum(priors.ALIKE), draw["alike"])
@@ -198,7 +197,7 @@ def _prior_variances(design: Design, draw: Mapping[str, Floats], wide: NDArray[n
     return np.concatenate([intercept, own.ravel() ** 2, shared.ravel() ** 2])
 
 
-def _given(effects: Floats, jacobian: Floats, noise: Floats, own: NDArray[np.bool_], variances: Sequence[Floats]) -> Floats:
+def _given(effects: Floats, jacobian: Floats, noise: Floats, own: Bools, variances: Sequence[Floats]) -> Floats:
     """Covariances of effects given no rows, the event's own and all: (set of rows, event and grade, level, level)."""
     each = len(effects) // len(own)
     found = []

@@ -13,10 +13,10 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from aemodel.inference.kernels import compiled
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.cells import coarse_cells, cohort_sets
 from aemodel.publication.errors import PublicationError
 from aemodel.publication.rules import places
@@ -24,9 +24,6 @@ from aemodel.publication.tables import Tables
 
 SWEEPS = 20
 """Proposed swaps per patient between two tables."""
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 def sample_tables(tables: Tables, count: int, *, seed: int, association: float = 0.0) -> Ints:
@@ -66,7 +63,7 @@ def sample_tables(tables: Tables, count: int, *, seed: int, association: float =
     return found
 
 
-def _first_table(inside: NDArray[np.bool_], n: Floats) -> Ints:
+def _first_table(inside: Bools, n: Floats) -> Ints:
     """One table that matches all counts, as the combination of each patient (patient,)."""
     combos = inside.shape[1]
     found = milp(np.zeros(combos), integrality=np.ones(combos), bounds=Bounds(0), constraints=LinearConstraint(inside, n, n))

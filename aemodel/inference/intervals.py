@@ -17,13 +17,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import qr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from aemodel.inference.pieces import make_pieces, stirling_errors
-from aemodel.inference.saddlepoint import Floats, Packed, class_sums, node_loglik, solve
+from aemodel.inference.saddlepoint import Packed, class_sums, node_loglik, solve
+from aemodel.publication.arrays import Bools, Floats
 from aemodel.publication.reduction import Margins, independent
 
 LEAST = 1e-300
@@ -47,36 +47,65 @@ class _Group(NamedTuple):
     blend: Floats
 
 
-def pack(families: Sequence[Margins]) -> Packed:
-    """Lay what is published of families end to end, and tabulate starts for Newton's method.
+class Statement(NamedTuple):
+    """What is published of a family: all of its groups; or, of what was listed, that one at least is so, given all else."""
+
+    family: int
+    listed: bool
+    groups: list[_Group]
+
+    def loglik(self, values: Sequence[Floats]) -> float:
+        """From those of its groups' nodes, as `joint_loglik` blends them."""
+        pairs = zip(self.groups, values, strict=True)
+        parts = [float(np.logaddexp.reduce(group.offset + group.blend @ each)) for group, each in pairs]
+        if not self.listed:
+            return sum(parts)
+        return float(-np.log(-np.expm1(sum(np.log1p(-np.exp(min(part, -1e-12))) for part in parts))))
+
+
+def statements_of(families: Sequence[Margins]) -> list[Statement]:
+    """What is published of each family, and of what was listed.
 
     Raises
     ------
     ValueError
         Counts lie on the boundary of what the cells allow.
     """
-    statements: list[tuple[int, int, list[_Group]]] = []
-    for family, margins in enumerate(families):
-        statements.append((family, 1, list(_groups(margins))))
-        statements.extend((family, -1, list(_groups(listed))) for listed in margins.listed)
-    groups = [group for *_, mine in statements for group in mine]
+    pairs = [(i, each) for i, margins in enumerate(families) for each in (margins, *margins.listed)]
+    return [Statement(i, each is not families[i], list(_groups(each))) for i, each in pairs]
+
+
+def family_sizes(statements: Sequence[Statement]) -> list[int]:
+    """How many pairs of cell and state each family has."""
+    return [each.groups[0].nodes[0].member.size for each in statements if not each.listed]
+
+
+def pack(families: Sequence[Margins]) -> Packed:
+    """What is published of families, end to end."""
+    return laid(statements_of(families))
+
+
+def laid(statements: Sequence[Statement]) -> Packed:
+    """Statements of families end to end."""
+    groups = [group for each in statements for group in each.groups]
     nodes = [node for group in groups for node in group.nodes]
-    ends = np.cumsum([0] + [len(mine) for *_, mine in statements])
+    ends = np.cumsum([0] + [len(each.groups) for each in statements])
+    kinds = [(each.family, ends[i], ends[i + 1], -1 if each.listed else 1) for i, each in enumerate(statements)]
     node_ends = np.cumsum([0] + [len(group.nodes) for group in groups])
     point_ends = np.cumsum([0] + [len(group.offset) for group in groups])
     entries = np.cumsum([0] + [node.start[-1] for node in nodes])[:-1]
     starts = [np.zeros(1, dtype=np.int64), *(node.start[1:] + entry for node, entry in zip(nodes, entries, strict=True))]
-    laid = ("nodes", "n", "classes", "counts", "width", "member", "margin", "project", "target")
+    joined = ("nodes", "n", "classes", "counts", "width", "member", "margin", "project", "target")
     return Packed(
-        families=np.array([margins.support.size for margins in families], dtype=np.int64),
-        statements=np.array([(f, ends[i], ends[i + 1], kind) for i, (f, kind, _) in enumerate(statements)], dtype=np.int64),
+        families=np.array(family_sizes(statements), dtype=np.int64),
+        statements=np.array(kinds, dtype=np.int64),
         groups=np.array([(*node_ends[i : i + 2], *point_ends[i : i + 2]) for i in range(len(groups))], dtype=np.int64).reshape(
             len(groups), 4
         ),
         start=np.concatenate(starts),
         offset=np.concatenate([group.offset for group in groups]),
         blend=np.concatenate([group.blend.ravel() for group in groups]),
-        **{name: np.concatenate([getattr(node, name) for node in nodes]) for name in laid},
+        **{name: np.concatenate([getattr(node, name) for node in nodes]) for name in joined},
     )
 
 
@@ -167,7 +196,7 @@ def _solve(margins: Margins, chosen: list[int], faces: dict[bytes, Margins], ref
     return None
 
 
-def _on_face(margins: Margins, chosen: list[int], exact: NDArray[np.bool_], support: NDArray[np.bool_]) -> Margins:
+def _on_face(margins: Margins, chosen: list[int], exact: Bools, support: Bools) -> Margins:
     """Margins on a support, without those that follow from known ones there; labels are positions among all."""
     known = [j for j in chosen if exact[j]]
     known = [known[k] for k in independent(margins.incidence[:, :, known], support)]
@@ -203,11 +232,8 @@ def _nodes(y: Floats, points: Sequence[Margins], values: Floats, reference: Floa
 def _scattered(margins: Margins, reference: Floats, rng: np.random.Generator) -> Floats:
     """Log probabilities of states around reference ones, whose log odds move together and by cells."""
     cells, states = margins.support.shape
-    logp = (
-        reference.reshape(cells, states)
-        + SPREAD[0] * rng.standard_normal(states)
-        + SPREAD[1] * rng.standard_normal((cells, states))
-    )
+    logp = reference.reshape(cells, states) + SPREAD[0] * rng.standard_normal(states)
+    logp += SPREAD[1] * rng.standard_normal((cells, states))
     return (logp - np.log(np.exp(logp).sum(axis=1, keepdims=True))).ravel()
 
 
@@ -248,11 +274,7 @@ def _unsolved(margins: Margins) -> Packed:
         number.append(len(patterns) - before)
     one, index = np.nonzero(np.array(patterns).reshape(len(patterns), len(margins.counts)))
     start = np.concatenate([[0], np.cumsum(np.bincount(one, minlength=len(patterns)))]).astype(np.int64)
-    none = np.zeros(0, dtype=np.int64)
     return Packed(
-        families=none,
-        statements=none,
-        groups=none,
         nodes=np.array([(len(margins.n), len(patterns), len(margins.counts))], dtype=np.int64),
         n=margins.n,
         classes=np.array(number, dtype=np.int64),
@@ -263,8 +285,6 @@ def _unsolved(margins: Margins) -> Packed:
         margin=index.astype(np.int64),
         project=np.zeros(len(margins.counts) * len(patterns)),
         target=np.zeros(len(patterns)),
-        offset=np.zeros(0),
-        blend=np.zeros(0),
     )
 
 

@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from aemodel.inference.design import Design, family_averages
-from aemodel.inference.intervals import pack
+from aemodel.inference.intervals import Statement, laid, pack, statements_of
 from aemodel.inference.kernels import compiled
-from aemodel.inference.saddlepoint import Floats, Integers, Packed, joint_loglik
+from aemodel.inference.saddlepoint import Packed, joint_loglik
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.errors import InputError
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.reduction import reduce_margins
@@ -78,10 +79,11 @@ class MarginsTerm:
     A family's own cells are rows ``cells[i]`` to ``cells[i + 1]`` of ``composition`` (see `average`), its states likewise.
     """
 
-    composition: tuple[Integers, Integers, Floats]
-    cells: Integers
-    states: Integers
+    composition: tuple[Ints, Ints, Floats]
+    cells: Ints
+    states: Ints
     packed: Packed
+    statements: list[Statement]
 
     def __call__(self, p: Floats) -> tuple[float, Floats]:
         return _margins(p, self.composition, self.cells, self.states, tuple(self.packed))
@@ -95,10 +97,10 @@ def margins_term(design: Design, margins: tuple[FamilyMargins, ...]) -> MarginsT
     """Of published counts; ``design`` is of the cohort that they are of."""
     averages = family_averages(design, margins)
     cells = np.cumsum([0] + [len(average) for average in averages])
-    packed = pack([family.margins for family in margins])
+    statements = statements_of([family.margins for family in margins])
     rows = csr_array(np.concatenate(averages))
     composition = rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data
-    return MarginsTerm(composition, cells, design.edges.astype(np.int64), packed)
+    return MarginsTerm(composition, cells, design.edges.astype(np.int64), laid(statements), statements)
 
 
 def margin_loglik(p: ArrayLike, n: ArrayLike, incidence: ArrayLike, counts: ArrayLike, high: ArrayLike | None = None) -> float:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def build_model(density: Density) -> pm.Model:
         logits = prior_logits(design, density.centring, density.prior_scale)
         p = state_probabilities(*design.paths, logits, pt)
         for kind in dict.fromkeys(known.kind for known in density.known):
-            pm.Potential(kind, sum(k.power * TermOp(k.term)(p)[0] for k in density.known if k.kind == kind))
+            pm.Potential(kind, sum(k.power * term_op(k.term)(p)[0] for k in density.known if k.kind == kind))
     return model
 
 
@@ -85,7 +85,7 @@ def prior_logits(design: Design, centring: Centring, prior_scale: Any = 1.0) -> 
 
 def branch_logits(design: Design, log_odds: Any, own: Any, shared: Any) -> Any:
     """Logits of branches in every cell, (branch, cell), from the cohort's log odds and effects, in PyTensor."""
-    return LogitsOp(design.tree)(log_odds, moved_logits(design, log_odds, own, shared, design.centred, pt))
+    return logits_op(design.tree)(log_odds, moved_logits(design, log_odds, own, shared, design.centred, pt))
 
 
 def _effects(design: Design, centring: Centring, prior_scale: Any) -> tuple[Any, Any]:
@@ -120,59 +120,44 @@ def half_normal(score: Any) -> Any:
     return np.sqrt(2) * pt.erfcinv(0.5 * pt.erfc(score / np.sqrt(2)))
 
 
-class TermOp(Op):  # type: ignore[misc]
-    """A term of the log density, of state probabilities (state, cell): its value, and its slopes."""
+class CompiledOp(Op):  # type: ignore[misc]
+    """A compiled function as a node of the graph: its outputs are of ``kinds``, each of the shape of an input, or a scalar.
 
-    def __init__(self, term: Term) -> None:
-        self.term = term
+    ``slopes`` makes the inputs' slopes of inputs, outputs and the outputs' slopes.
+    """
 
-    def make_node(self, p: Any) -> Apply:
-        return Apply(self, [pt.as_tensor_variable(p)], [pt.dscalar(), pt.dmatrix()])
-
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        value, slopes = self.term(np.ascontiguousarray(inputs[0]))
-        output_storage[0][0], output_storage[1][0] = np.asarray(value, dtype=float), slopes
-
-    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
-        return [(), input_shapes[0]]
-
-    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
-        return [output_gradients[0] * outputs[1]]  # nobody asks for slopes of the slopes
-
-
-class LogitsOp(Op):  # type: ignore[misc]
-    """Logits (branch, cell) at their levels, from the cohort's log odds (branch,) and what effects add."""
-
-    def __init__(self, tree: Tree) -> None:
-        self.tree = tree
-
-    def make_node(self, log_odds: Any, moved: Any) -> Apply:
-        return Apply(self, [pt.as_tensor_variable(log_odds), pt.as_tensor_variable(moved)], [pt.dmatrix()])
-
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        output_storage[0][0] = descend(*inputs, self.tree)[0][:, None] + inputs[1]
-
-    def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
-        return [input_shapes[1]]
-
-    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
-        return LogitsSlopesOp(self.tree)(*inputs, *output_gradients)
-
-
-class LogitsSlopesOp(Op):  # type: ignore[misc]
-    """Slopes in the cohort's log odds and in what effects add, from those in the logits."""
-
-    def __init__(self, tree: Tree) -> None:
-        self.tree = tree
+    def __init__(self, work: Callable[..., Any], kinds: Sequence[Any], like: Sequence[int | None], slopes: Any = None) -> None:
+        self.work, self.kinds, self.like, self.slopes = work, kinds, like, slopes
 
     def make_node(self, *inputs: Any) -> Apply:
-        return Apply(self, [pt.as_tensor_variable(each) for each in inputs], [pt.dvector(), pt.dmatrix()])
+        return Apply(self, [pt.as_tensor_variable(each) for each in inputs], [kind() for kind in self.kinds])
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        log_odds, moved, slopes = (np.ascontiguousarray(each) for each in inputs)
-        _, chance, reach, p = descend(log_odds, moved, self.tree)
-        found = ascend(np.zeros_like(p), slopes, log_odds, chance, reach, self.tree)
-        output_storage[0][0], output_storage[1][0] = found
+        for place, value in zip(output_storage, self.work(*map(np.ascontiguousarray, inputs)), strict=True):
+            place[0] = np.asarray(value, dtype=float)
 
     def infer_shape(self, fgraph: Any, node: Apply, input_shapes: Sequence[Any]) -> list[Any]:
-        return list(input_shapes[:2])
+        return [() if i is None else input_shapes[i] for i in self.like]
+
+    def L_op(self, inputs: Sequence[Any], outputs: Sequence[Any], output_gradients: Sequence[Any]) -> list[Any]:  # noqa: N802
+        return self.slopes(inputs, outputs, output_gradients)
+
+
+def term_op(term: Term) -> CompiledOp:
+    """A term of the log density, of state probabilities (state, cell): its value, and its slopes."""
+    # Nobody asks for slopes of the slopes.
+    return CompiledOp(term, (pt.dscalar, pt.dmatrix), (None, 0), lambda _, outputs, slopes: [slopes[0] * outputs[1]])
+
+
+def logits_op(tree: Tree) -> CompiledOp:
+    """Logits (branch, cell) at their levels, from the cohort's log odds (branch,) and what effects add."""
+
+    def logits(log_odds: Any, moved: Any) -> list[Any]:
+        return [descend(log_odds, moved, tree)[0][:, None] + moved]
+
+    def slopes(log_odds: Any, moved: Any, d_logits: Any) -> Any:
+        _, chance, reach, p = descend(log_odds, moved, tree)
+        return ascend(np.zeros_like(p), d_logits, log_odds, chance, reach, tree)
+
+    back = CompiledOp(slopes, (pt.dvector, pt.dmatrix), (0, 1))
+    return CompiledOp(logits, (pt.dmatrix,), (1,), lambda inputs, _, d_outputs: back(*inputs, *d_outputs))

@@ -23,26 +23,23 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from aemodel.inference.density import Term
 from aemodel.inference.design import Design, all_margins
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.cells import remaining_cells
-from aemodel.publication.errors import InputError, PatientsError
+from aemodel.publication.errors import InputError, PatientsError, wrong_patients
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.outcomes import read_states, shown_rows
-from aemodel.publication.rules import split
+from aemodel.publication.rules import sets_of
 from aemodel.publication.tables import Tables
-from aemodel.publication.texts import shown
+from aemodel.publication.texts import between, shown
 from aemodel.scoring.eager import as_frame, read_sets
 from aemodel.scoring.risks import cells_with_new
 
 Overlap = Literal["disjoint", "subset"]
 """Are the patients none of the published cohort's, or some of them?"""
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,8 @@ class _Rows:
     ``sets`` (patient, covariate) are sets of levels as bits; ``outcomes`` are what `read_states` returns.
     """
 
-    sets: NDArray[np.int64]
-    outcomes: list[tuple[Bools, NDArray[np.int64]]]
+    sets: Ints
+    outcomes: list[tuple[Bools, Ints]]
 
 
 def make_own_profiles(tables: Tables, design: Design, patients: Any, overlap: Any) -> OwnProfiles | None:
@@ -93,7 +90,7 @@ def make_own_profiles(tables: Tables, design: Design, patients: Any, overlap: An
         )
     frame = as_frame(patients)
     if not len(frame):
-        raise PatientsError("patients", "the frame has no rows")
+        raise wrong_patients("the frame has no rows")
     rows = _Rows(read_sets(frame, design.cells.covariates), read_states(frame, design.families))
     others = _without_rows(tables, design, rows) if overlap == "subset" else None
     return OwnProfiles(len(frame), *_profile_counts(design, rows), others)
@@ -113,7 +110,7 @@ def _profile_counts(design: Design, rows: _Rows) -> tuple[Floats, Floats, Floats
     """The arrays of `OwnProfiles`."""
     cells = design.cells
     sets, profile = np.unique(rows.sets, axis=0, return_inverse=True)
-    _, weight = cells_with_new(cells.covariates, cells.levels, cells.n)
+    _, weight = cells_with_new(cells.covariates, cells.n)
     weights = ((sets[:, None, :] >> cells.levels[None]) & 1).all(axis=2) * weight[: len(cells.n)]
     counts = []
     for states, pattern in rows.outcomes:
@@ -140,17 +137,15 @@ def _without_rows(tables: Tables, design: Design, rows: _Rows) -> tuple[Design, 
     try:
         return others, all_margins(others, published)
     except ValueError as error:
-        raise PatientsError("patients", f"they cannot be a subset of the published cohort; without them, {error}") from None
+        raise wrong_patients(f"they cannot be a subset of the published cohort; without them, {error}") from None
 
 
 def _check_covariates_known(design: Design, published: pd.DataFrame, rows: _Rows) -> None:
-    for k, covariate in enumerate(design.cells.covariates):
+    covariates, pairs = design.cells.covariates, zip(published["covariate"], published["level"], strict=True)
+    for k in sorted({k for pair in pairs for k in sets_of(covariates, *pair) or {}}):
         several = (rows.sets[:, k] & (rows.sets[:, k] - 1)) > 0
-        places = (
-            split(design.cells.covariates, *at) or () for at in zip(published["covariate"], published["level"], strict=True)
-        )
-        if several.any() and any(covariate.name == name for place in places for name, _ in place):
-            raise _unknown(covariate.name, "frequencies are published by it", several)
+        if several.any():
+            raise _unknown(covariates[k].name, "frequencies are published by it", several)
 
 
 def _without(design: Design, row: Any, rows: _Rows) -> tuple[int, int | None, int, int]:
@@ -158,23 +153,20 @@ def _without(design: Design, row: Any, rows: _Rows) -> tuple[int, int | None, in
     family = design.family_of(row.event)
     if any(event.name == row.event and event.assessed == "own" for event in design.families[family].events):
         problem = f"{row.event!r} was assessed in some of the cohort only, nobody knows in whom"
-        raise PatientsError("patients", problem, remedy="give patients who are not in it (overlap='disjoint')")
+        raise wrong_patients(problem, remedy="give patients who are not in it (overlap='disjoint')")
     states, pattern = rows.outcomes[family]
     having = design.families[family].having(row.event, row.grade)
     has, has_not = (np.all(states <= these, axis=1)[pattern] for these in (having, ~having))
     if not (has | has_not).all():
         raise _unknown(row.event, f"its frequency at grade {row.grade} is published", ~(has | has_not))
     inside = np.ones(len(rows.sets), dtype=bool)
-    position = {covariate.name: k for k, covariate in enumerate(design.cells.covariates)}
-    for name, levels in split(design.cells.covariates, row.covariate, row.level) or ():
-        members = [1 << i for level in levels for i in design.cells.covariates[position[name]].members(level)]
-        inside &= np.isin(rows.sets[:, position[name]], members)
+    for k, bits in (sets_of(design.cells.covariates, row.covariate, row.level) or {}).items():
+        inside &= (rows.sets[:, k] & ~bits) == 0  # of each one level is known
     theirs, n = int((inside & has).sum()), row.n - int(inside.sum())
     low, high = max(row.observed_low - theirs, 0), min(row.observed_high - theirs, n)
     if low > high:
-        ends = f"{row.observed_low}" if row.observed_low == row.observed_high else f"{row.observed_low} to {row.observed_high}"
-        raise PatientsError(
-            "patients",
+        ends = between(row.observed_low, row.observed_high, " to ")
+        raise wrong_patients(
             f"{theirs} of their {row.n - n} have {row.event} {row.grade} ({row.covariate} "
             f"{row.level}), {ends} of {row.n} in the publication: they cannot be a subset of its cohort",
         )
@@ -183,4 +175,4 @@ def _without(design: Design, row: Any, rows: _Rows) -> tuple[int, int | None, in
 
 def _unknown(column: str, why: str, rows: Bools) -> PatientsError:
     problem = f"with overlap='subset', {column!r} must be known of everybody, as {why}; not known in {shown_rows(rows)}"
-    return PatientsError("patients", problem, rows=np.flatnonzero(rows).tolist())
+    return wrong_patients(problem, rows=np.flatnonzero(rows).tolist())

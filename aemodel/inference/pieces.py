@@ -11,9 +11,9 @@ from math import lgamma, log, pi
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats.qmc import Sobol
 
+from aemodel.publication.arrays import Bools, Floats
 from aemodel.publication.reduction import Margins, dependence
 from aemodel.publication.texts import listed
 
@@ -33,7 +33,6 @@ JOINED = 4
 INSIDE = 32
 """Points of a piece at which counts that follow from others are looked at."""
 
-Floats = NDArray[np.float64]
 Rules = dict[int, tuple[float, Floats]]
 
 
@@ -49,7 +48,7 @@ class Pieces(NamedTuple):
     free: list[int]
     told: Rules
     points: Floats
-    joined: NDArray[np.bool_]
+    joined: Bools
     share: Floats
 
     def counts(self, margins: Margins, numbers: Floats) -> Floats:
@@ -114,7 +113,7 @@ def _cut(low: float, high: float, width: float) -> Floats:
     return np.concatenate([np.zeros((int(alone), 2)), np.stack([edges[:-1], edges[1:] - 1], axis=1)])
 
 
-def _joined(margins: Margins, pieces: Pieces, points: Floats) -> NDArray[np.bool_]:
+def _joined(margins: Margins, pieces: Pieces, points: Floats) -> Bools:
     """Which counts that follow vary hardly more over their intervals than over a piece, (point, told)."""
     spread, found = (points[:, 1] - points[:, 0] + 1) ** 2 - 1, np.zeros((len(points), len(pieces.told)), dtype=bool)
     for k, (j, (_, factors)) in enumerate(pieces.told.items()):
@@ -123,7 +122,7 @@ def _joined(margins: Margins, pieces: Pieces, points: Floats) -> NDArray[np.bool
     return found
 
 
-def _share(margins: Margins, pieces: Pieces, points: Floats, joined: NDArray[np.bool_]) -> Floats:
+def _share(margins: Margins, pieces: Pieces, points: Floats, joined: Bools) -> Floats:
     """Of each point's numbers that somebody can have, those with which all other counts are in their intervals: (point,)."""
     width = points[:, 1] - points[:, 0] + 1
     chosen, others = [*pieces.free, *pieces.told], [*pieces.told]
@@ -161,7 +160,7 @@ def stirling_errors(margins: Margins, known: list[int], block: list[int], points
     return np.array(errors)
 
 
-def _smallest_around(j: int, inside: dict[int, NDArray[np.bool_]]) -> int | None:
+def _smallest_around(j: int, inside: dict[int, Bools]) -> int | None:
     wider = [i for i in inside if i != j and not (inside[j] & ~inside[i]).any() and inside[i].sum() > inside[j].sum()]
     return min(wider, key=lambda i: inside[i].sum(), default=None)
 

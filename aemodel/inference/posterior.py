@@ -22,7 +22,7 @@ from aemodel.inference.evidence import Evidence, choose_evidence, evidence_terms
 from aemodel.inference.likelihood import margins_term
 from aemodel.inference.own_patients import Overlap, OwnProfiles, make_own_profiles, patients_term
 from aemodel.inference.record import Settings, check_settings
-from aemodel.inference.saddlepoint import Floats
+from aemodel.publication.arrays import Floats
 from aemodel.publication.margins import FamilyMargins
 from aemodel.publication.tables import Tables
 
@@ -74,7 +74,7 @@ class Density:
 
     def __call__(self, x: Floats) -> tuple[float, Floats]:
         """Log density at the sampler's coordinates, up to a constant, and its gradient."""
-        value, p, tape = self.forward(x)
+        value, p, tape = forward(x, self.structure)
         d_p: Any = 0.0
         for known in self.known:
             one, slopes = known.term(p)
@@ -82,19 +82,11 @@ class Density:
             d_p = d_p + (slopes if known.power == 1 else known.power * slopes)
         if not np.isfinite(value):
             return -np.inf, np.zeros_like(x)
-        return float(value), self.backward(x, d_p, tape)
+        return float(value), backward(x, d_p, tape, self.structure)
 
     @cached_property
     def structure(self) -> Structure:
         return make_structure(self.design, self.centring, self.prior_scale)
-
-    def forward(self, x: Floats) -> tuple[float, Floats, Any]:
-        """Log prior at the sampler's coordinates, probabilities of states, and what `backward` needs again."""
-        return forward(x, self.structure)
-
-    def backward(self, x: Floats, d_p: Floats, tape: Any) -> Floats:
-        """Gradient of the log prior and of what has these slopes in the probabilities of states."""
-        return backward(x, d_p, tape, self.structure)
 
     def natural(self, x: Floats) -> dict[str, Floats]:
         """Parameters on their natural scale at the sampler's coordinates."""

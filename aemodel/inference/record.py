@@ -33,8 +33,8 @@ from aemodel.publication.markup import html_table, in_range
 from aemodel.publication.schema import MOST_CHARACTERS
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import MOST_NAME, shown
-from aemodel.publication.words import Words
-from aemodel.scoring.risks import SUPPORT, RiskDraws
+from aemodel.publication.words import words_of
+from aemodel.scoring.risks import SUPPORT
 
 VERSIONS = ("aemodel", "numpy", "pymc", "nutpie", "pytensor", "numba", "arviz", "xarray")
 MOST_SEED = 2**64 - 1
@@ -270,11 +270,10 @@ def manifest_digest(manifest: Mapping[str, Any]) -> str:
 INTERVAL = 0.9
 
 
-def model_html(model: Any, words: Words) -> str:
+def model_html(model: Any) -> str:
     """A fitted or loaded model in a notebook."""
-    risks: RiskDraws = model.risks
-    everything = risks.everything[None]
-    mean, lower, upper = (values[0] for values in risks.summary(everything, INTERVAL))
+    risks, words = model.risks, words_of(model)
+    mean, lower, upper = (values[0] for values in risks.summary(risks.everything[None], INTERVAL))
     lines = []
     for i, event in enumerate(risks.events):
         line = {"Event": words.event(event)}

@@ -23,18 +23,19 @@ Incidence is sparse (CSR): `start` and `index` hold each class's margins.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aemodel.inference.kernels import blended, cholesky, cholesky_solve, compiled, geometric_sum, inverse
+from aemodel.publication.arrays import Floats, Ints
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 TOLERANCE, MOST_STEPS = 1e-12, 60
 FARTHEST = 10.0
 """Of a Newton step, in log odds."""
+
+
+NONE: Any = np.zeros(0)
 
 
 class Packed(NamedTuple):
@@ -49,26 +50,26 @@ class Packed(NamedTuple):
     log p). A point's value is ``offset`` + ``blend`` @ its group's nodes.
     """
 
-    families: Integers
-    statements: Integers
-    groups: Integers
-    nodes: Integers
+    nodes: Ints
     n: Floats
-    classes: Integers
+    classes: Ints
     counts: Floats
-    width: Integers
-    member: Integers
-    start: Integers
-    margin: Integers
+    width: Ints
+    member: Ints
+    start: Ints
+    margin: Ints
     project: Floats
     target: Floats
-    offset: Floats
-    blend: Floats
+    families: Ints = NONE
+    statements: Ints = NONE
+    groups: Ints = NONE
+    offset: Floats = NONE
+    blend: Floats = NONE
 
 
 @compiled
 def joint_loglik(  # type: ignore[no-untyped-def]
-    logp, families, statements, groups, nodes, n, classes, counts, width, member, start, index, project, target, offset, blend
+    logp, nodes, n, classes, counts, width, member, start, index, project, target, families, statements, groups, offset, blend
 ):
     """Log likelihood of each family (family,) and its gradient with respect to ``logp`` (pairs,).
 

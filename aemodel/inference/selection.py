@@ -18,14 +18,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from aemodel.inference.density import Term
 from aemodel.inference.design import Design
 from aemodel.inference.effects import reference_states
-from aemodel.inference.kernels import compiled
-from aemodel.inference.normal import LOG_ROOT_2_PI, normal_log_cdf
+from aemodel.inference.kernels import LOG_ROOT_2_PI, compiled, normal_log_cdf
+from aemodel.publication.arrays import Floats
 from aemodel.publication.evidence import Null
 from aemodel.publication.margins import FamilyMargins
 
@@ -33,7 +32,7 @@ SLICES = 6
 """Into how many slices the statistic of a test between groups is cut, where one between levels stands beside it."""
 
 
-def chi_square_tests(design: Design, nulls: Sequence[Null]) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], ...]]:
+def chi_square_tests(design: Design, nulls: Sequence[Null]) -> tuple[Floats, tuple[Floats, ...]]:
     """All that nulls compare, and what `not_significant` needs of each.
 
     Returns
@@ -64,20 +63,18 @@ def _sides(null: Null) -> list[list[tuple[str, ...]]]:
     return [[(level,) for level in null.levels], *([between] if between else [])]
 
 
-def _composition(
-    design: Design, covariate: str, sets: Sequence[tuple[str, ...]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _composition(design: Design, covariate: str, sets: Sequence[tuple[str, ...]]) -> tuple[Floats, Floats]:
     parts = [design.groups(covariate, levels) for levels in sets]
     n = np.array([sizes.sum() for _, sizes in parts])
     return np.array([sizes @ share for share, sizes in parts]) / n[:, None], n
 
 
-def nulls_term(design: Design, nulls: Sequence[Null], weights: NDArray[np.float64]) -> Term:
+def nulls_term(design: Design, nulls: Sequence[Null], weights: Floats) -> Term:
     """Log probability that none of the tests was significant, each times its weight (null,)."""
     having = np.array([design.states_having(null.event, null.grade) for null in nulls], dtype=float)
     share, tests = chi_square_tests(design, nulls)
 
-    def term(p: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def term(p: Floats) -> tuple[float, Floats]:
         values, slopes = not_significant(having @ (p @ share.T), weights, *tests)
         return values.sum(), (having.T @ slopes) @ share
 
@@ -171,7 +168,7 @@ def log_noncentral_chi_square(x, df, noncentrality):  # type: ignore[no-untyped-
     return logp, np.exp(-0.5 * z * z - LOG_ROOT_2_PI - logp) * (d_over - z * d_under) / under
 
 
-def null_weights(design: Design, nulls: Sequence[Null], margins: Sequence[FamilyMargins]) -> NDArray[np.float64]:
+def null_weights(design: Design, nulls: Sequence[Null], margins: Sequence[FamilyMargins]) -> Floats:
     """What each null counts, 1 or less: its event's overlap with those of the other nulls of its covariate, (null,)."""
     states = reference_states(margins)
     having = np.array([design.states_having(null.event, null.grade) for null in nulls], dtype=float)
@@ -182,9 +179,7 @@ def null_weights(design: Design, nulls: Sequence[Null], margins: Sequence[Family
     return weights
 
 
-def _correlation(
-    design: Design, nulls: Sequence[Null], mine: Sequence[int], having: NDArray[np.float64], states: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _correlation(design: Design, nulls: Sequence[Null], mine: Sequence[int], having: Floats, states: Floats) -> Floats:
     """Correlation of having the nulls' events; events of different families are independent within cells."""
     rate = having[mine] @ states
     together = (having[mine] * states) @ having[mine].T

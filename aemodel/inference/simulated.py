@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
 from aemodel.inference.design import Design, make_design
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.evidence import FEWEST, Null
 from aemodel.publication.tables import Tables
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def simulate_states(design: Design, p: Floats, table: Ints, rng: np.random.Generator, times: tuple[int, ...] = ()) -> Ints:
@@ -117,6 +115,6 @@ def print_list(tables: Tables, tests: tuple[Null, ...]) -> tuple[Tables, tuple[N
     return tables.with_frequencies(rows.assign(derived=derived)), left, smallest
 
 
-def _p_value(counts: NDArray[np.int64]) -> float:
+def _p_value(counts: Ints) -> float:
     table = np.column_stack([counts[:, 0], counts[:, 1] - counts[:, 0]])
     return float(chi2_contingency(table, correction=False).pvalue) if table.sum(axis=0).all() else 1.0

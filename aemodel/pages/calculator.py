@@ -8,7 +8,6 @@ xarray, SciPy or pandas.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jinja2.utils import htmlsafe_json_dumps
 
 from aemodel.inference.record import assumed_nulls, notes_of
-from aemodel.pages.description import beside_words, cohort_sizes
+from aemodel.pages.description import beside_words, covariate_facts
 from aemodel.pages.render import check_comparable, check_page, source, write_page
 from aemodel.publication.arguments import path_in
+from aemodel.publication.arrays import Ints
 from aemodel.publication.errors import InputError
 from aemodel.publication.evidence import Null
 from aemodel.publication.rules import TOTAL, sets_of, split
@@ -75,7 +75,9 @@ def write_calculator(model: Any, path: str | Path, beside: Any = None) -> Path:
         check_comparable("beside", model, beside)
         if _counted(model) != _counted(beside):
             raise InputError("beside", "it was fitted to other counts; name a fit of the same publication")
-    write_page(path, "calculator.html", STYLES, _script(), settings=model.settings, data=_json(_data(model, beside)))
+    # ASCII, and no character by which text could end its element: a label stays a label.
+    data = htmlsafe_json_dumps(_data(model, beside), allow_nan=False, separators=(",", ":"))
+    write_page(path, "calculator.html", STYLES, _script(), settings=model.settings, data=data)
     return path
 
 
@@ -120,17 +122,9 @@ def _beside(model: Any, other: Any) -> dict[str, Any]:
 
 def _covariate(model: Any, k: int) -> dict[str, Any]:
     """A covariate's levels with their patients, what its raw columns hold, and whether any frequency is given by it."""
-    covariate = model.risks.covariates[k]
-    sizes = cohort_sizes(model.risks, k)
-    levels = [{"name": v.name, "label": v.label, "patients": n} for v, n in zip(covariate.levels, sizes, strict=True)]
-    said = model.tables.about.columns
-    return {
-        "name": covariate.name,
-        "label": covariate.label,
-        "levels": levels,
-        "columns": [said[column] for column in covariate.raw_columns if column in said],
-        "counted": covariate.name in model.tables.counted,
-    }
+    facts, said = covariate_facts(model.tables, model.risks, k), model.tables.about.columns
+    columns = [said[column] for column in facts["worked_out_from"] if column in said]
+    return {key: facts[key] for key in ("name", "label", "levels")} | {"columns": columns, "counted": not facts["uncounted"]}
 
 
 def _only_grade(model: Any, event: str) -> int | None:
@@ -193,7 +187,7 @@ def _answers(risks: RiskDraws, fits: int) -> dict[str, Any]:
     }
 
 
-def _profiles(risks: RiskDraws, fits: int) -> NDArray[np.int64]:
+def _profiles(risks: RiskDraws, fits: int) -> Ints:
     """Sets of levels (profile, covariate): every level, then not known; the last covariate changes fastest."""
     options = [[*c.sets, c.everything] for c in risks.covariates]
     profiles = math.prod(map(len, options))
@@ -208,11 +202,3 @@ def _profiles(risks: RiskDraws, fits: int) -> NDArray[np.int64]:
 
 def _script() -> str:
     return "\n".join(["(() => {", '"use strict";', *(source("static", name) for name in SCRIPTS), "})();"])
-
-
-def _json(data: Mapping[str, Any]) -> str:
-    """ASCII, and no character by which text could end its element: a label stays a label."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text

@@ -7,10 +7,11 @@ from typing import Any
 import click
 import pandas as pd
 
-from aemodel.answers.calibration import calibration_slopes, coverage, slope_words, told
+from aemodel.answers.calibration import calibration_slopes, coverage, slope_words
 from aemodel.answers.evidence import DOUBTFUL, ordering_table, selection_table
 from aemodel.inference.record import evidence_words, null_words
 from aemodel.pages.console import print_rows, print_wrapped
+from aemodel.publication.texts import between
 
 
 def print_check(model: Any, table: pd.DataFrame) -> None:
@@ -37,7 +38,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
         "grade": row["grade"],
         "level": row["level"] + (" (sum)" if row["derived"] else ""),
         "n": row["n"],
-        "observed": told(row),
+        "observed": between(row["observed_low"], row["observed_high"]),
         "predicted": f"{row['expected']:.1f}",
         "50 %": f"{row['lower50']}-{row['upper50']}",
         "90 %": f"{row['lower90']}-{row['upper90']}",

@@ -27,6 +27,7 @@ FOLD = 12
 """Characters after which texts of a table too wide for the terminal go on in a second line."""
 GAP = 2
 """Spaces between columns."""
+ENDS = ("risk", "lower", "upper")
 MOST_SHOWN = 20
 """Patients whose risks are printed without being asked for a file."""
 
@@ -94,11 +95,8 @@ def print_risks(rows: list[dict[str, Any]], patients: int, risks: Any, interval:
         lines = []
         for event in risks.events:
             if f"{event}_support" in row:
-                line = {"event": event}
-                for grade in risks.grades:
-                    prefix = f"{event}_{risks.short(grade)}"
-                    if f"{prefix}_risk" in row:
-                        line[f"grade {grade}"] = _in_words(*(row[f"{prefix}_{what}"] for what in ("risk", "lower", "upper")))
+                ends = {grade: [row[f"{event}_{risks.short(grade)}_{what}"] for what in ENDS] for grade in shown}
+                line = {"event": event} | {f"grade {grade}": _in_words(*values) for grade, values in ends.items()}
                 lines.append(line | {"support": row[f"{event}_support"]})
         print_rows(lines, "table", f"Patient {number}: {about}")
     if patients > MOST_SHOWN:

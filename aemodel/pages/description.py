@@ -51,7 +51,7 @@ def model_facts(manifest: Mapping[str, Any], tables: Tables, risks: RiskDraws) -
         "source": {key: text for key in ABOUT if (text := getattr(about, key))},
         "patients": tables.n,
         "data": _data(tables),
-        "covariates": [_covariate(tables, risks, k) for k in range(len(risks.covariates))],
+        "covariates": [covariate_facts(tables, risks, k) for k in range(len(risks.covariates))],
         "columns": _columns(about.columns, risks.covariates),
         "events": _events(tables),
         "grades": list(risks.grades),
@@ -95,7 +95,8 @@ def _data(tables: Tables) -> dict[str, Any]:
     }
 
 
-def _covariate(tables: Tables, risks: RiskDraws, k: int) -> dict[str, Any]:
+def covariate_facts(tables: Tables, risks: RiskDraws, k: int) -> dict[str, Any]:
+    """Of one covariate, as in `model_facts`."""
     covariate: Covariate = risks.covariates[k]
     sources = risks.source[k][risks.published]
     rests_on = {flag: int((sources == i).sum()) for i, flag in enumerate(SUPPORT)}

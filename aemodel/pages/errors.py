@@ -12,9 +12,8 @@ import re
 import signal
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
 from typing import Any
 
 import click
@@ -41,8 +40,6 @@ def tell(text: str) -> None:
 class Failed(click.ClickException):
     """The data or the model failed a check: exit code 1."""
 
-    exit_code = 1
-
 
 class Unusable(click.ClickException):
     """What was given cannot be used, or what was asked for not be printed: exit code 2."""
@@ -58,6 +55,10 @@ class Refused(click.ClickException):
 
 class Commands(click.Group):
     """Commands that need no stream but the one they print on, and do not take one that is closed for a file of theirs."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with one_line_errors():
+            return super().invoke(ctx)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         run: Any = super().main
@@ -136,29 +137,25 @@ def _ending() -> Iterator[None]:
         raise Unusable(f"stdout: cannot be written: {reason}") from error
 
 
-def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
+@contextmanager
+def one_line_errors() -> Iterator[None]:
     """Errors of input in one line, or one for each column, with exit code 2; anything unforeseen keeps its traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            with interrupted_by(_interrupt_once):
-                command(*args, **kwargs)
-        except KeyboardInterrupt:
-            tell(INTERRUPTED)
-            raise SystemExit(130) from None
-        except ModuleNotFoundError as error:
-            remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
-            raise Unusable(f"this needs {error.name}, {remedy}") from error
-        except (ValueError, TypeError, OSError) as error:
-            lines = [" ".join(line.split()) for line in getattr(error, "report", str(error)).split(";\n")]
-            raise Unusable(_as_typed(";\n".join(lines), getattr(error, "argument", None))) from error
-        except Exception as error:
-            if type(error).__name__ == "SavedModelError":
-                raise Failed(" ".join(str(error).split())) from error
-            raise
-
-    return wrapped
+    try:
+        with interrupted_by(_interrupt_once):
+            yield
+    except KeyboardInterrupt:
+        tell(INTERRUPTED)
+        raise SystemExit(130) from None
+    except ModuleNotFoundError as error:
+        remedy = "which the base install leaves out: pip install 'aemodel[fit]'"
+        raise Unusable(f"this needs {error.name}, {remedy}") from error
+    except (ValueError, TypeError, OSError) as error:
+        lines = [" ".join(line.split()) for line in getattr(error, "report", str(error)).split(";\n")]
+        raise Unusable(_as_typed(";\n".join(lines), getattr(error, "argument", None))) from error
+    except Exception as error:
+        if type(error).__name__ == "SavedModelError":
+            raise Failed(" ".join(str(error).split())) from error
+        raise
 
 
 def _interrupt_once(*_: Any) -> None:
@@ -170,18 +167,8 @@ def _interrupt_once(*_: Any) -> None:
 
 def _as_typed(message: str, argument: str | None) -> str:
     """An error of the package, under the name that the argument has on the command line."""
-    typed = {
-        "path": "OUT",
-        "out": "OUT",
-        "partition_by": "--partition-by",
-        "patients": "PATIENTS",
-        "frame": "PATIENTS",
-        "folder": "--out",
-        "compare": "--compare",
-        "beside": "--beside",
-        "tables": "--tables",
-        "summary": "--summary",
-    }
+    typed = {"path": "OUT", "out": "OUT", "patients": "PATIENTS", "frame": "PATIENTS", "folder": "--out"}
+    typed |= {name: f"--{name.replace('_', '-')}" for name in ("beside", "compare", "partition_by", "summary", "tables")}
     name, colon, rest = message.partition(":") if argument is None else (argument, "", message.removeprefix(argument))
     if name == "source":
         return ("MODEL:" if "model" in rest else "PUBLICATION:") + rest

@@ -26,7 +26,6 @@ from aemodel.answers.risk_plots import plot_effects, plot_profiles
 from aemodel.answers.sensitivity import SENSITIVE, sensitivity_table, table_uncertainty
 from aemodel.inference.record import evidence_words, make_manifest, null_words
 from aemodel.pages import report_tables as rows
-from aemodel.pages.checklist import checklist
 from aemodel.pages.description import cohort_sizes, model_facts, without
 from aemodel.pages.render import card, check_comparable, check_page, write_page
 from aemodel.pages.svg import figure_svg
@@ -126,7 +125,7 @@ def _page(model: Any, compare: Sequence[Any], tables: int) -> dict[str, Any]:
         "made": f"Written by aemodel {version('aemodel')}.",
         "card": dict(part.split("\n\n", 1) for part in card(facts).split("\n## ")[1:]),
         "counted_rows": sum(not row.derived for row in publication.rows),
-        "checklist": checklist(publication.about),
+        "checklist": rows.checklist(publication.about),
         "figure_svg": lambda *arguments: Markup(figure_svg(*arguments)),
         "html_table": lambda *arguments, **options: Markup(html_table(*arguments, **options)),
         "markdown": lambda text: Markup(MARKDOWN.render(text.replace("&lt;", "<"))),

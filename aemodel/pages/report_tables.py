@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aemodel.answers.calibration import slope_verdicts, told
+from aemodel.answers.calibration import slope_verdicts
 from aemodel.answers.equation import Equation
 from aemodel.answers.identification import COHORT, RANGE, of_covariates
 from aemodel.inference.diagnostics import GATE
+from aemodel.pages.render import source
 from aemodel.publication.markup import in_range, per_cent
-from aemodel.publication.schema import Covariate
+from aemodel.publication.schema import About, Covariate
 from aemodel.publication.summary import frequency_lines
 from aemodel.publication.tables import Tables
+from aemodel.publication.texts import between
 from aemodel.publication.words import Words
 from aemodel.scoring.risks import SUPPORT, RiskDraws
 
@@ -58,11 +62,10 @@ def diagnostics(found: Mapping[str, Any]) -> list[Row]:
 def calibration(rows: pd.DataFrame, words: Words) -> list[Row]:
     return [
         {
-            "Event": words.event(row.event),
-            "Grade": words.grade(row.grade),
+            **_at(row, words),
             "Patients": words.level(row.covariate, row.level),
             "N": row.n,
-            "Observed": told(row._asdict()),
+            "Observed": between(row.observed_low, row.observed_high),
             "Predicted": f"{row.expected:.1f}",
             "50 %": f"{row.lower50}-{row.upper50}",
             "90 %": f"{row.lower90}-{row.upper90}",
@@ -75,8 +78,7 @@ def calibration(rows: pd.DataFrame, words: Words) -> list[Row]:
 def differences(rows: pd.DataFrame, words: Words) -> list[Row]:
     return [
         {
-            "Event": words.event(row.event),
-            "Grade": words.grade(row.grade),
+            **_at(row, words),
             "Difference": f"{words.level(row.covariate, row.level)} less {words.level(row.covariate, row.reference)}",
             "Published, points": point(row.observed),
             "Predicted, points": points(row.predicted, row.lower, row.upper),
@@ -143,8 +145,7 @@ def nulls(rows: pd.DataFrame, words: Words) -> list[Row]:
     lines = []
     for row in rows.itertuples():
         line = {
-            "Event": words.event(row.event),
-            "Grade": words.grade(row.grade),
+            **_at(row, words),
             "By": words.covariate(row.covariate),
             "Publication": "not significant" if row.stated else "not listed",
             f"Odds ratio, {THIS}": f"{row.odds_ratio:.2f}",
@@ -200,8 +201,7 @@ def prior(rows: pd.DataFrame, words: Words) -> list[Row]:
 def sensitivity(found: pd.DataFrame, words: Words) -> list[Row]:
     return [
         {
-            "Event": words.event(row.event),
-            "Grade": words.grade(row.grade),
+            **_at(row, words),
             "Patients": words.level(row.covariate, row.level),
             "Prior of scales": f"{row.scales:.2f}",
             "Prior of intercepts": f"{row.intercepts:.2f}",
@@ -231,8 +231,7 @@ def contrasts(rows: pd.DataFrame, words: Words) -> list[Row]:
     """What sets levels apart; of what rests on assumption no ratio, which would be read as a finding."""
     return [
         {
-            "Event": words.event(row.event),
-            "Grade": words.grade(row.grade),
+            **_at(row, words),
             "Were all": f"{words.level(row.covariate, row.level)}, against {words.level(row.covariate, row.reference)}",
             "Risk": per_cent(row.risk),
             "Difference, points": points(row.difference, row.difference_lower, row.difference_upper),
@@ -263,8 +262,7 @@ def bounds(rows: pd.DataFrame, words: Words) -> list[Row]:
 
     return [
         {
-            "Event": words.event(row.event),
-            "Grade": words.grade(row.grade),
+            **_at(row, words),
             "The model": in_range(row.risk, row.lower, row.upper),
             "The counts alone": between(row.least, row.most),
             "If there are as many as expected": between(row.least_expected, row.most_expected),
@@ -308,6 +306,10 @@ def states(equation: Equation, words: Words) -> list[Row]:
     ]
 
 
+def _at(row: Any, words: Words) -> Row:
+    return {"Event": words.event(row.event), "Grade": words.grade(row.grade)}
+
+
 def _in_words(branch: str, words: Words) -> str:
     """A branch's name with events in words: what occurs, in what, and from which grade on."""
     return " ".join(words.events.get(part, part) for part in branch.split())
@@ -324,3 +326,17 @@ def point(share: float) -> str:
 
 def _ratio(middle: float, lower: float, upper: float) -> str:
     return f"{middle:.2f} ({lower:.2f} to {upper:.2f})"
+
+
+def checklist(about: About) -> dict[str, Any]:
+    """TRIPOD+AI. Each item: where it is answered, as an id of the report, and what is not done, and why.
+
+    What only the publication can tell is answered if its folder does. ``kinds`` counts items that are answered, in part or not.
+    """
+    items = []
+    for item in tomllib.loads(source("templates", "tripod.toml"))["items"]:
+        missing = "needs" in item and not getattr(about, item["needs"])
+        why = f"the publication's folder has no {item['needs']}" if missing else item.get("why")
+        items.append({"item": item["item"], "asks": item["asks"], "at": None if missing else item.get("at"), "why": why})
+    kinds = Counter("not" if item["at"] is None else "in part" if item["why"] else "answered" for item in items)
+    return {"items": items, "kinds": kinds}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from aemodel.publication.patients import Profiles, invalid_values, new_values
 from aemodel.scoring.cohort import cohort_columns, refuse_empty
 from aemodel.scoring.files import Patients
 from aemodel.scoring.frames import profiles_of
-from aemodel.scoring.score import LINEAGE, score_rows, summary_of
+from aemodel.scoring.score import LINEAGE, Asked, score_rows, summary_of
 from aemodel.scoring.whole import whole
 
 
@@ -29,8 +29,8 @@ class Run:
     summary: Path | None
     partition_by: Sequence[str] = ()
 
-    def judge(self, summary: dict[str, Any]) -> None:
-        """Keep the summary, and refuse a run that passed a threshold."""
+    def judge(self, summary: dict[str, Any], said: Callable[[str], list[str]]) -> None:
+        """Keep the summary, and refuse a run that passed a threshold, once what was found in it is ``said``."""
         rows = summary["rows"]
         missing, name = max(((of["missing"], name) for name, of in summary["columns"].items()), default=(0, ""))
         invalid = rows - summary["scored"]
@@ -47,31 +47,36 @@ class Run:
             with whole(self.summary, "summary") as partial_file:
                 partial_file.write_text(json.dumps(summary | {"refused": problems}, indent=1) + "\n", encoding="utf-8")
         if problems:
+            tell("\n".join(said("counted")))
             raise Refused("refused: " + "; ".join(problems))
 
 
-def score_patients(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any], run: Run) -> None:
+def score_patients(
+    model: Any, patients: Patients, out: Path | None, form: str, asked: Asked, run: Run, *, reasons: bool
+) -> None:
     """Each patient's risks, into the file ``out`` or printed in a form."""
-    scored = patients.read("Counting profiles", partial(score_rows, model, **options))
-    summary, said = _summarised(model, patients, scored.found, options, scored.columns)
-    _judge(run, summary, partial(said, "counted"))
+    scored = patients.read("Counting profiles", partial(score_rows, model, asked=asked, reasons=reasons))
+    summary, said = _summarised(model, patients, scored.found, asked, scored.columns)
+    run.judge(summary, said)
     if out is not None:
         patients.write(f"Scoring {summary['rows']} patients", scored, out, _lineage(summary), run.partition_by)
         tell("\n".join(said(f"scored into {out}")))
     else:
         if form == "table":
-            print_risks(list(patients.records(scored, MOST_SHOWN)), summary["rows"], model.risks, options["interval"])
+            print_risks(list(patients.records(scored, MOST_SHOWN)), summary["rows"], model.risks, asked.interval)
         else:
             print_rows(patients.records(scored), form, names=[*scored.frame.kinds, *scored.columns])
         _say_more(said("scored"))
     _say_what_failed(model)
 
 
-def score_groups(model: Any, patients: Patients, out: Path | None, form: str, options: Mapping[str, Any], run: Run) -> None:
+def score_groups(
+    model: Any, patients: Patients, out: Path | None, form: str, asked: Asked, run: Run, *, by: Any, seed: int
+) -> None:
     """Expected numbers of patients with each event, into the file ``out`` or printed in a form."""
-    frame, groups, columns = patients.read("Counting profiles", partial(cohort_columns, model, **options))
-    summary, said = _summarised(model, patients, profiles_of(frame, groups), options, {})
-    _judge(run, summary, partial(said, "counted"))
+    frame, groups, columns = patients.read("Counting profiles", partial(cohort_columns, model, asked=asked, by=by, seed=seed))
+    summary, said = _summarised(model, patients, profiles_of(frame, groups), asked, {})
+    run.judge(summary, said)
     refuse_empty(groups)
     rows = groups.rows(columns)
     if out is not None:
@@ -80,7 +85,7 @@ def score_groups(model: Any, patients: Patients, out: Path | None, form: str, op
     elif form == "table":
         shown = [row | {"expected": f"{row['expected']:.1f}"} for row in rows]
         print_rows(shown, "table", "Patients expected to have each event")
-        interval = f"{100 * options['interval']:g}% predictive interval"
+        interval = f"{100 * asked.interval:g}% predictive interval"
         print_wrapped(f"Posterior mean and {interval}: uncertainty of the risks, and chance.")
     else:
         print_rows(rows, form)
@@ -89,26 +94,16 @@ def score_groups(model: Any, patients: Patients, out: Path | None, form: str, op
 
 
 def _summarised(
-    model: Any, patients: Patients, found: Profiles, options: Mapping[str, Any], columns: Mapping[str, Any]
+    model: Any, patients: Patients, found: Profiles, asked: Asked, columns: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Any]:
     """The run's summary, and what makes words of it once it is known what was done."""
-    new_levels = options["new_levels"]
-    summary = summary_of(model, found, new_levels, options["interval"], columns)
-    values = patients.read("Looking for examples", lambda _: [*invalid_values(found, new_levels), *_new(found, new_levels)])
+    summary, new_levels = summary_of(model, found, asked, columns), asked.new_levels
+
+    def look(_: Any) -> list[str]:
+        return [*invalid_values(found, new_levels), *(new_values(found) if new_levels == "sample" else [])]
+
+    values = patients.read("Looking for examples", look)
     return summary, lambda done: counts_in_words(summary, done, new_levels, values)
-
-
-def _new(found: Profiles, new_levels: str) -> list[str]:
-    return new_values(found) if new_levels == "sample" else []
-
-
-def _judge(run: Run, summary: dict[str, Any], said: Any) -> None:
-    """Those who read why a run was refused see what was found, too."""
-    try:
-        run.judge(summary)
-    except Refused:
-        tell("\n".join(said()))
-        raise
 
 
 def _lineage(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-from aemodel.publication.errors import Faults, PatientsError, PublicationError
+from aemodel.publication.arrays import Bools, Floats, Ints
+from aemodel.publication.errors import Faults, PublicationError, wrong_patients
 from aemodel.publication.frequencies import OWN
-from aemodel.publication.rules import places, split
+from aemodel.publication.rules import places, sets_of
 from aemodel.publication.schema import Covariate
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed
@@ -30,20 +30,18 @@ class Cells:
     """
 
     covariates: tuple[Covariate, ...]
-    levels: NDArray[np.int64]
-    n: NDArray[np.float64]
-    counted: NDArray[np.bool_]
+    levels: Ints
+    n: Floats
+    counted: Bools
 
-    def having(self, covariate: str, level: str) -> NDArray[np.bool_]:
+    def having(self, covariate: str, level: str) -> Bools:
         """Which cells lie in a level, a group, several of one or more covariates (see `split`), or all (``total``): (cell,)."""
         inside = np.ones(len(self.n), dtype=bool)
-        position = {c.name: i for i, c in enumerate(self.covariates)}
-        for name, levels in split(self.covariates, covariate, level) or ():
-            k = position[name]
-            inside &= np.isin(self.levels[:, k], [i for each in levels for i in self.covariates[k].members(each)])
+        for k, bits in (sets_of(self.covariates, covariate, level) or {}).items():
+            inside &= ((bits >> self.levels[:, k]) & 1).astype(bool)
         return inside
 
-    def collapsed(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def collapsed(self, names: Sequence[str]) -> tuple[Ints, Floats]:
         """Coarser cells over some covariates: the coarse cell of each (cell,), and the patients in each (coarse cell,)."""
         kept = [i for i, c in enumerate(self.covariates) if c.name in names]
         shape = tuple(len(self.covariates[i].levels) for i in kept)
@@ -76,7 +74,7 @@ def make_cells(tables: Tables) -> Cells:
     return cells
 
 
-def cohort_sets(tables: Tables) -> tuple[NDArray[np.int64], list[tuple[NDArray[np.bool_], int, str]]]:
+def cohort_sets(tables: Tables) -> tuple[Ints, list[tuple[Bools, int, str]]]:
     """What the publication counts of its cohort: sets of combinations of its levels, which may be finer than the model's.
 
     Returns positions of fine levels (combination, covariate), the last covariate fastest, and for each count which
@@ -95,7 +93,7 @@ def cohort_sets(tables: Tables) -> tuple[NDArray[np.int64], list[tuple[NDArray[n
     return combos, sets
 
 
-def coarse_cells(tables: Tables, combos: NDArray[np.int64]) -> NDArray[np.int64]:
+def coarse_cells(tables: Tables, combos: Ints) -> Ints:
     """The model's cell of each combination of the cohort's levels, (combination,)."""
     found = np.zeros(len(combos), dtype=np.int64)
     for k, covariate in enumerate(tables.covariates):
@@ -104,19 +102,19 @@ def coarse_cells(tables: Tables, combos: NDArray[np.int64]) -> NDArray[np.int64]
     return found
 
 
-def _every_cell(tables: Tables) -> NDArray[np.int64]:
+def _every_cell(tables: Tables) -> Ints:
     """Positions of levels, (cell, covariate), the last covariate fastest; one cell where there is no covariate."""
     return np.array(list(product(*(range(len(c.levels)) for c in tables.covariates))), dtype=np.int64)
 
 
-def unions(sets: NDArray[np.bool_], coarse: NDArray[np.int64]) -> NDArray[np.bool_]:
+def unions(sets: Bools, coarse: Ints) -> Bools:
     """Those of ``sets`` (set, cell) that whole coarser cells make up, (union, coarse cell); ``coarse`` is that of each cell."""
     inside = np.array([np.bincount(coarse, weights=each) for each in sets])
     whole = inside == np.bincount(coarse)
     return np.asarray(whole[(whole | (inside == 0)).all(axis=1)])
 
 
-def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[np.int64]) -> Cells:
+def remaining_cells(tables: Tables, sets: Ints, patients: Ints) -> Cells:
     """Expected counts of the cohort without some of its patients: the table of `make_cells` for whoever is left.
 
     A published count that takes in all of a profile's patients, or none, is lessened by as many. Where it is unknown how
@@ -148,14 +146,14 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
     for (inside, n, name), inner, cut in zip(published, wholly, unsure.any(axis=1), strict=True):
         taken = int(patients[inner & ~split if cut else inner].sum())
         if taken > n:
-            raise PatientsError("patients", f"{taken} of them are in {name!r}, where cohort.csv counts {n}")
+            raise wrong_patients(f"{taken} of them are in {name!r}, where cohort.csv counts {n}")
         counted.append((np.append(inside, inside[combo] & cut), n - taken, name))
     for k, size in enumerate(patients[split]):
         counted.append((np.append(np.zeros(len(combos), dtype=bool), owner == k), int(size), "patients of one's own"))
     try:
         fitted = proportional_fitting(counted, len(combos) + len(combo))[: len(combos)]
     except PublicationError as error:
-        raise PatientsError("patients", f"they cannot all be in the published cohort; without them, {error}") from None
+        raise wrong_patients(f"they cannot all be in the published cohort; without them, {error}") from None
     left = np.bincount(cell, weights=fitted, minlength=len(every))
     left = np.where(left < NOBODY, 0.0, left)
     return Cells(
@@ -163,9 +161,7 @@ def remaining_cells(tables: Tables, sets: NDArray[np.int64], patients: NDArray[n
     )
 
 
-def proportional_fitting(
-    sets: Sequence[tuple[NDArray[np.bool_], float, str]], start: int | NDArray[np.float64], file: str = FILE
-) -> NDArray[np.float64]:
+def proportional_fitting(sets: Sequence[tuple[Bools, float, str]], start: int | Floats, file: str = FILE) -> Floats:
     """Iterative proportional fitting of a table to sums over sets (Deming and Stephan 1940; Csiszar 1975).
 
     It starts from a table, or from a flat one of that size.

@@ -16,9 +16,9 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from aemodel.publication.errors import PatientsError
+from aemodel.publication.arrays import Bools, Ints
+from aemodel.publication.errors import wrong_patients
 from aemodel.publication.rules import MissingColumns, allowed_texts, sources
 from aemodel.publication.schema import Condition, Covariate, Multiple
 from aemodel.publication.texts import listed
@@ -76,7 +76,7 @@ class Source:
         """Whether a column of this kind can hold what is asked for: text, or numbers, which may be written as text."""
         return kind.text or (kind.number and not self.texts)
 
-    def possible(self) -> NDArray[np.int64]:
+    def possible(self) -> Ints:
         """The set of levels, as bits, that each class leaves possible: (class,)."""
         values: Sequence[str | float] = self.texts or (-math.inf, *self.cuts)
         tests = [(bits, self._tests(i)) for i, bits in enumerate(self.covariate.sets)]
@@ -140,17 +140,17 @@ class Layout:
     def columns(self) -> list[str]:
         return list(dict.fromkeys(source.column for source in self.sources))
 
-    def classes(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def classes(self, codes: Ints) -> Ints:
         """Each profile's classes, (profile, source)."""
         strides, sizes = np.array(self.strides[:-1], dtype=np.int64), np.array(self.sizes[:-1], dtype=np.int64)
         return codes[:, None] // strides % sizes
 
-    def exceeded(self, codes: NDArray[np.int64], limit: Limit) -> NDArray[np.bool_]:
+    def exceeded(self, codes: Ints, limit: Limit) -> Bools:
         """Whether a limit is, by a column whose own value is possible, (profile,)."""
         by, stride = self.sources[limit.by], self.strides[limit.by]
         return (codes // limit.stride % 2 > 0) & (by.possible()[codes // stride % by.size] > 0)
 
-    def sets(self, codes: NDArray[np.int64], new_levels: NewLevels = "error") -> NDArray[np.int64]:
+    def sets(self, codes: Ints, new_levels: NewLevels = "error") -> Ints:
         """The set of levels, as bits, that each profile can have: (profile, covariate); 0 where values are impossible."""
         classes = self.classes(codes)
         everything = np.array([covariate.everything for covariate in self.covariates], dtype=np.int64)
@@ -180,9 +180,7 @@ def make_layout(covariates: Sequence[Covariate], columns: Sequence[str], missing
     found = [(covariate, column) for covariate in covariates for column in sources(covariate, columns, missing_columns)]
     if covariates and not found:
         wanted = listed(dict.fromkeys(name for covariate in covariates for name in (covariate.name, *covariate.raw_columns)))
-        raise PatientsError(
-            "patients", f"no column tells anything of them: give some of {wanted}. Columns found: {listed(columns)}"
-        )
+        raise wrong_patients(f"no column tells anything of them: give some of {wanted}. Columns found: {listed(columns)}")
     return Layout(tuple(covariates), tuple(_source(covariate, column) for covariate, column in found))
 
 

@@ -38,6 +38,10 @@ class PatientsError(InputError):
     """Patients cannot be read: a column is missing, or values are impossible."""
 
 
+def wrong_patients(problem: str, *, rows: Sequence[int] = (), remedy: str = "") -> PatientsError:
+    return PatientsError("patients", problem, rows=rows, remedy=remedy)
+
+
 class PublicationError(InputError):
     """A publication's file is wrong.
 

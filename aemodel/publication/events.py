@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 
 from msgspec.structs import replace
@@ -184,6 +184,14 @@ def family_of(root: Event, events: Sequence[Event]) -> tuple[Event, ...]:
     for event in found:
         found.extend(children(event, events))
     return tuple(found)
+
+
+def around(event: str, events: Sequence[Event]) -> Iterator[str]:
+    """Names of the events that one lies in, the innermost first."""
+    parents = {each.name: each.parent for each in events}
+    while (outer := parents[event]) is not None:
+        yield outer
+        event = outer
 
 
 def _check_event(event: Event, by_name: Mapping[str, Event], numbers: Mapping[str, int], faults: Faults) -> None:

@@ -17,8 +17,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.errors import PublicationError
 from aemodel.publication.events import children, family_of, roots
 from aemodel.publication.grades import GRADES_BY_DEFAULT, HIGHEST, answered_classes, boundaries, class_numbers, grade_bounds
@@ -59,12 +59,12 @@ class Family:
 
     events: tuple[Event, ...]
     branches: tuple[Branch, ...]
-    grades: NDArray[np.int64]
-    taken: NDArray[np.float64]
-    refused: NDArray[np.float64]
-    outer: NDArray[np.float64]
-    settled: NDArray[np.float64]
-    order: NDArray[np.int64]
+    grades: Ints
+    taken: Floats
+    refused: Floats
+    outer: Floats
+    settled: Floats
+    order: Ints
     numbers: Mapping[str, int]
 
     @property
@@ -79,7 +79,7 @@ class Family:
         ways = f"{self.root} and {len(self.events) - 1} events in it can be together in {len(self.grades)} ways"
         return f"{ways}: a fit may take an hour; events without a parent are fitted in minutes."
 
-    def having(self, event: str, grade: str) -> NDArray[np.bool_]:
+    def having(self, event: str, grade: str) -> Bools:
         """Which states have an event at a grade: a class of grades, a single one or a range of them, (state,)."""
         position = [e.name for e in self.events].index(event)
         low, high = grade_bounds(grade, self.numbers)

@@ -16,7 +16,7 @@ from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, clas
 from aemodel.publication.records import hint, plain
 from aemodel.publication.rules import TOTAL, split
 from aemodel.publication.schema import MOST_PATIENTS, About, Covariate, Event, Frequency
-from aemodel.publication.texts import listed, shown
+from aemodel.publication.texts import between, listed, shown
 
 FILE = "frequencies.csv"
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})"
@@ -113,9 +113,9 @@ def _count(row: Frequency, excused: bool, faults: Faults) -> Frequency | None:
     elif given[0] > given[1]:
         faults.add(FILE, f"count: {shown(row.count)} goes from the higher to the lower number", line=row.line)
     elif given[1] > row.n:
-        faults.add(FILE, f"{_range(given)} events exceed {row.n} patients", line=row.line)
+        faults.add(FILE, f"{between(*given)} events exceed {row.n} patients", line=row.line)
     elif not excused and (found is None or given[0] < found[0] or given[1] > found[1]):
-        problem = f"{_range(given)} of {row.n} is not printed {row.printed} ({row.unit})"
+        problem = f"{between(*given)} of {row.n} is not printed {row.printed} ({row.unit})"
         faults.add(FILE, problem, line=row.line, remedy="correct it, or record it in discrepancies.csv")
     if given is None or len(faults) > before:
         return None
@@ -136,10 +136,6 @@ def _meant(printed: str) -> str:
     if found := _MORE.fullmatch(plain(printed)):
         return f"; one number a row: {found[1]} with unit count; of how many{f', {found[2]},' if found[2] else ''} goes to n"
     return "; with a percent sign the unit is percent" if _PRINTED.fullmatch(printed) and "%" in printed else hint(printed)
-
-
-def _range(ends: tuple[int, int]) -> str:
-    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
 
 
 def check_rows(
@@ -264,7 +260,7 @@ def _check_groups(rows: Rows, covariates: Sequence[Covariate], own: bool, faults
             if size != whole.n and not own:
                 faults.add(FILE, f"n of {group} is {whole.n}, its levels sum to {size}", line=whole.line, key=key)
             if low > whole.observed_high or high < whole.observed_low:
-                count, total = _range((whole.observed_low, whole.observed_high)), _range((low, high))
+                count, total = between(whole.observed_low, whole.observed_high), between(low, high)
                 faults.add(FILE, f"observed of {group} is {count}, its levels sum to {total}", line=whole.line, key=key)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.cells import Cells, proportional_fitting, unions
 from aemodel.publication.cutoffs import Unseen
 from aemodel.publication.errors import Faults, PublicationError
@@ -34,12 +34,12 @@ class FamilyMargins:
 
     family: Family
     covariates: tuple[str, ...]
-    coarse: NDArray[np.int64]
-    shares: NDArray[np.float64]
+    coarse: Ints
+    shares: Floats
     margins: Margins
     told: frozenset[tuple[str, str, str]]
 
-    def among(self, n: NDArray[np.float64]) -> FamilyMargins:
+    def among(self, n: Floats) -> FamilyMargins:
         """The same counts of a cohort of other numbers of patients, (all cells,)."""
         inside = np.bincount(self.coarse, weights=n, minlength=self.shares.shape[1])
         return replace(self, margins=self.margins.among((self.shares * inside).ravel()))
@@ -102,12 +102,12 @@ def family_margins(
 
 
 def _roomier(
-    size: NDArray[np.float64],
-    incidence: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    counted: NDArray[np.bool_],
-) -> NDArray[np.float64] | None:
+    size: Floats,
+    incidence: Floats,
+    low: Floats,
+    high: Floats,
+    counted: Bools,
+) -> Floats | None:
     """Patients of each cell, (cell,), if these are to have all counts; None if no table of the cohort can.
 
     A cell is expected to hold a fraction of a patient, and counts say that somebody in it had an event: of the tables of
@@ -130,9 +130,7 @@ def _roomier(
     return fitted.reshape(cells, states).sum(axis=1)
 
 
-def _not_so(
-    unseen: Unseen, family: Family, cells: Cells, first: NDArray[np.int64], assessed: NDArray[np.bool_], margins: Margins
-) -> Margins:
+def _not_so(unseen: Unseen, family: Family, cells: Cells, first: Ints, assessed: Bools, margins: Margins) -> Margins:
     """Counts of which one, at least, is why an event was listed."""
     states = family.having(unseen.event, unseen.grade)
     inside = [np.outer(assessed, cells.having(unseen.covariate, level)[first]).ravel() for level, _ in unseen.levels]
@@ -150,8 +148,8 @@ def _named(place: Sequence[tuple[str, Any]]) -> list[str]:
 
 
 def _assessed(
-    family: Family, rows: pd.DataFrame, n: NDArray[np.float64], inside: Mapping[tuple[str, str], NDArray[np.bool_]]
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.bool_]]]:
+    family: Family, rows: pd.DataFrame, n: Floats, inside: Mapping[tuple[str, str], Bools]
+) -> tuple[Floats, dict[str, Bools]]:
     """Fractions of cells' patients by what was assessed in them, (copy, cell); and in which of these copies each event was.
 
     Events with the same denominators were assessed in the same patients, others in some of these and of the others alike.
@@ -173,9 +171,7 @@ def _denominators(rows: pd.DataFrame) -> dict[tuple[tuple[str, str], int], None]
     return dict.fromkeys(((r.covariate, r.level), int(r.n)) for r in rows.itertuples())
 
 
-def _assessed_rate(
-    sizes: Mapping[tuple[str, str], int], n: NDArray[np.float64], inside: Mapping[tuple[str, str], NDArray[np.bool_]]
-) -> NDArray[np.float64]:
+def _assessed_rate(sizes: Mapping[tuple[str, str], int], n: Floats, inside: Mapping[tuple[str, str], Bools]) -> Floats:
     """Fraction of each cell's patients who were assessed, (cell,): the same odds wherever denominators do not tell."""
     size, everybody = len(n), np.zeros(2 * len(n), dtype=bool)
     cell_sets = [(everybody | np.isin(np.arange(2 * size), (c, c + size)), n[c], f"cell {c}") for c in range(size)]
@@ -201,7 +197,7 @@ def check_margins(families: Sequence[Family], cells: Cells, rows: pd.DataFrame) 
     faults.refuse()
 
 
-def _classes(family: Family, rows: pd.DataFrame) -> tuple[list[tuple[Any, NDArray[np.bool_], int, int]], NDArray[np.float64]]:
+def _classes(family: Family, rows: pd.DataFrame) -> tuple[list[tuple[Any, Bools, int, int]], Floats]:
     """Rows with their states and the ends of their counts; known counts as disjoint grade classes.
 
     Where a row at 4-5 stands beside one at 3-5, the latter becomes grade 3 only. Also which classes each row, as published,

@@ -7,16 +7,17 @@ what it must of grades that are not given, and grades that no state has together
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from aemodel.publication.errors import PatientsError
+from aemodel.publication.arrays import Bools, Ints
+from aemodel.publication.errors import PatientsError, wrong_patients
+from aemodel.publication.events import around
 from aemodel.publication.families import Family
 from aemodel.publication.grades import HIGHEST
 from aemodel.publication.schema import Event
@@ -24,9 +25,6 @@ from aemodel.publication.texts import shown
 
 UNKNOWN = -1
 SHOWN_ROWS = 5
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 def read_states(frame: nw.DataFrame[Any], families: Sequence[Family]) -> list[tuple[Bools, Ints]]:
@@ -46,11 +44,10 @@ def read_states(frame: nw.DataFrame[Any], families: Sequence[Family]) -> list[tu
     grades = {event.name: _read_grades(frame, event, numbers) for event in events if event.name in frame.columns}
     if not any((values != UNKNOWN).any() for values in grades.values()):
         names = ", ".join(event.name for event in events)
-        raise PatientsError("patients", f"no outcome is known; give worst grades in columns named as the events: {names}")
+        raise wrong_patients(f"no outcome is known; give worst grades in columns named as the events: {names}")
     least = min(_levels(family, event.name).min() for family in families for event in family.events)
     if least > 1 and max(values.max() for values in grades.values()) == 1:
-        raise PatientsError(
-            "patients",
+        raise wrong_patients(
             "the events' columns hold nothing above 1, as if they said yes or no; give worst grades, 0 to 5 "
             "(if they are that, give 0 for 1)",
         )
@@ -76,8 +73,7 @@ def _read_grades(frame: nw.DataFrame[Any], event: Event, classes: Mapping[str, i
         allowed, words = [0, 5], "5, or 0 for none"
     if (wrong := given.notna() & ~numbers.isin(allowed)).any():
         values = ", ".join(map(shown, given[wrong].unique()[:SHOWN_ROWS]))
-        raise PatientsError(
-            "patients",
+        raise wrong_patients(
             f"column {event.name!r}: impossible grade {values} ({shown_rows(wrong.to_numpy())}); allowed: {words}, "
             "or null where it is not known",
             rows=np.flatnonzero(wrong).tolist(),
@@ -145,15 +141,9 @@ def _levels(family: Family, name: str) -> Ints:
     return np.unique(column[column > 0])
 
 
-def _nested(family: Family, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _nested(family: Family, names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs among some events of one that lies in the other, however deep."""
-    parents = {event.name: event.parent for event in family.events}
-    for name in names:
-        outer = parents[name]
-        while outer is not None:
-            if outer in names:
-                yield name, outer
-            outer = parents[outer]
+    return [(name, outer) for name in names for outer in around(name, family.events) if outer in names]
 
 
 def _contradiction(states: Mapping[str, Bools], grades: Ints, given: Ints) -> PatientsError:
@@ -167,4 +157,4 @@ def _contradiction(states: Mapping[str, Bools], grades: Ints, given: Ints) -> Pa
         f"{shown_rows(rows)}: {values} cannot be: an event in another occurs only with it, at no higher a grade; "
         "a union has the highest grade of its parts; a fatal event is grade 5 of what it lies in"
     )
-    return PatientsError("patients", problem, rows=np.flatnonzero(rows).tolist())
+    return wrong_patients(problem, rows=np.flatnonzero(rows).tolist())

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import chi2_contingency
 
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.errors import Faults
 from aemodel.publication.schema import Frequency, PrintedTest
 from aemodel.publication.tables import Tables
@@ -21,7 +21,6 @@ from aemodel.publication.texts import listed, shown
 MOST_TABLES = 2_000_000
 """Tables that Fisher's test enumerates at most."""
 
-Ints = NDArray[np.int64]
 Key = tuple[str, str, str, str]
 
 
@@ -123,7 +122,7 @@ def _fisher_exact(observed: Ints, n: Ints) -> float:
     return float(weight[as_probable].sum() / weight.sum())
 
 
-def _log_choices(chosen: Ints, n: Ints) -> NDArray[np.float64]:
+def _log_choices(chosen: Ints, n: Ints) -> Floats:
     """Log number of ways to choose so many of each group, (table,)."""
     return np.asarray((gammaln(n + 1) - gammaln(chosen + 1) - gammaln(n - chosen + 1)).sum(axis=0))
 

@@ -14,10 +14,10 @@ from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from aemodel.publication.arrays import Bools, Ints
 from aemodel.publication.codes import NUMBER, Kind, Layout, NewLevels, Source, number_in
-from aemodel.publication.errors import InputError, PatientsError
+from aemodel.publication.errors import InputError, wrong_patients
 from aemodel.publication.rules import allowed_words
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, shown
@@ -63,9 +63,9 @@ class Profiles:
 
     layout: Layout
     kinds: Mapping[str, Kind]
-    codes: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    find: Callable[[Sequence[str], NDArray[np.int64]], list[Example]]
+    codes: Ints
+    counts: Ints
+    find: Callable[[Sequence[str], Ints], list[Example]]
     numbered: bool
 
 
@@ -125,7 +125,7 @@ def refuse_invalid(found: Profiles, new_levels: NewLevels, on_invalid: OnInvalid
         wrong = found.codes[(found.layout.sets(found.codes, new_levels) == 0).any(axis=1)]
         rows = [example.first for example in found.find(found.layout.columns, wrong)] if counting else []
         problem = ";\n".join(dict.fromkeys(kinds + values)) + counting
-        raise PatientsError("patients", problem, rows=[row for row in rows if row is not None])
+        raise wrong_patients(problem, rows=[row for row in rows if row is not None])
 
 
 def invalid_values(found: Profiles, new_levels: NewLevels) -> list[str]:
@@ -146,7 +146,7 @@ def new_values(found: Profiles) -> list[str]:
     return lines
 
 
-def _explain(found: Profiles, covariate: Covariate, impossible: NDArray[np.bool_]) -> list[str]:
+def _explain(found: Profiles, covariate: Covariate, impossible: Bools) -> list[str]:
     """Lines about a covariate's impossible values: which column, which rows, what is allowed."""
     lines = []
     classes = found.layout.classes(found.codes).T
@@ -180,7 +180,7 @@ def _explain(found: Profiles, covariate: Covariate, impossible: NDArray[np.bool_
     return lines
 
 
-def _shown(found: Profiles, sources: Sequence[Source], wrong: NDArray[np.bool_]) -> tuple[str, list[Any]]:
+def _shown(found: Profiles, sources: Sequence[Source], wrong: Bools) -> tuple[str, list[Any]]:
     """Values of columns in the profiles that are wrong, with the rows that have them, in words; and the first column's."""
     some = found.find([source.column for source in sources], found.codes[wrong])
     parts = []
@@ -195,11 +195,8 @@ def _shown(found: Profiles, sources: Sequence[Source], wrong: NDArray[np.bool_])
 
 def _hint(source: Source, values: Sequence[str]) -> str:
     """Which levels were perhaps meant by texts that are none; and for an open covariate, what else they may be."""
-    return _meant(source, values) + (
-        '; if it really is a group the publication does not have, score takes it with new_levels="sample"'
-        if source.covariate.open
-        else ""
-    )
+    new = '; if it really is a group the publication does not have, score takes it with new_levels="sample"'
+    return _meant(source, values) + new * source.covariate.open
 
 
 def _marker(values: Sequence[Any]) -> str:

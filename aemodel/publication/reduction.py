@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import qr
 from scipy.optimize import linprog
 
+from aemodel.publication.arrays import Bools, Floats
 from aemodel.publication.errors import PublicationError
 
 
@@ -30,16 +30,16 @@ class Margins:
     would not be in the publication.
     """
 
-    n: NDArray[np.float64]
-    incidence: NDArray[np.float64]
-    counts: NDArray[np.float64]
-    low: NDArray[np.float64]
-    support: NDArray[np.bool_]
+    n: Floats
+    incidence: Floats
+    counts: Floats
+    low: Floats
+    support: Bools
     labels: tuple[str, ...]
     listed: tuple[Margins, ...] = ()
 
     @property
-    def uncertain(self) -> NDArray[np.bool_]:
+    def uncertain(self) -> Bools:
         """Which margins are intervals, (margin,)."""
         return self.low < self.counts
 
@@ -50,25 +50,24 @@ class Margins:
         parts = self.incidence[:, :, chosen], self.counts[chosen], self.low[chosen]
         return Margins(self.n, *parts, self.support, labels)
 
-    def among(self, n: NDArray[np.float64]) -> Margins:
+    def among(self, n: Floats) -> Margins:
         """The same counts of another table of patients, (cell,)."""
         return replace(self, n=n, listed=tuple(each.among(n) for each in self.listed))
 
 
 def reduce_margins(
-    n: NDArray[np.float64],
-    incidence: NDArray[np.float64],
-    counts: NDArray[np.float64],
+    n: Floats,
+    incidence: Floats,
+    counts: Floats,
     labels: Sequence[str],
-    published: NDArray[np.float64] | None = None,
+    published: Floats | None = None,
     *,
-    high: NDArray[np.float64] | None = None,
-    tighten: bool = True,
+    high: Floats | None = None,
 ) -> Margins:
     """Find the support and keep a maximal independent set of margins on it.
 
     ``counts`` are known, or the lower ends of intervals that end at ``high``. Intervals are narrowed to what the other
-    counts leave of them (``tighten``), and left out where these leave no more. ``published`` (margin, margin) of 0/1 says
+    counts leave of them, and left out where these leave no more. ``published`` (margin, margin) of 0/1 says
     which margins the printed count of each label adds up, for the error; by default itself alone.
 
     Raises
@@ -78,7 +77,7 @@ def reduce_margins(
     """
     low, high = counts, counts if high is None else high
     table = _Bounds(n, incidence, low, high)
-    if (low < high).any() and tighten:
+    if (low < high).any():
         low, high, bound = _tightened(table, labels)
         incidence, labels = incidence[:, :, bound], [labels[j] for j in bound]
         published = None if published is None else published[np.ix_(bound, bound)]
@@ -95,10 +94,10 @@ def reduce_margins(
 class _Bounds:
     """Counts and intervals of a table, as a linear program sees them."""
 
-    n: NDArray[np.float64]
-    incidence: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    n: Floats
+    incidence: Floats
+    low: Floats
+    high: Floats
 
     @property
     def cell_sums(self) -> Any:
@@ -110,7 +109,7 @@ class _Bounds:
         return sparse.csr_array(self.incidence.reshape(cells * states, margins).T)
 
 
-def _tightened(table: _Bounds, labels: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
+def _tightened(table: _Bounds, labels: Sequence[str]) -> tuple[Floats, Floats, list[int]]:
     """The least and most that each interval can be, given all else; and which margins say anything the others do not."""
     low, high = table.low.copy(), table.high.copy()
     kept = np.ones(len(low), dtype=bool)
@@ -142,9 +141,7 @@ def _extreme(table: _Bounds, margin: int, sign: int, labels: Sequence[str]) -> f
     return sign * float(found.fun)
 
 
-def _support(
-    table: _Bounds, labels: Sequence[str], published: NDArray[np.float64] | None
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+def _support(table: _Bounds, labels: Sequence[str], published: Floats | None) -> tuple[Bools, Floats, Floats]:
     """Pairs of cell and state that some table occupies: maximise sum z, z <= x, z <= 1, A x = tau b, tau >= 1.
 
     Homogenised by tau, each z comes out 0 or 1 whatever the scale of the counts. Intervals have two unknowns more each, how
@@ -156,17 +153,13 @@ def _support(
     size = cells * states
     every = size + 2 * len(unsure)
     ends = sparse.eye_array(margins, format="csr")[:, unsure], sparse.eye_array(len(unsure), format="csr")
-    rows = (
-        sparse.block_array(
-            [
-                [table.cell_sums, None, None],
-                [table.margin_sums, ends[0], None],
-                [table.margin_sums[unsure], None, -ends[1]],
-            ],
-            format="csr",
-        )
-        if len(unsure)
-        else sparse.vstack([table.cell_sums, table.margin_sums], format="csr")
+    rows = sparse.block_array(
+        [
+            [table.cell_sums, None, None],
+            [table.margin_sums, ends[0], None],
+            [table.margin_sums[unsure], None, -ends[1]],
+        ],
+        format="csr",
     )
     totals = np.concatenate([table.n, table.high, table.low[unsure]])
     equal = sparse.hstack([rows, sparse.csr_array(rows.shape), -totals[:, None]])
@@ -192,7 +185,7 @@ def _support(
     return occupied[:size].reshape(cells, states), low, high
 
 
-def _contradiction(table: _Bounds, labels: Sequence[str], published: NDArray[np.float64] | None) -> PublicationError:
+def _contradiction(table: _Bounds, labels: Sequence[str], published: Floats | None) -> PublicationError:
     """Margins that cannot hold together: those that must give way in the nearest table, and those that hold them (duals)."""
     cells = len(table.n)
     published = np.eye(len(table.high)) if published is None else published
@@ -219,14 +212,14 @@ def _contradiction(table: _Bounds, labels: Sequence[str], published: NDArray[np.
     return PublicationError("frequencies.csv", problem, remedy="correct them, or the nesting in events.csv")
 
 
-def _centred(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _centred(incidence: Floats, support: Bools) -> Floats:
     """Incidence (pair of the support, margin) less each cell's mean: what cell totals do not tell."""
     alive = support.sum(axis=1)[:, None]
     means = (incidence * support[:, :, None]).sum(axis=1) / np.maximum(alive, 1)
     return np.asarray((incidence - means[:, None, :])[support])
 
 
-def independent(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> list[int]:
+def independent(incidence: Floats, support: Bools) -> list[int]:
     """Margins that are linearly independent of the cell totals and of each other on the support, in their given order."""
     centred = _centred(incidence, support)
     if not centred.size:
@@ -236,7 +229,7 @@ def independent(incidence: NDArray[np.float64], support: NDArray[np.bool_]) -> l
     return sorted(order[:rank].tolist())
 
 
-def dependence(margins: Margins, others: Sequence[int], margin: int) -> tuple[float, NDArray[np.float64]] | None:
+def dependence(margins: Margins, others: Sequence[int], margin: int) -> tuple[float, Floats] | None:
     """A constant and factors by which a margin's count follows from those of others; None where it does not."""
     rows = margins.incidence
     cells = np.repeat(np.eye(len(margins.n))[:, None, :], rows.shape[1], axis=1)

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import combinations
 from typing import Literal
 
-from aemodel.publication.errors import Faults, PatientsError
+from aemodel.publication.errors import Faults, wrong_patients
 from aemodel.publication.records import check_names
 from aemodel.publication.schema import CohortCount, Condition, Covariate, Level
 from aemodel.publication.texts import listed, shown
@@ -191,8 +191,7 @@ def sources(covariate: Covariate, columns: Sequence[str], missing_columns: Missi
     wanted = {name.casefold(): name for name in (covariate.name, *raw)}
     near = {column: wanted[column.strip().casefold()] for column in columns if column.strip().casefold() in wanted}
     note += "".join(f"; rename {shown(column)} to {name!r}" for column, name in near.items() if column != name)
-    raise PatientsError(
-        "patients",
+    raise wrong_patients(
         f"no column for {covariate.label.lower()}: give {ways}{note}. "
         f'Where it is not known, give nulls, or missing_columns="unknown": risks are then averaged over the cohort. '
         f"Columns found: {listed(columns)}",

@@ -13,7 +13,7 @@ from aemodel.publication.errors import Faults
 from aemodel.publication.grades import class_numbers, grade_bounds
 from aemodel.publication.markup import html_table
 from aemodel.publication.schema import Frequency
-from aemodel.publication.texts import listed
+from aemodel.publication.texts import between, listed
 from aemodel.publication.words import words_of
 
 MOST_LINES = 40
@@ -21,26 +21,21 @@ MOST_LINES = 40
 
 def frequency_lines(tables: Any) -> list[dict[str, Any]]:
     """One line for each event and level of a publication: n, and a column for each grade, the outermost first."""
-    rows: Sequence[Frequency] = tables.rows
+    rows, place = tables.rows, class_numbers(tables.classes)
+    given = sorted({row.grade for row in rows}, key=lambda grade: (grade_bounds(grade, place)[0], grade not in place, grade))
     lines: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
-        key = (row.event, row.covariate, row.level)
-        line = lines.setdefault(key, {"event": key[0], "covariate": key[1], "level": key[2], "n": row.n})
+        about = {"event": row.event, "covariate": row.covariate, "level": row.level}
+        line = lines.setdefault((*about.values(),), about | {"n": row.n} | {f"grade {grade}": "" for grade in given})
         line[f"grade {row.grade}"] = f"{in_words(row)}{' (sum)' if row.derived else ''}"
-    place = class_numbers(tables.classes)
-    given = sorted({row.grade for row in rows}, key=lambda grade: (grade_bounds(grade, place)[0], grade not in place, grade))
-    grades = [f"grade {grade}" for grade in given]
-    return [
-        {**{k: line[k] for k in ("event", "covariate", "level", "n")}, **{g: line.get(g, "") for g in grades}}
-        for line in lines.values()
-    ]
+    return list(lines.values())
 
 
 def in_words(row: Frequency) -> str:
     """Patients with the event, and their share where it is known."""
     if row.exact:
         return f"{row.observed_low} ({row.observed_low / row.n:.1%})" if row.n else "0 of 0"
-    return f"{row.observed_low}-{row.observed_high}"
+    return between(row.observed_low, row.observed_high)
 
 
 def interval_lines(tables: Any) -> list[str]:

@@ -117,6 +117,11 @@ def read_texts(folder: Path) -> dict[str, str]:
     return texts
 
 
+def between(low: int, high: int, mark: str = "-") -> str:
+    """A count, or the ends of the interval that it is known to lie in."""
+    return f"{low}" if low == high else f"{low}{mark}{high}"
+
+
 def said(error: Exception) -> str:
     """What a library says of an error, on one line and not longer than two."""
     return " ".join(re.sub(UNSEEN, "?", str(error)).split())[:200]

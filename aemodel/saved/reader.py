@@ -25,7 +25,6 @@ from aemodel.inference.record import evidence_words, manifest_digest, model_html
 from aemodel.publication.arguments import path_in
 from aemodel.publication.tables import Tables
 from aemodel.publication.texts import listed, read_regular, said
-from aemodel.publication.words import words_of
 from aemodel.saved.arrays import check_draws, read_logits, read_risks
 from aemodel.saved.manifest import MANIFEST, SavedModelError, read_manifest
 from aemodel.scoring.risks import RiskDraws
@@ -116,7 +115,7 @@ class LoadedModel:
         )
 
     def _repr_html_(self) -> str:
-        return model_html(self, words_of(self))
+        return model_html(self)
 
     def _draws(self) -> io.BytesIO:
         """The posterior's file, once nothing in it leads out of it."""

@@ -106,7 +106,10 @@ def _write(model: Any, new: Path, folder: Path) -> dict[str, Any]:
     """All files of the model, under their names and on disk, but in a folder of their own; its manifest."""
     arrays = _arrays(model)
     files = {kind: _entry(kind, content) for kind, content in arrays.items()}
-    manifest = dict(model.manifest) if isinstance(model, LoadedModel) else make_manifest(model, files, _performance(model))
+    if isinstance(model, LoadedModel):
+        manifest = dict(model.manifest)
+    else:  # a second of work, so that a model read back keeps what it was saved with
+        manifest = make_manifest(model, files, coverage(calibration_table(model)))
     check_manifest(manifest)  # what could not be read back must not replace what can
     contents = {files[kind]["name"]: content for kind, content in arrays.items()}
     contents[MANIFEST] = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
@@ -159,12 +162,6 @@ def _remove_old(folder: Path, manifest: Mapping[str, Any]) -> None:
 def _entry(kind: str, content: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(content).hexdigest()
     return {"name": file_name(kind, digest), "bytes": len(content), "sha256": digest}
-
-
-def _performance(model: Any) -> dict[str, Any]:
-    """Coverage of the published frequencies; a second of work, so that a model read back keeps what it was saved with."""
-    found = coverage(calibration_table(model))
-    return {"rows": round(found["rows"]), "within50": found["within50"], "within90": found["within90"]}
 
 
 @contextmanager

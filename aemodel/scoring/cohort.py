@@ -7,17 +7,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aemodel.publication.arguments import names_in, whole_number
+from aemodel.publication.arrays import Floats, Ints
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.errors import InputError
-from aemodel.publication.patients import OnInvalid, check_choices, refuse_invalid
+from aemodel.publication.patients import OnInvalid, refuse_invalid
 from aemodel.publication.rules import MissingColumns
 from aemodel.publication.texts import listed, shown
 from aemodel.scoring.frames import Frame, Groups, profiles_of
-from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, risks_of, tails
-from aemodel.scoring.score import open_frame
+from aemodel.scoring.risks import CHUNK, SUPPORT, RiskDraws, tails
+from aemodel.scoring.score import Asked, open_frame
 
 COLUMNS = ("event", "grade", "patients", "expected", "lower", "upper", "support")
 
@@ -64,10 +64,8 @@ def score_cohort(
     TypeError, ValueError
         The frame, an argument or a value does not fit.
     """
-    opened, groups, columns = cohort_columns(
-        model, partial(open_frame, frame), by=by, interval=interval, events=events, grades=grades, new_levels=new_levels,
-        on_invalid=on_invalid, missing_columns=missing_columns, seed=seed,
-    )  # fmt: skip
+    asked = Asked(interval, events, grades, new_levels, on_invalid, missing_columns)
+    opened, groups, columns = cohort_columns(model, partial(open_frame, frame), asked, by, seed)
     refuse_empty(groups)
     table = opened.table(groups, columns)
     if isinstance(getattr(table, "attrs", None), dict):
@@ -81,24 +79,12 @@ def refuse_empty(groups: Groups) -> None:
 
 
 def cohort_columns(
-    model: Any,
-    opened: Callable[..., Frame],
-    *,
-    by: str | Sequence[str] | None,
-    interval: float,
-    events: Sequence[str] | None,
-    grades: Sequence[str] | None,
-    new_levels: NewLevels,
-    on_invalid: OnInvalid,
-    missing_columns: MissingColumns,
-    seed: int,
+    model: Any, opened: Callable[..., Frame], asked: Asked, by: str | Sequence[str] | None, seed: int
 ) -> tuple[Frame, Groups, dict[str, list[Any]]]:
     """The frame, ``opened`` as for `score_rows`, its groups, and the columns of `score_cohort`'s table but those of ``by``."""
-    ends, seed = tails(interval), whole_number("seed", seed)
-    check_choices(new_levels, on_invalid, missing_columns)
-    risks = risks_of(model)
-    risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
-    frame = opened(risks.covariates, (), missing_columns)
+    ends, seed = tails(asked.interval), whole_number("seed", seed)
+    risks = asked.risks_of(model)
+    frame = opened(risks.covariates, (), asked.missing_columns)
     names = () if by is None else names_in("by", [by] if isinstance(by, str) else by)
     for name in names:
         if name in frame.kinds and name in COLUMNS:
@@ -108,15 +94,13 @@ def cohort_columns(
             raise InputError("by", f"no column {shown(name)} to group by; columns are {known}")
     groups = frame.tally(names)
     found = profiles_of(frame, groups)
-    refuse_invalid(found, new_levels, on_invalid)
-    sets = found.layout.sets(found.codes, new_levels)
+    refuse_invalid(found, asked.new_levels, asked.on_invalid)
+    sets = found.layout.sets(found.codes, asked.new_levels)
     valid = (sets > 0).all(axis=1)
     return frame, groups, _columns(risks, sets[valid], groups.counts[:, valid], ends, seed)
 
 
-def _columns(
-    risks: RiskDraws, sets: NDArray[np.int64], counts: NDArray[np.int64], ends: tuple[float, float], seed: int
-) -> dict[str, list[Any]]:
+def _columns(risks: RiskDraws, sets: Ints, counts: Ints, ends: tuple[float, float], seed: int) -> dict[str, list[Any]]:
     profiles, which = np.unique(sets, axis=0, return_inverse=True)
     patients = np.zeros((len(counts), len(profiles)), dtype=np.int64)
     np.add.at(patients.T, which, counts.T)
@@ -140,9 +124,7 @@ def _columns(
     }
 
 
-def cohort_counts(
-    risks: RiskDraws, profiles: NDArray[np.int64], patients: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def cohort_counts(risks: RiskDraws, profiles: Ints, patients: Ints, rng: np.random.Generator) -> tuple[Floats, Ints]:
     """Expected and simulated numbers of patients with each event.
 
     In each posterior draw patients are independent, and a partly known one has the average risk of those it could be;

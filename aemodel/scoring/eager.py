@@ -10,19 +10,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.publication.arrays import Ints
 from aemodel.publication.codes import MISSING, NUMBER, Kind, Layout, NewLevels, Source
 from aemodel.publication.errors import InputError
-from aemodel.publication.patients import SHOWN_VALUES, Example, OnInvalid, as_float, check_choices, is_missing, refuse_invalid
+from aemodel.publication.patients import SHOWN_VALUES, Example, as_float, check_choices, is_missing, refuse_invalid
 from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
-from aemodel.scoring.frames import Groups, Opened, check_names, grouped, lay_out, no_groups, order_of, profiles_of
+from aemodel.scoring.frames import Groups, Opened, check_names, grouped, no_groups, open_as, order_of, profiles_of
 
 TEXTS = (nw.String, nw.Categorical, nw.Enum)
 
@@ -60,9 +61,8 @@ def read_sets(
     covariates: Sequence[Covariate],
     *,
     new_levels: NewLevels = "error",
-    on_invalid: OnInvalid = "error",
     missing_columns: MissingColumns = "error",
-) -> NDArray[np.int64]:
+) -> Ints:
     """The set of levels each patient can have of each covariate, as bits, 0 where impossible: (patient, covariate).
 
     Raises
@@ -70,11 +70,10 @@ def read_sets(
     ValueError
         A column is missing or of the wrong kind, or a value is impossible; naming column, rows, value, allowed values.
     """
-    check_choices(new_levels, on_invalid, missing_columns)
-    kinds = kinds_in(frame.schema)
-    opened = Eager(frame.to_native(), kinds, *lay_out(kinds, covariates, (), missing_columns, str))
+    check_choices(new_levels, "error", missing_columns)
+    opened = open_as(Eager, frame.to_native(), covariates, (), missing_columns)
     groups = opened.tally()
-    refuse_invalid(profiles_of(opened, groups), new_levels, on_invalid)
+    refuse_invalid(profiles_of(opened, groups), new_levels, "error")
     return opened.layout.sets(groups.codes, new_levels)[np.searchsorted(groups.codes, opened.codes)]
 
 
@@ -147,23 +146,23 @@ def indexed_as(like: nw.Series[Any] | nw.DataFrame[Any], series: nw.Series[Any])
     return nw.from_native(native, series_only=True)
 
 
+def kinds_by_schema(frame: Any) -> dict[str, Kind]:
+    return kinds_in(nw.from_native(frame).collect_schema())
+
+
 @dataclass(frozen=True)
 class Eager(Opened):
     """A pandas, polars or pyarrow table; rows are known by position."""
 
-    numbered: ClassVar[bool] = True
-    same: ClassVar[Any] = str
-
-    @staticmethod
-    def kinds_of(frame: Any) -> dict[str, Kind]:
-        return kinds_in(nw.from_native(frame, eager_only=True).schema)
+    numbered: bool = True
+    kinds_of = staticmethod(kinds_by_schema)
 
     @cached_property
     def frame(self) -> nw.DataFrame[Any]:
         return nw.from_native(self.native, eager_only=True)
 
     @cached_property
-    def codes(self) -> NDArray[np.int64]:
+    def codes(self) -> Ints:
         """Profile codes, (row,)."""
         texts = {source.column for source in self.layout.sources if source.texts}
         if not self.layout.columns:  # where the publication has no covariate, all are alike
@@ -192,12 +191,12 @@ class Eager(Opened):
             return positional(counts)
         return positional(labels[counted[f"{column}f"].to_numpy()]).with_columns(*counts.iter_columns())
 
-    def examples(self, columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+    def examples(self, columns: Sequence[str], codes: Ints) -> list[Example]:
         alike = self.alike(columns, codes).values()
         most = sorted(alike, key=lambda rows: (-len(rows), rows[0]))[:SHOWN_VALUES]
         return [Example([self.frame[column][rows[0]] for column in columns], len(rows), rows[0]) for rows in most]
 
-    def alike(self, columns: Sequence[str], codes: NDArray[np.int64]) -> dict[str, list[int]]:
+    def alike(self, columns: Sequence[str], codes: Ints) -> dict[str, list[int]]:
         """Rows that have one of the codes, by what is printed of their values: those of Python objects may have no hash."""
         rows, together = np.flatnonzero(np.isin(self.codes, codes)), dict[str, list[int]]()
         values = zip(*(known_type(self.frame[column])[rows].to_list() for column in columns), strict=True)
@@ -205,7 +204,7 @@ class Eager(Opened):
             together.setdefault(_printed(here), []).append(row)
         return together
 
-    def add(self, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
+    def add(self, codes: Ints, columns: Mapping[str, NDArray[Any]]) -> Any:
         place = np.minimum(np.searchsorted(codes, self.codes), len(codes) - 1)
         if len(place) and (codes[place] != self.codes).any():
             raise RuntimeError("frame: its rows were others when they were counted; store it before scoring")

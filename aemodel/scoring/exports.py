@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from aemodel.publication.errors import InputError, PatientsError
+from aemodel.publication.arrays import Ints
+from aemodel.publication.errors import InputError, wrong_patients
 from aemodel.publication.grades import HIGHEST, class_numbers
 from aemodel.publication.patients import as_float, is_missing, refuse_invalid
 from aemodel.publication.schema import Covariate
@@ -42,9 +42,7 @@ def count_profiles(model: Any, patients: Patients, smallest: int) -> tuple[dict[
     lowest = [numbers[grade] for grade in risks.grades]
     frame = patients.read("Counting profiles", lambda opened: opened(risks.covariates, (), "error"))
     if not (events := [event for event in risks.events if event in frame.kinds]):
-        raise PatientsError(
-            "patients", f"no outcome is known; give worst grades in columns named as events: {listed(risks.events)}"
-        )
+        raise wrong_patients(f"no outcome is known; give worst grades in columns named as events: {listed(risks.events)}")
     rows: list[tuple[Any, ...]] = []
     left_out = {}
     for event in events:
@@ -61,7 +59,7 @@ def count_profiles(model: Any, patients: Patients, smallest: int) -> tuple[dict[
     return {name: [row[k] for row in rows] for k, name in enumerate(header)}, left_out
 
 
-def _cells(frame: Frame, event: str, lowest: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _cells(frame: Frame, event: str, lowest: Sequence[int]) -> tuple[Ints, Ints]:
     """Patients by profile and worst class, (profile, 1 + class), none first; and the profiles' sets of levels."""
     groups = frame.tally([event])
     refuse_invalid(profiles_of(frame, groups), "error", "error")
@@ -73,7 +71,7 @@ def _cells(frame: Frame, event: str, lowest: Sequence[int]) -> tuple[NDArray[np.
             continue
         if (grade := as_float(label)) not in range(HIGHEST + 1):
             problem = f"column {event!r}: impossible grade {shown(label)}; allowed: a whole number from 0 to 5, or null"
-            raise PatientsError("patients", problem)
+            raise wrong_patients(problem)
         np.add.at(cells[:, sum(grade >= low for low in lowest)], which, counts)
     return cells, profiles
 
@@ -83,7 +81,7 @@ def fewest(cells: int, smallest: int) -> int:
     return cells * (smallest - 1) + 1
 
 
-def hidden(counts: NDArray[np.int64], smallest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def hidden(counts: Ints, smallest: int) -> tuple[Ints, Ints]:
     """Between which numbers each cell is told to be."""
     taken = [i for i in range(len(counts)) if 0 < counts[i] < smallest]
     if taken and not max(len(taken), smallest - 1) < counts[taken].sum() < len(taken) * (smallest - 1):
@@ -101,7 +99,7 @@ def hidden(counts: NDArray[np.int64], smallest: int) -> tuple[NDArray[np.int64],
     return low, high
 
 
-def cumulated(counts: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def cumulated(counts: Ints, low: Ints, high: Ints) -> Iterator[tuple[int, int]]:
     """Between which numbers those in each class or a higher one are told to be."""
     n = counts.sum()
     for first in range(1, len(counts)):

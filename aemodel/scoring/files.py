@@ -18,12 +18,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from aemodel.publication.errors import InputError, PatientsError
+from aemodel.publication.errors import InputError, wrong_patients
 from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import listed, open_regular, shown
 from aemodel.scoring.csv_files import Header, check_columns, joined, neutralised, problem_in, read_header
-from aemodel.scoring.frames import Frame, Groups, lay_out
+from aemodel.scoring.frames import Frame, Groups, open_as
 from aemodel.scoring.progress import watched
 from aemodel.scoring.score import Scored
 from aemodel.scoring.sql import DuckDB, constants, literal, quoted
@@ -70,9 +70,7 @@ class Patients:
 
     def opened(self, covariates: Sequence[Covariate], adding: Sequence[str], missing_columns: MissingColumns) -> DuckDB:
         """As `open_frame` has it of a frame."""
-        kinds = DuckDB.kinds_of(self.relation)
-        laid_out = lay_out(kinds, covariates, adding, missing_columns, DuckDB.same)
-        return DuckDB(self.relation, kinds, *laid_out, numbered=True, na=self.na)
+        return open_as(DuckDB, self.relation, covariates, adding, missing_columns, numbered=True, na=self.na)
 
     def read(self, label: str, work: Callable[..., Any]) -> Any:
         """What ``work`` makes of the frame once it is `opened`, with a bar that shows how far its queries are."""
@@ -175,7 +173,7 @@ def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
     files = files_of(path)
     kind = check_kind(files[0], "patients")
     if kind == "csv" and files != [path]:
-        raise PatientsError("patients", f"{str(path)!r} is a pattern, which is for Parquet; name one file of CSV")
+        raise wrong_patients(f"{str(path)!r} is a pattern, which is for Parquet; name one file of CSV")
     if na and kind != "csv":
         raise InputError("na", "it names the cells of a CSV file that are missing; Parquet has nulls")
     for file in files:
@@ -193,7 +191,7 @@ def open_patients(path: Path, na: Sequence[str] = ()) -> Iterator[Patients]:
                 connection, connection.sql(_query(files, header, several=files != [path])), path, signature, header, tuple(na)
             )
         except duckdb.OutOfMemoryException:
-            raise PatientsError("patients", f"{str(path)!r} takes more than {MEMORY} of memory; score parts of it") from None
+            raise wrong_patients(f"{str(path)!r} takes more than {MEMORY} of memory; score parts of it") from None
         except duckdb.Error as error:
             check_unchanged(path, signature)
             raise _unreadable(path, header, error) from None
@@ -281,7 +279,7 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     if logs := [name for name in LOGS if (path / name).exists()]:
         remedy = "score what a DuckDB connection of your own, or Spark, reads of it"
-        raise PatientsError("patients", f"{str(path)!r} is a table of which {logs[0]} says which files count", remedy=remedy)
+        raise wrong_patients(f"{str(path)!r} is a table of which {logs[0]} says which files count", remedy=remedy)
     pattern = f"{glob.escape(str(path))}/**/*.parquet" if path.is_dir() else str(path)
     found = [Path(name) for name in sorted(glob.iglob(pattern, recursive=True))]
     own = [each for each in found if not any(part[0] == "_" for part in each.parts if part not in path.parts)]
@@ -302,9 +300,9 @@ def check_unchanged(path: Path, signature: Signature) -> None:
     try:
         now = signature_of(path)
     except OSError as error:
-        raise PatientsError("patients", f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+        raise wrong_patients(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     if now != signature:
-        raise PatientsError("patients", f"{str(path)!r} has changed while it was read; score a copy")
+        raise wrong_patients(f"{str(path)!r} has changed while it was read; score a copy")
 
 
 def check_file(path: Path) -> None:
@@ -316,7 +314,7 @@ def check_file(path: Path) -> None:
         remedy = "; give score a relation of a DuckDB connection of your own, which reads object stores" if remote else ""
         raise FileNotFoundError(f"patients: no file {str(path)!r}{remedy}") from None
     except ValueError as error:
-        raise PatientsError("patients", f"{error}") from None
+        raise wrong_patients(f"{error}") from None
 
 
 def _unreadable(path: Path, header: Header | None, error: Exception) -> ValueError:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.publication.arrays import Ints
 from aemodel.publication.codes import Kind, Layout, make_layout
 from aemodel.publication.errors import InputError
 from aemodel.publication.patients import Example, Profiles, as_float, is_missing, is_number
@@ -44,10 +45,10 @@ class Groups:
 
     names: tuple[str, ...]
     labels: Any
-    codes: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    codes: Ints
+    counts: Ints
 
-    def places(self, columns: Mapping[str, Sequence[Any]]) -> NDArray[np.int64]:
+    def places(self, columns: Mapping[str, Sequence[Any]]) -> Ints:
         """Which group each row of a table belongs to whose ``columns`` have as many rows for each of them, in order."""
         return np.repeat(np.arange(len(self.counts)), len(next(iter(columns.values()))) // len(self.counts))
 
@@ -71,10 +72,10 @@ class Frame(Protocol):
     def tally(self, by: Sequence[str] = ()) -> Groups:
         """Rows counted by the values of some columns and by profile code, one aggregate pass."""
 
-    def examples(self, columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+    def examples(self, columns: Sequence[str], codes: Ints) -> list[Example]:
         """As `Profiles.find` has them."""
 
-    def add(self, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
+    def add(self, codes: Ints, columns: Mapping[str, NDArray[Any]]) -> Any:
         """The caller's own frame with further columns, of a value for each of ``codes``: texts or numbers (NaN: null)."""
 
     def table(self, groups: Groups, columns: Mapping[str, Sequence[Any]]) -> Any:
@@ -83,29 +84,37 @@ class Frame(Protocol):
 
 @dataclass(frozen=True)
 class Opened:
-    """The caller's frame, its columns' kinds, and as `lay_out` has it their layout and a name for columns of ours."""
+    """The caller's frame, its columns' kinds, and as `open_as` has it their layout and a name for columns of ours.
+
+    ``numbered``: whether its rows have an order, so that they can be named by their numbers.
+    """
 
     native: Any
     kinds: Mapping[str, Kind]
     layout: Layout
     column: str
+    numbered: bool = False
+    same: ClassVar[Any] = str
+    """As in `check_names`."""
 
 
-def lay_out(
-    kinds: Mapping[str, Kind],
+def open_as(
+    library: Any,
+    native: Any,
     covariates: Sequence[Covariate],
     adding: Sequence[str],
     missing_columns: MissingColumns,
-    same: Callable[[str], str],
-) -> tuple[Layout, str]:
-    """How the columns make up the profile code, and the beginning of names for temporary ones; ``same`` as in `check_names`."""
+    **more: Any,
+) -> Any:
+    """A frame by its library's class, with how its columns make up the profile code, and a name for temporary ones."""
+    kinds, same = library.kinds_of(native), library.same
     present = {same(column) for column in kinds}
     if taken := [name for name in adding if same(name) in present]:
         raise InputError("frame", f"it has columns that score would add: {taken[:5]}; rename or drop them")
     column = "__aemodel_code"
     while any(name.startswith(column) for name in present):
         column += "_"
-    return make_layout(covariates, list(kinds), missing_columns), column
+    return library(native, kinds, make_layout(covariates, list(kinds), missing_columns), column, **more)
 
 
 def check_names(argument: str, names: Iterable[Any], same: Callable[[str], str] = str) -> None:
@@ -126,7 +135,7 @@ def no_groups(name: str, kind: str) -> ValueError:
     )
 
 
-def grouped(by: Sequence[str], labels: Any, group: Any, code: NDArray[np.int64], rows: NDArray[np.int64]) -> Groups:
+def grouped(by: Sequence[str], labels: Any, group: Any, code: Ints, rows: Ints) -> Groups:
     """Groups from counts: which group and code each is of, and how many rows.
 
     Raises

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import narwhals.stable.v2 as nw
-import numpy as np
 from narwhals import Implementation
 from numpy.typing import NDArray
 
+from aemodel.publication.arrays import Ints
 from aemodel.publication.codes import Kind
 from aemodel.publication.patients import SHOWN_VALUES, Example
 from aemodel.scoring.eager import (
@@ -23,7 +23,7 @@ from aemodel.scoring.eager import (
     check_columns,
     check_labels,
     eager_grouped,
-    kinds_in,
+    kinds_by_schema,
     nan_as_null,
     positional,
     table_of,
@@ -56,9 +56,6 @@ def library_of(frame: Any) -> Any:
 class Dask(Opened):
     """A Dask frame: `Eager` on each of its partitions, which are pandas frames."""
 
-    numbered: ClassVar[bool] = False
-    same: ClassVar[Any] = str
-
     @staticmethod
     def kinds_of(frame: Any) -> dict[str, Kind]:
         return Eager.kinds_of(frame._meta)
@@ -73,7 +70,7 @@ class Dask(Opened):
         parts = self.native.map_partitions(count, meta=count(self.native._meta)).compute()
         return eager_grouped(positional(nw.from_native(parts, eager_only=True)), self.column, by)
 
-    def examples(self, columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+    def examples(self, columns: Sequence[str], codes: Ints) -> list[Example]:
         import dask as _dask
 
         def alike(part: Any) -> list[tuple[str, list[Any], int]]:
@@ -88,7 +85,7 @@ class Dask(Opened):
         most = sorted(together.values(), key=lambda item: -item[1])[:SHOWN_VALUES]
         return [Example(values, rows) for values, rows in most]
 
-    def add(self, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
+    def add(self, codes: Ints, columns: Mapping[str, NDArray[Any]]) -> Any:
         def add(part: Any) -> Any:
             return self.part(part).add(codes, columns)
 
@@ -102,12 +99,7 @@ class Dask(Opened):
 class PolarsLazy(Opened):
     """A polars LazyFrame: codes are a further column."""
 
-    numbered: ClassVar[bool] = False
-    same: ClassVar[Any] = str
-
-    @staticmethod
-    def kinds_of(frame: Any) -> dict[str, Kind]:
-        return kinds_in(nw.from_native(frame).collect_schema())
+    kinds_of = staticmethod(kinds_by_schema)
 
     @cached_property
     def coded(self) -> Any:
@@ -120,13 +112,13 @@ class PolarsLazy(Opened):
         counted = rows.group_by(*by, self.column).agg(nw.len().alias(f"{self.column}n")).head(MOST_COUNTED + 1)
         return eager_grouped(nw.from_native(counted.collect().to_native(), eager_only=True), self.column, by)
 
-    def examples(self, columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+    def examples(self, columns: Sequence[str], codes: Ints) -> list[Example]:
         number = f"{self.column}n"
         chosen = self.coded.filter(nw.col(self.column).is_in(codes.tolist()))
         counted = chosen.group_by(*columns).agg(nw.len().alias(number)).sort(number, descending=True)
         return [Example(row[:-1], row[-1]) for row in counted.head(SHOWN_VALUES).collect().rows()]
 
-    def add(self, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
+    def add(self, codes: Ints, columns: Mapping[str, NDArray[Any]]) -> Any:
         added = {self.column: codes, **columns}
         lookup = nw.concat([added_series(*item, Implementation.POLARS).to_frame() for item in added.items()], how="horizontal")
         coded = self.coded.to_native()
@@ -141,13 +133,10 @@ class PolarsLazy(Opened):
 class Spark(Opened):
     """A PySpark frame: codes are a further column."""
 
-    numbered: ClassVar[bool] = False
     same: ClassVar[Any] = str.lower
     """Names that differ in case only are one to it."""
 
-    @staticmethod
-    def kinds_of(frame: Any) -> dict[str, Kind]:
-        return kinds_in(nw.from_native(frame).collect_schema())
+    kinds_of = staticmethod(kinds_by_schema)
 
     @cached_property
     def coded(self) -> Any:
@@ -170,7 +159,7 @@ class Spark(Opened):
         found = [tuple(bytes(value) if isinstance(value, bytearray) else value for value in row) for row in rows]
         return rows_grouped(by, sorted(found, key=lambda row: (*map(order_of, row[:-2]), row[-2])))
 
-    def examples(self, columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+    def examples(self, columns: Sequence[str], codes: Ints) -> list[Example]:
         from pyspark.sql import functions
 
         chosen = self.coded.filter(self.coded[self.column].isin(codes.tolist()))
@@ -178,7 +167,7 @@ class Spark(Opened):
         most = counted.orderBy(functions.desc("number")).limit(SHOWN_VALUES).collect()
         return [Example(row[:-1], row[-1]) for row in map(tuple, most)]
 
-    def add(self, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
+    def add(self, codes: Ints, columns: Mapping[str, NDArray[Any]]) -> Any:
         """A broadcast join reads the caller's rows partition by partition, in their order."""
         from pyspark.sql import functions
 

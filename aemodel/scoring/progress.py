@@ -38,13 +38,11 @@ def waiting(what: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _shown(*columns: Any) -> Iterator[Any]:
+def _shown(*columns: Any) -> Any:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield progress
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.arguments import real_number
+from aemodel.publication.arrays import Bools, Floats, Ints
 from aemodel.publication.grades import short_name
 from aemodel.publication.schema import Covariate
 from aemodel.publication.texts import shown
@@ -68,15 +69,15 @@ class RiskDraws:
     events: tuple[str, ...]
     grades: tuple[str, ...]
     draws: NDArray[np.float32]
-    levels: NDArray[np.int64]
-    weight: NDArray[np.float64]
+    levels: Ints
+    weight: Floats
     movement: NDArray[np.float32]
-    source: NDArray[np.int64]
-    published: NDArray[np.bool_]
+    source: Ints
+    published: Bools
     chains: int
     logits: NDArray[np.float32] | None = None
     variances: NDArray[np.float32] | None = None
-    counted: NDArray[np.bool_] | None = None
+    counted: Bools | None = None
     shorts: Mapping[str, str] = field(default_factory=dict)
 
     ARRAYS = ("draws", "levels", "weight", "movement", "source", "published")
@@ -95,7 +96,7 @@ class RiskDraws:
         parts = {name: getattr(self, name)[..., *chosen] for name in ("draws", "movement", "source", "published", *there)}
         return replace(self, events=tuple(events), grades=tuple(grades), **parts)
 
-    def weights(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def weights(self, sets: Ints) -> Floats:
         """How each profile is spread over cells, (profile, cell), rows sum to 1.
 
         ``sets`` (profile, covariate) are sets of levels as bits (`aemodel.publication.rules`): within them a patient is
@@ -105,14 +106,14 @@ class RiskDraws:
         weights = inside.all(axis=2) * self.weight
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
-    def risks(self, sets: NDArray[np.int64]) -> NDArray[np.float32]:
+    def risks(self, sets: Ints) -> NDArray[np.float32]:
         """Risk draws of profiles: (sample, profile, event, grade)."""
         samples, cells, events, grades = self.draws.shape
         weights = self.weights(sets).astype(np.float32)
         flat = self.draws.reshape(samples, cells, events * grades)
         return np.matmul(weights, flat).reshape(samples, len(sets), events, grades)
 
-    def standardised(self, sets: NDArray[np.int64], fixed: Sequence[int]) -> NDArray[np.float64]:
+    def standardised(self, sets: Ints, fixed: Sequence[int]) -> Floats:
         """Risk draws were the whole cohort within ``sets`` of the ``fixed`` covariates: (sample, event, grade).
 
         The other covariates keep the distribution they have in the cohort, unlike in `risks`, where they have that of
@@ -129,9 +130,7 @@ class RiskDraws:
         flat = self.draws.reshape(samples, -1, events * grades)[:, inside].astype(np.float64)
         return np.einsum("c,scx->sx", weight / weight.sum(), flat).reshape(samples, events, grades)
 
-    def summary(
-        self, sets: NDArray[np.int64], interval: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def summary(self, sets: Ints, interval: float) -> tuple[Floats, Floats, Floats]:
         """Posterior mean risk and equal-tailed interval of profiles: three arrays (profile, event, grade)."""
         # Averaged over cells in double precision, so that an answer does not depend on the company it is worked out in;
         # sorted in single, in which draws are stored and which takes half the time. One event and grade at a time and
@@ -151,7 +150,7 @@ class RiskDraws:
         shape = (len(sets), *pairs)
         return mean.reshape(shape), lower.reshape(shape), upper.reshape(shape)
 
-    def _near(self, sets: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    def _near(self, sets: Ints) -> Iterator[NDArray[np.intp]]:
         """Profiles that have one set of the levels of the covariate with most, so many at a time."""
         sizes = [len(covariate.levels) for covariate in self.covariates]
         widest = sets[:, np.argmax(sizes)] if sizes else np.zeros(len(sets), dtype=np.int64)
@@ -159,7 +158,7 @@ class RiskDraws:
             here = np.flatnonzero(widest == one)
             yield from (here[first : first + CHUNK] for first in range(0, len(here), CHUNK))
 
-    def support(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
+    def support(self, sets: Ints) -> Ints:
         """Position in `SUPPORT` of each profile's answers, (profile, event, grade).
 
         By the rule of `support_by_shares`; in models without measures by that of `support_by_movement`. Where nothing is
@@ -175,7 +174,7 @@ class RiskDraws:
             flags = np.where(known.any(axis=1)[:, None, None], support_by_shares(self.told(sets)), 0)
         return np.where(self.published & ~(known & new).any(axis=1)[:, None, None], flags, SUPPORT.index("prior"))
 
-    def moved_by(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
+    def moved_by(self, sets: Ints) -> Ints:
         """Which known covariate moves each answer most, (profile, event, grade); -1 where nothing is known."""
         if not self.covariates:
             return np.full((len(sets), *self.published.shape), -1)
@@ -194,27 +193,27 @@ class RiskDraws:
         return list(product(self.events, self.grades))
 
     @property
-    def usual(self) -> NDArray[np.bool_]:
+    def usual(self) -> Bools:
         """Which cells hold no new level, (cell,)."""
         return np.asarray((self.levels < np.array([len(c.levels) for c in self.covariates])).all(axis=1))
 
     @property
-    def everything(self) -> NDArray[np.int64]:
+    def everything(self) -> Ints:
         """The sets of a patient of whom nothing is known, (covariate,)."""
         return np.array([c.everything for c in self.covariates], dtype=np.int64)
 
-    def knowing(self, fixed: Any, levels: Any) -> NDArray[np.int64]:
+    def knowing(self, fixed: Any, levels: Any) -> Ints:
         """Sets (profile, covariate) of patients of whom ``levels`` (profile, ...) of ``fixed`` covariates are known."""
         sets = np.repeat(self.everything[None], len(levels), axis=0)
         sets[:, fixed] = 1 << np.asarray(levels, dtype=np.int64)
         return sets
 
-    def _moved(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _moved(self, sets: Ints) -> Floats:
         """Mean square log odds by which each covariate moves answers, (profile, covariate, event, grade)."""
         squares = self.movement.astype(float) ** 2
         return np.moveaxis(np.tensordot(squares, self.weights(sets), axes=(1, 1)), -1, 0)
 
-    def told(self, sets: NDArray[np.int64]) -> NDArray[np.float64]:
+    def told(self, sets: Ints) -> Floats:
         """Shares of what sets each profile apart from the cohort that published rows tell: (2, profile, event, grade).
 
         Own is what the event's own rows tell by themselves, pooled what all others add to that; the rest is prior. Each known
@@ -226,13 +225,13 @@ class RiskDraws:
         shares = (self.told_of(k, within) * moved[:, k] for k, within in enumerate(self.within(sets)))
         return np.asarray(sum(shares))
 
-    def source_of(self, k: int, of: NDArray[np.float64]) -> NDArray[np.int64]:
+    def source_of(self, k: int, of: Floats) -> Ints:
         """Position in `SUPPORT` of what sums of one covariate's effects rest on, as for `told_of`: (answer, event, grade)."""
         if self.variances is None:
             return np.repeat(self.source[k][None], len(of), axis=0)
         return np.where(self.published, support_by_shares(self.told_of(k, of)), SUPPORT.index("prior"))
 
-    def told_of(self, k: int, of: NDArray[np.float64]) -> NDArray[np.float64]:
+    def told_of(self, k: int, of: Floats) -> Floats:
         """Shares, own and pooled, of sums of one covariate's effects, ``of`` (answer, level): (2, answer, event, grade)."""
         assert self.variances is not None
         assert self.counted is not None
@@ -246,7 +245,7 @@ class RiskDraws:
         part = np.clip(np.log(np.maximum(left / before, TINY)) / np.log(ratio), 0, 1)
         return np.array([(1 - ratio) * part, (1 - ratio) * (1 - part)])
 
-    def within(self, sets: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
+    def within(self, sets: Ints) -> Iterator[Floats]:
         """How profiles are spread over the levels of one covariate after another: (profile, level), rows sum to 1."""
         for k, covariate in enumerate(self.covariates):
             n = np.bincount(self.levels[:, k], weights=self.weight)[: len(covariate.levels)]
@@ -254,7 +253,7 @@ class RiskDraws:
             yield inside / np.maximum(inside.sum(axis=1, keepdims=True), 1e-300)
 
 
-def support_by_shares(told: NDArray[np.float64]) -> NDArray[np.int64]:
+def support_by_shares(told: Floats) -> Ints:
     """Positions in `SUPPORT` by shares that an event's own rows tell, and that others add, (2, ...).
 
     ``prior`` if together they tell less than half; otherwise ``data`` if its own tell no less than others add, or ``pooled``.
@@ -263,9 +262,7 @@ def support_by_shares(told: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.where(own + pooled < 0.5, 2, np.where(own >= pooled, 0, 1))
 
 
-def support_by_movement(
-    moved: NDArray[np.float64], known: NDArray[np.bool_], new: NDArray[np.bool_], source: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def support_by_movement(moved: Floats, known: Bools, new: Bools, source: Ints) -> Ints:
     """The rule of models that were saved without measures.
 
     Covariates the patient is known to have a level of compete by how far they move the risk (mean square log odds,
@@ -285,7 +282,7 @@ def support_by_movement(
     return np.where(any_known & ~has_data, np.take_along_axis(rests_on, most, axis=1)[:, 0], flags)
 
 
-def sorted_quantile(ordered: NDArray[np.floating[Any]], q: float) -> NDArray[np.float64]:
+def sorted_quantile(ordered: NDArray[np.floating[Any]], q: float) -> Floats:
     """The quantile of samples that are sorted along the last axis, as `numpy.quantile` has it by default."""
     position = q * (ordered.shape[-1] - 1)
     below = math.floor(position)
@@ -310,7 +307,7 @@ def cell_count(covariates: tuple[Covariate, ...]) -> int:
     return math.prod(len(c.levels) + c.open for c in covariates)
 
 
-def cells_with_new(covariates: tuple[Covariate, ...], levels: NDArray[np.int64], n: NDArray[np.float64]) -> tuple[Any, Any]:
+def cells_with_new(covariates: tuple[Covariate, ...], n: Floats) -> tuple[Any, Any]:
     """Cells that also hold new levels of open covariates, and their weights; published cells keep their order, first."""
     shape = tuple(len(c.levels) for c in covariates)
     wide = tuple(len(c.levels) + c.open for c in covariates)

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aemodel.publication.arguments import names_in
+from aemodel.publication.arrays import Ints
 from aemodel.publication.codes import NewLevels
 from aemodel.publication.patients import OnInvalid, Profiles, check_choices, refuse_invalid
 from aemodel.publication.rules import MissingColumns
 from aemodel.publication.schema import Covariate
-from aemodel.scoring.frames import Frame, lay_out, profiles_of
+from aemodel.scoring.frames import Frame, open_as, profiles_of
 from aemodel.scoring.risks import SUPPORT, RiskDraws, check_interval, risks_of
 
 REASON = "invalid_reason"
@@ -77,10 +78,8 @@ def score(
     TypeError, ValueError
         The frame, an argument or a value does not fit, or a column to be added exists.
     """
-    scored = score_rows(
-        model, partial(open_frame, frame), interval=interval, events=events, grades=grades, new_levels=new_levels,
-        on_invalid=on_invalid, missing_columns=missing_columns, reasons=reasons,
-    )  # fmt: skip
+    asked = Asked(interval, events, grades, new_levels, on_invalid, missing_columns)
+    scored = score_rows(model, partial(open_frame, frame), asked, reasons=reasons)
     return scored.frame.add(scored.found.codes, scored.columns)
 
 
@@ -103,8 +102,7 @@ def open_frame(frame: Any, covariates: Sequence[Covariate], adding: Sequence[str
         from aemodel.scoring.lazy import library_of
 
         library = library_of(frame)
-    kinds = library.kinds_of(frame)
-    return library(frame, kinds, *lay_out(kinds, covariates, adding, missing_columns, library.same))
+    return open_as(library, frame, covariates, adding, missing_columns)
 
 
 @dataclass(frozen=True)
@@ -116,30 +114,36 @@ class Scored:
     columns: dict[str, NDArray[Any]]
 
 
+class Asked(NamedTuple):
+    """What answers are asked for, as `score` has it."""
+
+    interval: float
+    events: Sequence[str] | None
+    grades: Sequence[str] | None
+    new_levels: NewLevels
+    on_invalid: OnInvalid
+    missing_columns: MissingColumns
+
+    def risks_of(self, model: Any) -> RiskDraws:
+        """The model's, of these events and grades; once what is asked for is checked."""
+        risks = risks_of(model)
+        risks = risks.of(names_in("events", self.events, risks.events), names_in("grades", self.grades, risks.grades))
+        check_choices(self.new_levels, self.on_invalid, self.missing_columns)
+        return risks
+
+
 def score_rows(
-    model: Any,
-    opened: Callable[..., Frame],
-    *,
-    interval: float,
-    events: Sequence[str] | None,
-    grades: Sequence[str] | None,
-    new_levels: NewLevels,
-    on_invalid: OnInvalid,
-    missing_columns: MissingColumns = "error",
-    reasons: bool = False,
-    checked: bool = True,
+    model: Any, opened: Callable[..., Frame], asked: Asked, *, reasons: bool = False, checked: bool = True
 ) -> Scored:
     """The frame that is ``opened`` by covariates and names of columns to be added, and what `score` adds to it.
 
     Unless ``checked``, columns to be added may be there.
     """
-    interval, risks = check_interval(interval), risks_of(model)
-    risks = risks.of(names_in("events", events, risks.events), names_in("grades", grades, risks.grades))
-    check_choices(new_levels, on_invalid, missing_columns)
-    frame = opened(risks.covariates, new_columns(risks, reasons=reasons) if checked else (), missing_columns)
+    interval, risks = check_interval(asked.interval), asked.risks_of(model)
+    frame = opened(risks.covariates, new_columns(risks, reasons=reasons) if checked else (), asked.missing_columns)
     found = profiles_of(frame, frame.tally())
-    refuse_invalid(found, new_levels, on_invalid)
-    sets = found.layout.sets(found.codes, new_levels)
+    refuse_invalid(found, asked.new_levels, asked.on_invalid)
+    sets = found.layout.sets(found.codes, asked.new_levels)
     return Scored(frame, found, _columns(risks, sets, interval, reasons=reasons))
 
 
@@ -162,7 +166,7 @@ def new_columns(risks: RiskDraws, *, reasons: bool) -> list[str]:
     return [row["column"] for row in column_table(risks, dict.fromkeys(risks.events, ""), reasons=reasons)]
 
 
-def _columns(risks: RiskDraws, sets: NDArray[np.int64], interval: float, *, reasons: bool) -> dict[str, NDArray[Any]]:
+def _columns(risks: RiskDraws, sets: Ints, interval: float, *, reasons: bool) -> dict[str, NDArray[Any]]:
     """Values of `new_columns` for each code; each distinct profile is worked out once."""
     rows = list(map(tuple, sets.tolist()))
     place = {row: i for i, row in enumerate(dict.fromkeys(rows))}  # numpy.unique would import numpy.ma
@@ -215,23 +219,20 @@ def score_summary(
         covariate's levels, sum of (share - cohort) log(share / cohort). ``risks``: the mean of each column of risks.
         ``support``, for each event: share of rows with each flag.
     """
-    options: dict[str, Any] = {"interval": interval, "events": events, "grades": grades, "new_levels": new_levels}
-    options["missing_columns"] = missing_columns
-    scored = score_rows(model, partial(open_frame, frame), on_invalid="null", **options, checked=False)
-    return summary_of(model, scored.found, new_levels, interval, scored.columns)
+    asked = Asked(interval, events, grades, new_levels, "null", missing_columns)
+    scored = score_rows(model, partial(open_frame, frame), asked, checked=False)
+    return summary_of(model, scored.found, asked, scored.columns)
 
 
-def summary_of(
-    model: Any, found: Profiles, new_levels: NewLevels, interval: float, columns: Mapping[str, NDArray[Any]]
-) -> dict[str, Any]:
+def summary_of(model: Any, found: Profiles, asked: Asked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """As `score_summary`, of profiles and what was added to each of them, if anything was."""
     risks, counts = risks_of(model), found.counts
     sets, everything = found.layout.sets(found.codes, "sample"), risks.everything
-    valid = (found.layout.sets(found.codes, new_levels) > 0).all(axis=1)
+    valid = (found.layout.sets(found.codes, asked.new_levels) > 0).all(axis=1)
     kinds = {"missing": (sets & (sets - 1)) > 0, "new": sets == [c.new for c in risks.covariates], "invalid": sets == 0}
     known = {c.name: _shares(risks, k, sets[:, k], counts) for k, c in enumerate(risks.covariates)}
     support = {name.removesuffix("_support"): of for name, of in columns.items() if name.endswith("_support")}
-    return lineage(model, interval) | {
+    return lineage(model, asked.interval) | {
         "rows": int(counts.sum()),
         "scored": int(counts[valid].sum()),
         "unknown": int(counts[(sets == everything).all(axis=1)].sum()),
@@ -251,18 +252,15 @@ def summary_of(
 
 def lineage(model: Any, interval: float | None = None) -> dict[str, Any]:
     """What answers come from: `LINEAGE`."""
-    return dict(zip(LINEAGE, (model.name, getattr(model, "digest", None), version("aemodel"), interval, now()), strict=True))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return dict(zip(LINEAGE, (model.name, getattr(model, "digest", None), version("aemodel"), interval, now), strict=True))
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _share(counts: NDArray[np.int64], of: NDArray[Any]) -> float | None:
+def _share(counts: Ints, of: NDArray[Any]) -> float | None:
     return float(counts @ of / counts.sum()) if counts.sum() else None
 
 
-def _shares(risks: RiskDraws, k: int, sets: NDArray[np.int64], counts: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+def _shares(risks: RiskDraws, k: int, sets: Ints, counts: Ints) -> dict[str, dict[str, Any]]:
     """Of those whose level of a covariate is known, and of the cohort: the share of each level; of new ones if there are."""
     covariate = risks.covariates[k]
     single = (sets & (sets - 1)) == 0

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aemodel.publication.arrays import Ints
 from aemodel.publication.codes import MISSING, NUMBER, Kind, Layout, Source
 from aemodel.publication.patients import SHOWN_VALUES, Example
 from aemodel.scoring.frames import MOST_COUNTED, Groups, Opened, check_names, no_groups, rows_grouped
@@ -35,13 +36,10 @@ class DuckDB(Opened):
 
     Attributes
     ----------
-    numbered
-        Whether its rows have an order, that of a file, so that they can be named by their numbers.
     na
         Texts that stand for missing values, beside nulls.
     """
 
-    numbered: bool = False
     na: tuple[str, ...] = ()
     same: ClassVar[Any] = str.lower
     """Names that differ in case only are one to it."""
@@ -124,7 +122,7 @@ class DuckDB(Opened):
         ordered = counted.order(", ".join(f"{key} ASC NULLS LAST" for key in [*keys, code])).limit(MOST_COUNTED + 1)
         return rows_grouped(by, ordered.project(", ".join([*shown, code, "n"])).fetchall())
 
-    def examples(self, columns: Sequence[str], codes: NDArray[np.int64]) -> list[Example]:
+    def examples(self, columns: Sequence[str], codes: Ints) -> list[Example]:
         chosen = f"{quoted(self.column)} IN ({', '.join(map(str, codes.tolist()))})"
         place = f"{call('row_number')} OVER ()" if self.numbered else "1"
         keys = [quoted(f"{self.column}{i}") for i in range(len(columns))]
@@ -135,7 +133,7 @@ class DuckDB(Opened):
         found = counted.order("number DESC, first ASC").limit(SHOWN_VALUES).fetchall()
         return [Example(row[:-2], row[-2], int(row[-1]) if self.numbered else None) for row in found]
 
-    def add(self, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Any:
+    def add(self, codes: Ints, columns: Mapping[str, NDArray[Any]]) -> Any:
         """A list of structs, one for each row of values that occurs, is part of the query; fields are those of the row's code.
 
         Looked up in a projection of its own: in one with the fields, the list would be read once for each of them.
@@ -146,7 +144,7 @@ class DuckDB(Opened):
         added = [f"{call('struct_extract', code, literal(f'f{i}'))} AS {quoted(name)}" for i, name in enumerate(columns)]
         return self.coded.project(f"* REPLACE ({looked_up} AS {code})").project(", ".join(own + added))
 
-    def texts(self, codes: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], delimiter: str) -> str:
+    def texts(self, codes: Ints, columns: Mapping[str, NDArray[Any]], delimiter: str) -> str:
         """Expression of `coded` for the values that `add` would add, as one text for each row, cells after delimiters."""
         values, positions = _distinct(columns)
         rows = zip(*([csv_cell(value, delimiter) for value in of.tolist()] for of in values), strict=True)
@@ -209,17 +207,12 @@ def _double(number: float) -> str:
     return f"'{number}'::DOUBLE"
 
 
-def _distinct(columns: Mapping[str, NDArray[Any]]) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
+def _distinct(columns: Mapping[str, NDArray[Any]]) -> tuple[list[NDArray[Any]], Ints]:
     """Columns' rows, each that occurs once, and which of these every row is."""
-    rows = list(zip(*(of.tolist() for of in columns.values()), strict=True))
-    place: dict[str, int] = {}
-    first: list[int] = []
-    positions = np.empty(len(rows), dtype=np.int64)
-    for i, key in enumerate(map(repr, rows)):
-        if (at := place.setdefault(key, len(first))) == len(first):
-            first.append(i)
-        positions[i] = at
-    return [of[first] for of in columns.values()], positions
+    rows = [repr(row) for row in zip(*(of.tolist() for of in columns.values()), strict=True)]
+    last = {row: i for i, row in enumerate(rows)}
+    place = {row: at for at, row in enumerate(last)}
+    return [of[list(last.values())] for of in columns.values()], np.array([place[row] for row in rows], dtype=np.int64)
 
 
 def _structs(columns: Sequence[NDArray[Any]]) -> str:
@@ -230,7 +223,7 @@ def _structs(columns: Sequence[NDArray[Any]]) -> str:
     return f"{literal(f'[{rows}]')}::STRUCT({kinds})[]"
 
 
-def lookup_position(layout: Layout, code: str, codes: NDArray[np.int64], positions: NDArray[np.int64]) -> str:
+def lookup_position(layout: Layout, code: str, codes: Ints, positions: Ints) -> str:
     """Expression for the one of ``positions`` that goes with a row's code among ``codes``; null where it is none of them.
 
     Codes could be as many as there are combinations of classes, so sources are taken one stage at a time: as many as a
