@@ -194,7 +194,7 @@ def test_arrays_have_the_shapes_that_docstrings_state(invented_patients, tmp_pat
         aemodel.pymc_model(model.tables)
         aemodel.write_calculator(model, tmp_path / "page.html")
         aemodel.p_value_table(printed := aemodel.load_tables("aall1331"))
-        of_age = {"age": 9, "relapse_site": "bm", "months_to_relapse": 200, "sex": None, "race_ethnicity": None}
+        of_age = {"age": 9, "relapse_site": "bm", "months_to_relapse": 20, "sex": None, "race_ethnicity": None}
         read_sets(as_frame(pd.DataFrame([of_age]).astype({"sex": "object"})), printed.covariates)
         aemodel.margin_loglik([[0.5, 0.5]], [10], np.array([[[0], [1]]]), [5])
         prepared(model.tables, invented_patients.head(60), "subset", seed=1)

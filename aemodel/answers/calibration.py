@@ -133,7 +133,7 @@ def coverage(table: pd.DataFrame) -> dict[str, float]:
         )
         for width in (50, 90)
     }
-    return {"rows": float(len(rows)), "within50": shares[50], "within90": shares[90]}
+    return {"rows": len(rows), "within50": shares[50], "within90": shares[90]}
 
 
 def told(row: Mapping[str, Any]) -> str:

@@ -95,10 +95,14 @@ def make_region(ordering: Ordering, n: Floats, rates: Floats, significance: Sign
 
 
 def _contrasts(n: Floats) -> Floats:
-    """Orthonormal basis (group, contrast) of what is orthogonal to the roots of the sizes."""
+    """Orthonormal basis (group, contrast) of what is orthogonal to the roots of the sizes: each group against those before it.
+
+    Not by a decomposition, of which every machine may have another basis, and with it other points.
+    """
     root = np.sqrt(n / n.sum())
-    reflect = np.eye(len(n)) - root[:, None] * root
-    return np.asarray(np.linalg.svd(reflect)[0][:, : len(n) - 1])
+    basis = np.triu(np.outer(root, root[1:]))
+    np.fill_diagonal(basis[1:], -np.cumsum(root**2)[:-1])
+    return np.asarray(basis / np.linalg.norm(basis, axis=0))
 
 
 def in_order(rates: Floats, groups: Sequence[str], tiers: Tiers) -> Bools:

@@ -53,7 +53,7 @@ def row_rates(design: Design, rows: pd.DataFrame, patients: NDArray[Any]) -> Cal
 
 
 def _distinct(design: Design, rows: pd.DataFrame) -> tuple[tuple[Ints, Floats], tuple[Ints, Floats]]:
-    """Which of all distinct sets of states each frequency counts, and these (set, state); the same of cells."""
+    """Places (row,) of frequencies' states among distinct ones (kind, state), and (row,) of their cells among (group, cell)."""
     found = []
     for names, inside in ((["event", "grade"], design.states_having), (["covariate", "level"], design.cells.having)):
         places, pairs = pd.MultiIndex.from_frame(rows[names]).factorize()

@@ -252,8 +252,11 @@ def summary_of(model: Any, found: Profiles, asked: Asked, columns: Mapping[str, 
 
 def lineage(model: Any, interval: float | None = None) -> dict[str, Any]:
     """What answers come from: `LINEAGE`."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return dict(zip(LINEAGE, (model.name, getattr(model, "digest", None), version("aemodel"), interval, now), strict=True))
+    return dict(zip(LINEAGE, (model.name, getattr(model, "digest", None), version("aemodel"), interval, now()), strict=True))
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _share(counts: Ints, of: NDArray[Any]) -> float | None:
