@@ -72,6 +72,7 @@ def draws(shape, spread=0.7, number=8):
     return np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
 
 
+@pytest.mark.slow
 def test_intervals_of_rows_are_summed_over():
     """Of 20 in arm a fewer than 5 had it, in b 6 to 8: each arm by itself a binomial."""
     tables = trial(["rash,3-5,arm,a,20,<5", "rash,3-5,arm,b,20,6-8"], "rash,Rash,,,3-5,all")

@@ -98,6 +98,7 @@ def all_told(browser, address):
     return data, chosen, places, said
 
 
+@pytest.mark.slow
 def test_every_profile_shown_equals_score_in_the_words_made_for_it(show, shipped, told):
     """Through the page itself: each selection put into the address, risks and sentences read from the document."""
     data, _, places, said = told

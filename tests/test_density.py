@@ -20,7 +20,7 @@ UNCOMPILED = {"mode": "FAST_COMPILE"}
 KINDS = ("all kinds of terms", "counts alone", "three classes of grades", "one class")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
 def both(request, invented_evidence, invented_patients):
     """The density and the PyMC model of the same posterior."""
     tables, options = invented_evidence, {}

@@ -82,7 +82,8 @@ def engines(request, tmp_path):
     return Engines(request, tmp_path)
 
 
-SPARK = pytest.param("pyspark", marks=pytest.mark.xdist_group("spark"))
+SPARK = pytest.param("pyspark", marks=[pytest.mark.xdist_group("spark"), pytest.mark.slow])
+"""Of each test a job of seconds: one is done for every change, the others beside what is slow."""
 
 
 @pytest.fixture(params=[*Engines.names[:-1], SPARK])
@@ -154,6 +155,7 @@ ODD = [
 OWN = {"a.b": 1, 'quote"s and `ticks`': 2, "__aemodel_code": 3, "__aemodel_code_0": 5, "café -- x": 4}
 
 
+@pytest.mark.parametrize("engine", [*Engines.names[:-1], pytest.param("pyspark", marks=pytest.mark.xdist_group("spark"))])
 def test_every_kind_of_row_has_the_same_answers(engines, engine, shipped):
     """Level and raw columns side by side, which make more codes than one list is indexed by; columns with odd names."""
     levels = {"age_band": None, "relapse_group": None}

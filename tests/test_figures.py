@@ -428,6 +428,7 @@ def test_without_a_grade_the_publication_s_first_is_drawn(kind, label):
         assert label in shown
 
 
+@pytest.mark.slow
 def test_differences_have_grades_that_are_added_up_and_intervals_by_their_middle():
     outer, inner = {"low": (12, 83), "middle": (25, 92), "high": (26, 65)}, {"low": 2, "middle": 7, "high": 5}
 

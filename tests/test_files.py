@@ -131,6 +131,7 @@ def test_many_rows_keep_their_order(tmp_path, source, into):
     np.testing.assert_array_equal(found["risk"], np.resize(found["risk"][:30], 500_000))
 
 
+@pytest.mark.slow
 def test_wide_files_of_many_columns(tmp_path, written):
     names = [f"x{i}" for i in range(3000)]
     lines = [",".join([HEADER, *names]), *(f"p{i},9,bm,20,male,hispanic{',-1' * 3000}" for i in range(5))]

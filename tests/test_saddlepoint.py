@@ -169,7 +169,10 @@ INTERVALS = {
 }
 
 
-@pytest.mark.parametrize("name", INTERVALS)
+LONG = ("nested events", "every margin within two", "two classes, every margin within one")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in INTERVALS])
 def test_intervals_together_agree_with_enumeration(name):
     of, low, high, largest = interval_case(name)
     table, incidence, _, _ = system(of)
@@ -183,6 +186,7 @@ def test_intervals_together_agree_with_enumeration(name):
     assert gradient_error(logps[0], packed) < 1e-6
 
 
+@pytest.mark.slow
 def test_overlapping_intervals_far_from_what_can_be_expected_err_little():
     """7-9 in each of four rows and four columns of 96 patients, expected, and with a probability of exp(-23) and exp(-59)."""
     place = np.stack(np.indices((4, 4)).reshape(2, 16), axis=1)

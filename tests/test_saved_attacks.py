@@ -88,10 +88,6 @@ def test_attacks_on_the_posterior():
     assert findings(found) == []
 
 
-def test_some_attacks_on_the_posterior():
-    assert findings(tried(FIXTURES / "format3", attacks.ON_POSTERIOR, QUICK, small_patients(), posterior=True)) == []
-
-
 def test_there_are_a_thousand_attacks():
     assert len(KINDS) * (MANY + FEW) + len(attacks.ON_POSTERIOR) * POSTERIOR >= 1000
 

@@ -164,6 +164,7 @@ def departed(risks, sets, rng, sd, residual):
     return logit(np.einsum("pc,sce->spe", risks.weights(sets)[:, :cells], 1 / (1 + np.exp(-odds - sd * off))))
 
 
+@pytest.mark.slow
 def test_departure_that_doubles_an_interval_is_found_by_simulation(shipped, robustness):
     """Four covariates known, or two: a departure of the tabled size, drawn, doubles the standard deviation, within 15 %."""
     profiles, row, _ = read_patients(shipped.risks.covariates, PROFILES, None)
@@ -199,6 +200,7 @@ def test_forward_map_departs_as_the_table_says(shipped, robustness):
     assert (added[3:] < 0.01).all()
 
 
+@pytest.mark.slow
 def test_contrast_loses_its_sign_at_an_interaction_of_the_tabled_size(shipped):
     """Half the departure leaves 1 outside of the interval, half as much again does not; it is on it within 15 %."""
     risks = shipped.risks
