@@ -3,7 +3,8 @@
     python -m benchmarks.battery RESULTS.jsonl [NAME ...]
 
 Publications given as folders, AALL1331, and simulated ones of many shapes, each with several seeds. A line of results is
-written as each fit ends; fits that have one are not done again. `benchmarks/battery.jsonl` is what was run of it so far.
+written as each fit ends; fits that have one are not done again. `benchmarks/battery.jsonl` is what was run of it so far,
+``seconds`` null where the machine had been halted.
 """
 
 from __future__ import annotations

@@ -179,7 +179,15 @@ def test_fault_at_each_call_leaves_the_old_or_the_new_file(tmp_path):
     assert kept == {(fault, text) for fault in FAULTS for text in (OLD, NEW)}
 
 
-def test_second_signal_does_not_keep_a_command_from_clearing_up(tmp_path, monkeypatch):
+@pytest.fixture
+def heard():
+    """Interruptions are heard, also by tests that a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_second_signal_does_not_keep_a_command_from_clearing_up(tmp_path, monkeypatch, heard):
     clear = shutil.rmtree
 
     def clear_late(*args, **options):
