@@ -57,8 +57,7 @@ def plot_calibration(table: Any, *, grade: str | None = None, labels: Any = None
     columns = "event grade covariate level n observed_rate observed_low derived lower90"
     table, words = table_and_words(table, calibration_table, columns, labels)
     grade, rows = at_grade(table[~table["derived"]], grade_of(table, grade))
-    events = list(dict.fromkeys(rows["event"]))
-    rows = rows.iloc[np.argsort(rows["event"].map(events.index).to_numpy(), kind="stable")].reset_index(drop=True)
+    rows, events = _in_groups(rows, ["event"]), list(dict.fromkeys(rows["event"]))
     levels = [wrapped(words.level(c, v), 56) for c, v in zip(rows["covariate"], rows["level"], strict=True)]
     sizes = [int((rows["event"] == event).sum()) for event in events]
     names = [wrapped(words.event(event), 24) for event in events]
@@ -105,8 +104,7 @@ def plot_differences(table: Any, *, labels: Any = None, ax: Any = None) -> Axes:
     """
     columns = "event grade covariate level reference observed predicted lower upper"
     table, words = table_and_words(table, differences_table, columns, labels)
-    found = table.groupby(["event", "grade"], sort=False).ngroup()
-    table = table.iloc[np.argsort(found, kind="stable")]
+    table = _in_groups(table, ["event", "grade"])
     pairs = list(zip(table["event"], table["grade"], strict=True))
     groups = list(dict.fromkeys(pairs))
     told = zip(table["covariate"], table["level"], table["reference"], strict=True)
@@ -287,6 +285,11 @@ def at_grade(table: pd.DataFrame, grade: Any, **named: str) -> tuple[Any, pd.Dat
             raise InputError(column, f"nothing to draw{of} at grade {shown(grade)}; choose from {known}")
         rows = found
     return grade, rows.reset_index(drop=True)
+
+
+def _in_groups(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Rows of a group beside each other, groups in the order in which they begin."""
+    return rows.iloc[np.argsort(rows.groupby(by, sort=False).ngroup(), kind="stable")].reset_index(drop=True)
 
 
 def _name_groups(axis: Any, groups: list[tuple[str, float]], start: float = 0) -> None:

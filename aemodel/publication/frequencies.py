@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import groupby, product
 from math import ceil, floor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,6 +17,9 @@ from aemodel.publication.records import hint, plain
 from aemodel.publication.rules import TOTAL, split
 from aemodel.publication.schema import MOST_PATIENTS, About, Covariate, Event, Frequency
 from aemodel.publication.texts import between, listed, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE = "frequencies.csv"
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})"
@@ -329,3 +332,10 @@ def _added_up(rows: Rows, answered: Sequence[str], numbers: Mapping[str, int]) -
                 low, high = _sum(summed := [row for row in mine if row.grade in parts])
                 one, source = summed[0], f"{ADDED_UP} {', '.join(parts)}"
                 yield Frequency(one.event, grade, one.covariate, one.level, one.n, "", "count", "", True, source, 0, low, high)
+
+
+def frame_of(rows: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
+    """Rows of a publication's tables as a frame with these of their fields."""
+    import pandas as pd
+
+    return pd.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=columns)

@@ -31,6 +31,7 @@ from aemodel.publication.frequencies import (
     check_sizes,
     check_sums,
     count_rows,
+    frame_of,
     with_totals,
 )
 from aemodel.publication.grades import GRADES_BY_DEFAULT, answered_classes, class_numbers, with_known_grades
@@ -118,25 +119,29 @@ class Tables:
 
         ``observed`` is null where what is printed does not tell it; ``observed_low`` and ``observed_high`` are its bounds.
         """
+        return self._frequencies.copy()
+
+    @cached_property
+    def _frequencies(self) -> pd.DataFrame:
         columns = "event grade covariate level n observed observed_low observed_high printed derived source".split()
-        frame = _frame(self.rows, columns)
+        frame = frame_of(self.rows, columns)
         exact = all(row.exact for row in self.rows)
         return frame.astype({"observed": "int64" if exact else "Int64", "derived": bool})
 
     @property
     def cohort(self) -> pd.DataFrame:
         """Patients by levels of covariates: covariate, level, by, by_level, n, source."""
-        return _frame(self.counts, "covariate level by by_level n source".split())
+        return frame_of(self.counts, "covariate level by by_level n source".split())
 
     @property
     def tests(self) -> pd.DataFrame:
         """Printed P-values: event, grade, covariate, levels (those compared, all if empty), p, test."""
-        return _frame(self.printed_tests, "event grade covariate levels p test".split())
+        return frame_of(self.printed_tests, "event grade covariate levels p test".split())
 
     @property
     def discrepancies(self) -> pd.DataFrame:
         """Where the publication disagrees with itself: event, grade, covariate, level, where, printed, computed, resolution."""
-        return _frame(self.known_discrepancies, [name for name in Discrepancy.__struct_fields__ if name not in NO_COLUMNS])
+        return frame_of(self.known_discrepancies, [name for name in Discrepancy.__struct_fields__ if name not in NO_COLUMNS])
 
     def with_frequencies(self, frame: pd.DataFrame) -> Tables:
         """The same publication with other frequencies, in the columns of `frequencies`; ``observed`` goes before its bounds."""
@@ -171,12 +176,6 @@ class Tables:
         return tables_html(self)
 
 
-def _frame(rows: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=columns)
-
-
 def load_tables(source: str | Path) -> Tables:
     """Read a publication and check that its numbers agree with one another.
 
@@ -200,8 +199,8 @@ def load_tables(source: str | Path) -> Tables:
     if source in names:
         folder = Path(str(shipped / str(source)))
     elif not folder.is_dir():
-        known = ", ".join(names)
-        raise FileNotFoundError(f"source: {shown(str(source))} is neither a folder nor a shipped publication ({known})")
+        neither = f"{shown(str(source))} is neither a folder nor a shipped publication ({', '.join(names)})"
+        raise FileNotFoundError(f"source: {neither}")
     return read_tables(read_texts(folder))
 
 
