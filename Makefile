@@ -8,6 +8,8 @@ AEMODEL := $(VENV)/bin/aemodel
 comma := ,
 # Tests marked as one group share a process, and what it has compiled.
 PYTEST := $(PY) -m pytest -q -n 2 --dist loadgroup
+# Where Python may not write bytecode, every process compiles all that it imports anew: ten seconds for a fit.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test slow durations lint fit notebooks docs examples validate bench clean
 .NOTPARALLEL:

@@ -158,7 +158,8 @@ def fit(
         priors=priors.describe(any(len(term.covariates) > 1 for term in design.terms)),
     )
     kept, scales = thinned(idata["posterior"]), {"prior_scale": asked.prior_scale, "power": asked.power}
-    risks = measured_risks(tables, make_forward(design), kept, asked.seed, **scales)
+    with threadpool_limits(1, user_api="blas"):
+        risks = measured_risks(tables, make_forward(design), kept, asked.seed, **scales)
     return Fitted(tables, idata, diagnostics, as_json(settings), risks)
 
 

@@ -157,10 +157,11 @@ class _Slopes:
         found = np.empty((len(counts.kind), branches * (1 + contrasts) + contrasts * (1 + self.steps.shape[1])))
         for kind in set(counts.kind.tolist()):
             mine, by_logit = counts.kind == kind, self.by_logit[kind]
-            cells = counts.cells[mine]
-            own = np.tensordot(cells, by_logit.T[:, :, None] * self.matrix[:, None], 1)
+            cells, family = counts.cells[mine], np.flatnonzero(by_logit.any(axis=1))
+            own = np.zeros((len(cells), branches, contrasts))
+            own[:, family] = np.tensordot(cells, by_logit[family].T[:, :, None] * self.matrix[:, None], 1)
             shared = (cells * (by_logit * self.load).sum(axis=0)) @ self.matrix
-            steps = np.einsum("bp,rbk->rpk", self.steps, own)
+            steps = np.tensordot(own[:, family], self.steps[family], (1, 0)).swapaxes(1, 2)
             parts = (cells @ by_logit.T, own, shared, steps)
             found[mine] = np.hstack([part.reshape(len(cells), -1) for part in parts])
         return found
