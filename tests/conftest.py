@@ -21,6 +21,14 @@ from tests.publications import EVIDENCE, publication_texts, simulate_patients, w
 os.environ.pop("COLUMNS", None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A module's tests share a process, and what its fixtures make, where no mark says otherwise."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def aall1331():
     return load_tables("aall1331")

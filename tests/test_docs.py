@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tomllib
 from types import ModuleType, SimpleNamespace
@@ -96,3 +97,18 @@ def test_the_class_for_mlflow_scores_as_score_does(shipped, monkeypatch):
     whole, some = answers
     pd.testing.assert_frame_equal(whole, aemodel.score(shipped, patients.head(1)))
     pd.testing.assert_frame_equal(some, aemodel.score(shipped, patients, events=["sepsis"], on_invalid="null"))
+
+
+def test_pages_quote_measured_times_from_one_place():
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    beside = blocks_of(ROOT.joinpath("docs/statistics.md").read_text())
+    assert [block.text.strip("\n") in results for block in beside if "ESS" in block.text] == [True]
+    measured = [line.replace("parquet", "Parquet").replace("csv", "CSV").split() for line in results.splitlines()]
+    table = re.findall(
+        r"^\| ([\d,]+) \| (\w+) \| ([\d,]+) \| ([\d.]+) \| (\d+) \|$",
+        (ROOT / "docs/how-to/data-engineer.md").read_text(),
+        flags=re.MULTILINE,
+    )
+    assert len(table) == 5
+    for rows, kind, speed, share, memory in table:
+        assert [rows, kind, speed, share, memory] in [[*line[:3], *line[4:6]] for line in measured]

@@ -83,7 +83,7 @@ def engines(request, tmp_path):
 
 
 SPARK = pytest.param("pyspark", marks=[pytest.mark.xdist_group("spark"), pytest.mark.slow])
-"""Of each test a job of seconds: one is done for every change, the others beside what is slow."""
+"""Of each test a job of seconds, after twenty to start."""
 
 
 @pytest.fixture(params=[*Engines.names[:-1], SPARK])
@@ -155,7 +155,6 @@ ODD = [
 OWN = {"a.b": 1, 'quote"s and `ticks`': 2, "__aemodel_code": 3, "__aemodel_code_0": 5, "café -- x": 4}
 
 
-@pytest.mark.parametrize("engine", [*Engines.names[:-1], pytest.param("pyspark", marks=pytest.mark.xdist_group("spark"))])
 def test_every_kind_of_row_has_the_same_answers(engines, engine, shipped):
     """Level and raw columns side by side, which make more codes than one list is indexed by; columns with odd names."""
     levels = {"age_band": None, "relapse_group": None}
@@ -429,6 +428,7 @@ def test_polars_streams_scored_rows_to_a_file_in_order(shipped, patients, tmp_pa
     assert pl.read_parquet(tmp_path / "scored.parquet")["id"].to_list() == patients["id"].to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("spark")
 def test_pyspark_scores_a_file_of_several_partitions(spark, shipped, patients, expected, tmp_path):
     """What a cluster runs: files in, files out."""

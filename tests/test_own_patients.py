@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from aemodel.inference.effects import state_probabilities
 from aemodel.inference.evidence import choose_evidence
 from aemodel.inference.intervals import pack
 from aemodel.inference.model import build_model
-from aemodel.inference.own_patients import make_own_profiles, patients_term
+from aemodel.inference.own_patients import known_patients, make_own_profiles, patients_term
 from aemodel.inference.posterior import DIMS, make_density
 from aemodel.inference.record import evidence_words
 from aemodel.inference.saddlepoint import joint_loglik
@@ -119,6 +120,25 @@ def test_unknown_covariate_has_the_cohorts_composition_and_a_family_of_which_not
 def test_event_without_a_column_is_not_known(invented_patients, profiles):
     nulls = invented_patients.astype(object).assign(anemia=None, vomiting=None)
     same_profiles(profiles(invented_patients.drop(columns=["anemia", "vomiting"])), profiles(nulls))
+
+
+def test_coordinates_are_by_how_many_patients_are_known(invented, design, profiles):
+    """Of an event where its grade and the covariate's level are known; errors fall with the root of the patients' number."""
+    some = pd.concat(
+        [patient(arm="low", stage="local_small", neuropathy=4), patient(arm="low", neuropathy=0), patient(arm="low")]
+    )
+    own = profiles(some, "disjoint")
+    known = {(event, covariate): n for (event, _, covariate), n in known_patients(own, design).items()}
+    assert known == {("neuropathy", "arm"): 2, ("neuropathy", "stage"): 1, ("neuropathy", "region"): 0}
+    margins = all_margins(design, invented.frequencies)
+    none, some, many = (
+        make_density(design, margins, own=each).centring.own
+        for each in (None, *(replace(own, counts=own.counts * times) for times in (1e4, 1e6)))
+    )
+    arm = [design.terms[t].covariate == "arm" for t in design.term_of]
+    lies = ["neuropathy" in branch.name for branch in design.branches]  # no margin counts it by arm
+    np.testing.assert_allclose(many[np.ix_(lies, arm)], some[np.ix_(lies, arm)] / 10, rtol=1e-12)
+    np.testing.assert_array_equal(many[np.logical_not(lies)], none[np.logical_not(lies)])
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ from tests.browser import DESK, PHONE, look_at, needs_chromium
 from tests.calculators import BOLD, LONG, check_policy, page_data
 from tests.reports import drawn_model, own_grades, two_arms
 
+pytestmark = needs_chromium  # all of it, as pages are made once
+
 
 @pytest.fixture(scope="module")
 def written(model, other, hostile, tmp_path_factory):
@@ -394,7 +396,6 @@ def test_figures_take_the_colour_of_the_page(page):
 # In a browser.
 
 
-@needs_chromium
 @pytest.mark.parametrize(
     ("name", "size", "scheme"), [("hostile", PHONE, "dark"), ("hostile", DESK, "light"), ("both", PHONE, "light")]
 )
@@ -402,7 +403,6 @@ def test_axe_finds_nothing(show, name, size, scheme):
     look_at(show(name, size=size, scheme=scheme))
 
 
-@needs_chromium
 @pytest.mark.parametrize("name", ["both", "alone", "hostile"])
 @pytest.mark.parametrize("width", [320, 700, 1280])
 def test_nothing_is_wider_than_the_screen(show, name, width):
@@ -410,7 +410,6 @@ def test_nothing_is_wider_than_the_screen(show, name, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@needs_chromium
 def test_hostile_text_makes_no_element_and_runs_nothing(show):
     page = show("hostile")
     assert page.evaluate("document.hacked") is None
@@ -418,7 +417,6 @@ def test_hostile_text_makes_no_element_and_runs_nothing(show):
     assert page.locator("h1").text_content() == BOLD
 
 
-@needs_chromium
 def test_figures_turn_light_in_the_dark(show):
     colours = {
         scheme: show(scheme=scheme).locator("svg text").first.evaluate("text => getComputedStyle(text).fill")
@@ -427,7 +425,6 @@ def test_figures_turn_light_in_the_dark(show):
     assert colours == {"light": "rgb(27, 32, 38)", "dark": "rgb(235, 232, 225)"}
 
 
-@needs_chromium
 def test_on_paper_nothing_is_cut_off(show):
     """Frames that scroll on a screen are as wide as what they hold on a sheet of A4 less its margins."""
     page = show(size=(688, 1000))

@@ -15,7 +15,8 @@ for PyTensor and NumPy alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,12 +97,18 @@ def effect_scales(design: Design, scale: Any, alike: Any, xp: Any) -> tuple[Any,
     return xp.dot(to_branch, xp.dot(own, to_contrast)), xp.dot(shared, to_contrast)
 
 
-def make_centring(design: Design, margins: Sequence[FamilyMargins], further: Iterable[tuple[str, str, str]] = ()) -> Centring:
+def make_centring(
+    design: Design,
+    margins: Sequence[FamilyMargins],
+    further: Iterable[tuple[str, str, str]] = (),
+    own: Mapping[tuple[str, str, str], float] = MappingProxyType({}),
+) -> Centring:
     """Standard errors from the published counts, at the state probabilities nearest to equal ones that match them.
 
     Of a branch's effect, what the one count of an event by the covariate says that says most; `UNKNOWN` where there is
     none. ``further`` are events, grades and covariates of which something beside the margins speaks, as if they were
-    counted. No more than a guide: any value gives the same posterior.
+    counted; ``own`` says of how many patients beside the cohort they are known. No more than a guide: any value gives the
+    same posterior.
     """
     p = np.maximum(reference_states(margins), 1e-9)
     taken, refused = design.paths
@@ -111,15 +118,16 @@ def make_centring(design: Design, margins: Sequence[FamilyMargins], further: Ite
     steps = severity_steps(design)
     precision = np.zeros((len(design.branches), len(design.term_of)))
     shared = np.zeros((len(design.sharing), len(design.term_of)))
-    told = set(further).union(*(family.told for family in margins))
-    for event, grade, covariate in sorted(told):
+    told = dict.fromkeys(set(further).union(*(family.told for family in margins)), float(design.cells.n.sum()))
+    patients = told | {key: told.get(key, 0.0) + number for key, number in own.items()}
+    for (event, grade, covariate), number in sorted(patients.items()):
         states = design.states_having(event, grade)
         here = spread * np.array([design.terms[t].covariate == covariate for t in design.term_of])
         rate = p[states].sum() / p.sum() * len(margins)
         variance = max(rate * (1 - rate), 1e-9)
-        gains = design.cells.n.sum() * slopes[states].sum(axis=0) ** 2 / variance
+        gains = number * slopes[states].sum(axis=0) ** 2 / variance
         precision = np.maximum(precision, gains[:, None] * here)
-        shared += np.append(design.cells.n.sum() * variance, (gains[:, None] * steps).max(axis=0))[:, None] * here
+        shared += np.append(number * variance, (gains[:, None] * steps).max(axis=0))[:, None] * here
     settled, outer = (states @ p for states in design.among)
     return Centring(_standard_errors(precision), _standard_errors(shared), np.column_stack([outer - settled, steps]))
 

@@ -19,6 +19,7 @@ is therefore that of the others: published counts less theirs, over the cohort w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -104,6 +105,23 @@ def patients_term(own: OwnProfiles) -> Term:
         return (own.counts * np.log(chance)).sum(), own.states.T @ (own.counts / chance) @ own.weights
 
     return term
+
+
+def known_patients(own: OwnProfiles, design: Design) -> dict[tuple[str, str, str], float]:
+    """Of how many patients an event at a grade and a covariate's level are known."""
+    by_covariate = {}
+    for k, covariate in enumerate(design.cells.covariates):
+        of_level = own.weights @ np.eye(len(covariate.levels))[design.cells.levels[:, k]]
+        by_covariate[covariate.name] = own.counts @ ((of_level > 0).sum(axis=1) == 1)
+    found: dict[tuple[str, str, str], float] = {}
+    for i, family in enumerate(design.families):
+        states = own.states[:, design.edges[i] : design.edges[i + 1]] > 0
+        for event, grade in product(family.events, design.grades):
+            having = family.having(event.name, grade)
+            known = states.any(axis=1) & ((states <= having).all(axis=1) | (states <= ~having).all(axis=1))
+            if known.any():
+                found |= {(event.name, grade, name): float(n[known].sum()) for name, n in by_covariate.items()}
+    return found
 
 
 def _profile_counts(design: Design, rows: _Rows) -> tuple[Floats, Floats, Floats]:

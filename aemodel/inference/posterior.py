@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from aemodel.inference.design import Design, all_margins, make_design
 from aemodel.inference.effects import Centring, effect_scales, make_centring
 from aemodel.inference.evidence import Evidence, choose_evidence, evidence_terms
 from aemodel.inference.likelihood import margins_term
-from aemodel.inference.own_patients import Overlap, OwnProfiles, make_own_profiles, patients_term
+from aemodel.inference.own_patients import Overlap, OwnProfiles, known_patients, make_own_profiles, patients_term
 from aemodel.inference.record import Settings, check_settings
 from aemodel.publication.arrays import Floats
 from aemodel.publication.margins import FamilyMargins
@@ -195,9 +194,6 @@ def make_density(
 
 
 def _centring(design: Design, margins: Margins, evidence: Evidence | None, own: OwnProfiles | None) -> Centring:
-    """The sampler's coordinates, from counts and from what nulls speak of, or rows of patients, who may tell everything."""
+    """The sampler's coordinates, from counts, from what nulls speak of and from rows of patients."""
     further = {(null.event, null.grade, null.covariate) for null in evidence.nulls} if evidence else set()
-    if own:
-        events = [event.name for family in design.families for event in family.events]
-        further |= set(product(events, design.grades, [c.name for c in design.cells.covariates]))
-    return make_centring(design, margins, further)
+    return make_centring(design, margins, further, known_patients(own, design) if own else {})
