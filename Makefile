@@ -38,7 +38,7 @@ lint: $(VENV)/.installed-dev
 
 # The shipped model, made again.
 fit: $(VENV)/.installed-fit
-	$(AEMODEL) fit aall1331 --out models/aall1331 --seed 1
+	$(AEMODEL) fit aall1331 --out models/aall1331 --seed 1 --refits 40
 
 # Every notebook run again, in place.
 notebooks: $(VENV)/.installed-dev

@@ -161,7 +161,7 @@ def _check_counts(read: Any) -> bool:
     "--refits",
     type=int,
     default=0,
-    help="Publications to simulate and fit again, for the calibration slopes to be expected: 60 take a quarter of an hour.",
+    help="Publications to simulate and fit again, for the calibration slopes to expect: 60 take a quarter of an hour or more.",
 )
 def fit(
     publication: str, out: Path, ordering: Any, patients: Path | None, na: str | None, refits: int, **settings: Any

@@ -3,7 +3,8 @@
     python benchmarks/patients.py [--rows 661 1e5 1e7] [--bambi 661 1e4]
 
 Patients are counted by profile first, so that the model's cost should not depend on their number. Each runs in a process of
-its own; reading and counting is timed apart from fitting.
+its own; reading and counting is timed apart from fitting. Chains are short: an R-hat of a few hundredths is theirs, one far
+above that says that they do not agree.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def main() -> None:
         kind, rows = arguments.one
         print(json.dumps((ours if kind == "aemodel" else theirs)(int(float(rows)))))
         return
-    print(f"{'':10s}{'rows':>12s}{'gradient, ms':>14s}{'counting, s':>13s}{'sampling, s':>13s}")
+    print(
+        f"{'':10s}{'rows':>12s}{'gradient, ms':>14s}{'counting, s':>13s}{'sampling, s':>13s}{'steps a draw':>14s}{'R-hat':>8s}"
+    )
     for kind, sizes in (("aemodel", arguments.rows), ("bambi", arguments.bambi)):
         for rows in sizes:
             command = [sys.executable, "-W", "ignore", __file__, "--one", kind, str(rows)]
@@ -35,7 +38,7 @@ def main() -> None:
             print(f"{kind:10s}{int(rows):>12,d}{cells}", flush=True)
 
 
-COLUMNS = (("gradient", 14), ("counting", 13), ("sampling", 13))
+COLUMNS = (("gradient", 14), ("counting", 13), ("sampling", 13), ("steps", 14), ("r_hat", 8))
 
 
 def simulated(rows: int):
@@ -63,6 +66,7 @@ def ours(rows: int) -> dict[str, float]:
 
     from aemodel.inference.design import all_margins, make_design
     from aemodel.inference.evidence import choose_evidence
+    from aemodel.inference.idata import diagnose
     from aemodel.inference.own_patients import make_own_profiles
     from aemodel.inference.posterior import make_density
 
@@ -80,8 +84,10 @@ def ours(rows: int) -> dict[str, float]:
         density(at)
     gradient = (time.perf_counter() - started) / 500 * 1e3
     started = time.perf_counter()
-    nutpie.sample(sampler, draws=300, tune=300, chains=2, cores=2, seed=1, progress_bar=False)
-    return {"gradient": gradient, "counting": counting, "sampling": time.perf_counter() - started}
+    idata = nutpie.sample(sampler, draws=300, tune=300, chains=2, cores=2, seed=1, progress_bar=False)
+    sampling = time.perf_counter() - started
+    steps, r_hat = float(idata["sample_stats"]["n_steps"].mean()), diagnose(idata).r_hat
+    return {"gradient": gradient, "counting": counting, "sampling": sampling, "steps": steps, "r_hat": r_hat}
 
 
 def theirs(rows: int) -> dict[str, float]:

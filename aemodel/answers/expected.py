@@ -46,7 +46,7 @@ def expected_slopes(model: Fitted, *, seed: int, refits: int = 60) -> Fitted:
     seed
         The same seed gives the same publications.
     refits
-        How many: 60 take a quarter of an hour.
+        How many: 60 take a quarter of an hour or more.
 
     Returns
     -------

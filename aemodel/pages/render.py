@@ -20,7 +20,7 @@ NOTICE = {
     "not_for": "Not for treatment decisions.",
     "rests_on": {
         "data": "the event's own published rows",
-        "pooled": "other events' published rows",
+        "pooled": "the rest of the publication",
         "prior": "assumptions",
     },
 }
