@@ -105,7 +105,7 @@ def test_pages_quote_measured_times_from_one_place():
     assert [block.text.strip("\n") in results for block in beside if "ESS" in block.text] == [True]
     measured = [line.replace("parquet", "Parquet").replace("csv", "CSV").split() for line in results.splitlines()]
     table = re.findall(
-        r"^\| ([\d,]+) \| (\w+) \| ([\d,]+) \| ([\d.]+) \|$",
+        r"^\| ([\d,]+) \| (\w+) \| ([\d,]+) \| (\d\.\d\d) \|$",
         (ROOT / "docs/how-to/data-engineer.md").read_text(),
         flags=re.MULTILINE,
     )
