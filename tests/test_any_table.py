@@ -15,8 +15,10 @@ from aemodel.answers.calibration import coverage
 from aemodel.cli import main
 from aemodel.inference import pieces
 from aemodel.inference.design import all_margins, family_averages, make_design
+from aemodel.inference.information import level_variances
 from aemodel.inference.intervals import pack
 from aemodel.inference.own_patients import make_own_profiles
+from aemodel.inference.posterior import make_density
 from aemodel.inference.record import evidence_words
 from aemodel.inference.saddlepoint import joint_loglik
 from aemodel.inference.selection import chi_square_tests
@@ -123,6 +125,18 @@ def test_own_denominators_are_those_assessed_and_the_rest_counts_elsewhere(a, b)
         incidence[np.ix_(cells, np.flatnonzero(states), [place])] = 1
     exact = enumerate_margin_logprob(np.concatenate([p, p], axis=1), [a, b, 20 - a, 20 - b], incidence, [9, 12, 4, 5])
     assert np.ptp(loglik(tables, np.repeat(p, 2, axis=1)) - exact) < 0.02
+
+
+def test_fewer_assessed_tell_less():
+    """By how much effects' variances fall with all rows, at the same rates of 8 and of 20 assessed in each arm."""
+    left = []
+    for n, k in ((8, 2), (20, 5)):
+        tables = trial([f"rash,3-5,arm,{arm},{n},{k}" for arm in "ab"], "rash,Rash,,,3-5,own")
+        design = make_design(tables)
+        density = make_density(design, all_margins(design, tables.frequencies))
+        none, _, everything = level_variances(tables, design, density.prior(40, 1))[..., 0, 0]
+        left.append(np.trace(everything) / np.trace(none))
+    assert left[1] < left[0] - 0.05
 
 
 def test_more_assessed_than_there_are_is_named():

@@ -267,11 +267,14 @@ def test_gradient_of_ordering_is_a_difference_quotient(ordering_functions, order
 
 def test_ordering_is_likelier_the_fewer_tests_are_significant(ordering_functions, ordering_cases):
     """But for the error of the points, which are others for each: 0.15 nats (sd) in either, the largest of 40 differences."""
+    gaps = []
     for p in ordering_cases:
         both, either, order = (float(ordering_functions[name](p)[0]) for name in ("both", "either", "order"))
         assert both < either + 0.5
         assert either < order + 0.5
         assert order < 0
+        gaps.append((either - both, order - either))
+    assert np.min(np.max(gaps, axis=0)) > 0.5
 
 
 @pytest.mark.parametrize("significance", get_args(Significance))

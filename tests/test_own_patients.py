@@ -380,10 +380,12 @@ def test_subset_of_whom_something_is_not_known_is_refused(column, message, inven
 def test_subset_with_more_events_than_published_is_refused(invented_patients, profiles):
     n = int((invented_patients["neuropathy"] >= 4).sum())
     rows = invented_patients.head(n + 40).assign(neuropathy=4)
-    with pytest.raises(
-        ValueError, match=r"have neuropathy [34]-5 \(stage \w+\), \d+ of \d+ in the publication: they cannot be"
-    ):
+    said = r"(\d+) of their (\d+) have neuropathy [34]-5 \(stage (\w+)\), \d+ of (\d+) in the publication: they cannot be"
+    with pytest.raises(ValueError, match=said) as caught:
         profiles(rows, "subset")
+    theirs, their, stage, published = re.search(said, str(caught.value)).groups()
+    assert int(theirs) == int(their) == rows["stage"].str.startswith(stage).sum()
+    assert int(published) == invented_patients["stage"].str.startswith(stage).sum()
 
 
 def test_subset_that_leaves_contradictory_margins_is_refused(invented_patients, profiles):
