@@ -26,19 +26,17 @@ def main() -> None:
         kind, rows = arguments.one
         print(json.dumps((ours if kind == "aemodel" else theirs)(int(float(rows)))))
         return
-    print(
-        f"{'':10s}{'rows':>12s}{'gradient, ms':>14s}{'counting, s':>13s}{'sampling, s':>13s}{'steps a draw':>14s}{'R-hat':>8s}"
-    )
+    print(f"{'':10s}{'rows':>12s}{''.join(f'{title:>14s}' for title in COLUMNS)}")
     for kind, sizes in (("aemodel", arguments.rows), ("bambi", arguments.bambi)):
         for rows in sizes:
             command = [sys.executable, "-W", "ignore", __file__, "--one", kind, str(rows)]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
             found = json.loads(done.stdout.splitlines()[-1])
-            cells = "".join(f"{found[key]:>{width}.2f}" if key in found else f"{'-':>{width}s}" for key, width in COLUMNS)
+            cells = "".join(f"{found[title]:>14.2f}" if title in found else f"{'-':>14s}" for title in COLUMNS)
             print(f"{kind:10s}{int(rows):>12,d}{cells}", flush=True)
 
 
-COLUMNS = (("gradient", 14), ("counting", 13), ("sampling", 13), ("steps", 14), ("r_hat", 8))
+COLUMNS = ("gradient, ms", "counting, s", "sampling, s", "steps a draw", "R-hat")
 
 
 def simulated(rows: int):
@@ -86,8 +84,8 @@ def ours(rows: int) -> dict[str, float]:
     started = time.perf_counter()
     idata = nutpie.sample(sampler, draws=300, tune=300, chains=2, cores=2, seed=1, progress_bar=False)
     sampling = time.perf_counter() - started
-    steps, r_hat = float(idata["sample_stats"]["n_steps"].mean()), diagnose(idata).r_hat
-    return {"gradient": gradient, "counting": counting, "sampling": sampling, "steps": steps, "r_hat": r_hat}
+    steps = float(idata["sample_stats"]["n_steps"].mean())
+    return dict(zip(COLUMNS, (gradient, counting, sampling, steps, diagnose(idata).r_hat), strict=True))
 
 
 def theirs(rows: int) -> dict[str, float]:
@@ -99,7 +97,7 @@ def theirs(rows: int) -> dict[str, float]:
     model.build()
     started = time.perf_counter()
     model.fit(draws=300, tune=300, chains=2, cores=2, random_seed=1, progressbar=False)
-    return {"sampling": time.perf_counter() - started}
+    return {"sampling, s": time.perf_counter() - started}
 
 
 if __name__ == "__main__":

@@ -36,14 +36,18 @@ def main() -> None:
             f"score {arguments.rows:,} rows of Parquet, all events": parquet,
             f"score {arguments.rows:,} rows of CSV, four events": [*score, "--events", ",".join(EVENTS)],
         }
-        compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        compiled["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "bytecode")
-        for label, environment in (("as found", dict(os.environ)), ("compiled", compiled)):
+        for label, environment in (("as found", dict(os.environ)), ("compiled", with_bytecode(folder))):
             print(f"\n{'Bytecode ' + label:42s}{'seconds':>10s}{'times':>8s}")
             floor = 0.0
             for name, seconds in _timed(commands, environment, arguments.times).items():
                 floor = floor or seconds
                 print(f"{name:42s}{seconds:>10.3f}{seconds / floor:>8.2f}")
+
+
+def with_bytecode(folder: str) -> dict[str, str]:
+    """The environment, with bytecode kept in the folder, where there is none yet."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
 
 
 def _score(rows: int, folder: Path, form: str) -> list[str]:

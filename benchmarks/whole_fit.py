@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
+
+from start import with_bytecode
 
 FIT = """
 import json, time
@@ -36,9 +37,8 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{'process':22s}{'whole, s':>10s}{'before sampling, s':>20s}{'smallest bulk ESS':>19s}")
     with tempfile.TemporaryDirectory() as folder:
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        environment |= {"NUMBA_CACHE_DIR": f"{folder}/numba", "PYTENSOR_FLAGS": f"base_compiledir={folder}/pytensor"}
-        environment["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
+        caches = {"NUMBA_CACHE_DIR": f"{folder}/numba", "PYTENSOR_FLAGS": f"base_compiledir={folder}/pytensor"}
+        environment = with_bytecode(folder) | caches
         subprocess.run([sys.executable, "-W", "ignore", "-c", "import aemodel; aemodel.fit"], env=environment, check=True)
         for k in range(arguments.later + 1):
             started = time.perf_counter()

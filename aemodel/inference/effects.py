@@ -16,7 +16,6 @@ for PyTensor and NumPy alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,13 +100,13 @@ def make_centring(
     design: Design,
     margins: Sequence[FamilyMargins],
     further: Iterable[tuple[str, str, str]] = (),
-    own: Mapping[tuple[str, str, str], float] = MappingProxyType({}),
+    own: Mapping[tuple[str, str, str], float] | None = None,
 ) -> Centring:
     """Standard errors from the published counts, at the state probabilities nearest to equal ones that match them.
 
     Of a branch's effect, what the one count of an event by the covariate says that says most; `UNKNOWN` where there is
     none. ``further`` are events, grades and covariates of which something beside the margins speaks, as if they were
-    counted; ``own`` says of how many patients beside the cohort they are known. No more than a guide: any value gives the
+    counted; ``own`` says of how many patients rows tell them, too. No more than a guide: any value gives the
     same posterior.
     """
     p = np.maximum(reference_states(margins), 1e-9)
@@ -119,7 +118,7 @@ def make_centring(
     precision = np.zeros((len(design.branches), len(design.term_of)))
     shared = np.zeros((len(design.sharing), len(design.term_of)))
     told = dict.fromkeys(set(further).union(*(family.told for family in margins)), float(design.cells.n.sum()))
-    patients = told | {key: told.get(key, 0.0) + number for key, number in own.items()}
+    patients = told | {key: told.get(key, 0.0) + number for key, number in (own or {}).items()}
     for (event, grade, covariate), number in sorted(patients.items()):
         states = design.states_having(event, grade)
         here = spread * np.array([design.terms[t].covariate == covariate for t in design.term_of])

@@ -108,7 +108,7 @@ def patients_term(own: OwnProfiles) -> Term:
 
 
 def known_patients(own: OwnProfiles, design: Design) -> dict[tuple[str, str, str], float]:
-    """Of how many patients an event at a grade and a covariate's level are known."""
+    """Of how many patients it is known whether they had an event at a grade, and their level of a covariate."""
     by_covariate = {}
     for k, covariate in enumerate(design.cells.covariates):
         of_level = own.weights @ np.eye(len(covariate.levels))[design.cells.levels[:, k]]

@@ -196,4 +196,4 @@ def make_density(
 def _centring(design: Design, margins: Margins, evidence: Evidence | None, own: OwnProfiles | None) -> Centring:
     """The sampler's coordinates, from counts, from what nulls speak of and from rows of patients."""
     further = {(null.event, null.grade, null.covariate) for null in evidence.nulls} if evidence else set()
-    return make_centring(design, margins, further, known_patients(own, design) if own else {})
+    return make_centring(design, margins, further, known_patients(own, design) if own else None)
